@@ -1,0 +1,316 @@
+"""The command line: parse, load the config, call one core function, print. Heavy imports stay inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from frame_vit.errors import FrameVitError, UsageError
+
+if TYPE_CHECKING:
+    from frame_vit.config import Config
+    from frame_vit.predictor import Prediction, Predictor
+
+app = typer.Typer(
+    help="Fine-tune a Vision Transformer on frames whose classes are directions, test it, and predict.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(str, Enum):
+    """How predictions are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Precision(str, Enum):
+    """The number format of the computation."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; what it leaves out has defaults.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a key: section.key=value. Repeatable.")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print every key with its meaning, and stop.")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", help="Run folder, model folder or hub name.", show_default="the latest run")
+]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
+PrecisionOption = Annotated[
+    Precision | None, typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has")
+]
+Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symmetries that the model declares.")]
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
+    if show:
+        from frame_vit import __version__
+
+        typer.echo(f"framevit {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def prepare(
+    config: ConfigFile = None,
+    overrides: Set = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder.", show_default="prepared/NAME")] = None,
+    print_config: PrintConfig = False,
+) -> None:
+    """Read, check and split the data; print the counts, draw a picture per class."""
+    settings = _settings(config, overrides, {}, print_config)
+    from frame_vit import console, workflow
+
+    folder = output or Path("prepared") / _name(config)
+    with console.progress() as tick:
+        prepared = workflow.prepare_data(settings, folder, tick)
+    console.show_counts(prepared.manifest()["counts"])
+    console.show_files("Written", {"pictures": folder / "samples.png", "manifest": folder / "manifest.json"})
+    _leave_on(len(prepared.rejects), "rows were left out; they are listed in the manifest")
+
+
+@app.command()
+def train(
+    config: ConfigFile = None,
+    overrides: Set = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run folder, new or empty.", show_default="runs/NAME-001, ...")
+    ] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this interrupted run folder.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Start from this model (model.name).")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Train on this data set (data.train).")] = None,
+    epochs: Annotated[float | None, typer.Option("--epochs", help="training.epochs")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", help="training.batch_size")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="training.learning_rate")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="training.seed")] = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    report_to: Annotated[
+        list[str] | None, typer.Option("--report-to", help="Experiment tracker, such as tensorboard. Repeatable.")
+    ] = None,
+    print_config: PrintConfig = False,
+) -> None:
+    """Prepare the data, train, test, and say where everything lies."""
+    flags = {
+        "model.name": model,
+        "data.train": data,
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "training.learning_rate": lr,
+        "training.seed": seed,
+        "training.device": device,
+        "training.precision": precision and precision.value,
+        "training.report_to": report_to,
+    }
+    if resume is not None and (config or overrides or output or any(v is not None for v in flags.values())):
+        raise UsageError("--resume goes on with the run's own config and takes nothing else")
+    settings = None if resume else _settings(config, overrides, flags, print_config)
+    from frame_vit import console, workflow
+
+    with console.progress() as tick:
+        if settings is None:
+            assert resume is not None
+            done = workflow.resume(resume, tick)
+        else:
+            done = workflow.train(settings, _name(config), output, tick)
+    console.show_metrics(done.evaluation.metrics)
+    tested = done.run / "evaluation" / done.evaluation.metrics["split"]
+    console.show_files(
+        "Everything lies in the run folder",
+        {
+            "run": done.run,
+            "model": done.run / "model",
+            "history": done.run / "curves.png",
+            "test": tested,
+            "next": f"framevit predict --model {done.run} PICTURE",
+        },
+    )
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str | None, typer.Argument(help="Run folder, model folder or hub name.", show_default="the latest run")
+    ] = None,
+    model_option: Annotated[str | None, typer.Option("--model", help="The same as the argument.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set instead of the run's own.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="train, val or test of the run's own data.", show_default="test")
+    ] = None,
+    tta: Tta = True,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder.", show_default="RUN/evaluation/SPLIT")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print metrics.json and nothing else.")] = False,
+) -> None:
+    """Test a model on a labelled split: confusion matrix, rates with intervals, files."""
+    if model and model_option:
+        raise UsageError("the model is named twice, as an argument and by --model")
+    if data and split:
+        raise UsageError("--split is for the run's own data; with --data everything in it is tested")
+    from frame_vit import console, workflow
+
+    with console.progress() as tick:
+        evaluation, folder = workflow.evaluate(
+            model or model_option, data, split, output, tick=tick, **_asked(device, precision, tta, batch_size)
+        )
+    if json_output:
+        import json
+
+        typer.echo(json.dumps(evaluation.metrics, indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    console.show_metrics(evaluation.metrics)
+    if folder:
+        console.show_files("Written", {"folder": folder})
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, or globs in quotes.", show_default=False)],
+    model: ModelOption = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe or file")
+    ] = None,
+    tta: Tta = True,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
+) -> None:
+    """Say what pictures show: class, confidence, accept or reject. One row a picture, in order."""
+    chosen = form or (Format.table if output is None and sys.stdout.isatty() else Format.jsonl)
+    if output is not None and chosen is Format.table:
+        raise UsageError("a table is for the terminal", "Use --format jsonl, json or csv with -o/--output")
+    from frame_vit import console, workflow
+    from frame_vit.predictor import expand
+
+    files = expand(paths)
+    predictor = workflow.load_predictor(model, **_asked(device, precision, tta, batch_size))
+    bad = 0
+
+    def counted(rows: Iterator[Prediction]) -> Iterator[Prediction]:
+        nonlocal bad
+        for row in rows:
+            bad += row.status == "error"
+            yield row
+
+    with console.progress() as tick:
+        rows = counted(predictor.files(files, tick, len(files)))
+        if chosen is Format.table:
+            table = list(rows)
+        else:
+            with _opened(output) as file:
+                _print_rows(rows, chosen, predictor, file)
+    if chosen is Format.table:
+        console.show_predictions(table)
+    _leave_on(bad, "of the inputs could not be read; their rows say why")
+
+
+def main() -> None:
+    """Runs the command line; errors become one panel and an exit code."""
+    from frame_vit import console
+
+    console.start_messages()
+    try:
+        app()
+    except FrameVitError as error:
+        console.show_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.err.print("interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of the pipe left (| head); Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
+    from frame_vit.config import dump_config, load_config
+
+    given = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
+    settings = load_config(config, [*(overrides or []), *given], complete=not print_only)
+    if print_only:
+        typer.echo(dump_config(settings, comments=True))
+        raise typer.Exit
+    return settings
+
+
+def _yaml(value: Any) -> str:
+    import json
+
+    return json.dumps(value)  # a JSON value is a YAML value, quoted where it must be
+
+
+def _name(config: Path | None) -> str:
+    return config.stem if config else "run"
+
+
+def _asked(device: str | None, precision: Precision | None, tta: bool, batch_size: int) -> dict[str, Any]:
+    """What evaluate and predict hand to the Predictor."""
+    return {
+        "device": device or "auto",
+        "precision": precision.value if precision else "auto",
+        "tta": tta,
+        "batch_size": batch_size,
+    }
+
+
+def _opened(output: Path | None) -> Any:
+    from contextlib import nullcontext
+
+    if output is None:
+        return nullcontext(sys.stdout)
+    try:
+        return output.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+
+
+def _print_rows(rows: Iterator[Prediction], form: Format, predictor: Predictor, file: IO[str]) -> None:
+    """Rows as they come, flushed, so that a reader downstream does not wait for the last picture."""
+    import csv
+    import json
+
+    from frame_vit.report import csv_header, csv_row, json_row
+
+    if form is Format.json:
+        json.dump([json_row(row) for row in rows], file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        return
+    writer = csv.writer(file)
+    if form is Format.csv:
+        writer.writerow(csv_header(predictor.labels))
+    for row in rows:
+        if form is Format.csv:
+            writer.writerow(csv_row(row, predictor.labels))
+        else:
+            file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
+        file.flush()
+
+
+def _leave_on(bad: int, what: str) -> None:
+    """Exit code 3: finished, but some items were bad."""
+    if bad:
+        from frame_vit import console
+
+        console.err.print(f"{bad} {what}")
+        raise typer.Exit(3)

@@ -1,0 +1,300 @@
+"""The configuration: its schema, how files and `--set` become one, and how it is written down again.
+
+Every key has a default; unknown keys are refused with the nearest known one; all mistakes are shown at once. What needs
+the data to be known (labels `auto`) is checked again by `labels.LabelSpace.build` once the names are there.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from frame_vit.errors import ConfigError, UsageError
+from frame_vit.geometry import GENERATORS
+from frame_vit.labels import LabelSpace
+from frame_vit.strict_yaml import parse_yaml
+
+
+def _as_name(value: Any) -> Any:
+    """Class names such as 10 are names, not numbers; a truth value is refused (quote it)."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Name = Annotated[str, BeforeValidator(_as_name)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+
+
+class Section(BaseModel):
+    """One block of the YAML file."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Labels(Section):
+    names: Literal["auto"] | Annotated[list[Name], Field(min_length=2)] = "auto"
+    """the classes; this order is the class order; auto takes them from the training set"""
+    ok: list[Name] = []
+    """the classes that are fine; all others are defects"""
+    symmetries: dict[str, dict[Name, Name]] = {}
+    """what hflip, vflip, rot180, rot90 (counter-clockwise) do to the classes; those not named stay; undeclared is never done"""
+    aliases: dict[Name, Name] = {}
+    """other spellings found in the data: {spelling: class}"""
+
+
+class Demo(Section):
+    train: PositiveInt = 2000
+    """frames drawn where data.train is demo"""
+    test: PositiveInt = 500
+    """frames drawn, with another seed, where data.test is demo"""
+    seed: int = 0
+    """seed of the drawn training frames; the test frames are drawn with the next one"""
+
+
+class Data(Section):
+    train: str | None = None
+    """hub name (owner/name, owner/name@revision) | saved data set | folder or file of parquet | class folders | CSV or JSONL | demo"""
+    test: str | None = None
+    """the same, as a test set of its own; without it the source's own test split, else test_fraction of train"""
+    image_column: str = "image"
+    """the column with the picture; in a manifest the file's path"""
+    response_column: str = "response"
+    """the column with a text that holds a dict of bboxes and labels; read first where it exists"""
+    label_column: str = "label"
+    """the column with a plain label; read where there is no response column"""
+    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """share of train kept for validation where the source has no validation split"""
+    test_fraction: Fraction = 0.2
+    """share of train kept for the test where there is no test set at all"""
+    seed: int = 0
+    """seed of the stratified split"""
+    on_bad_row: Literal["error", "skip"] = "error"
+    """a row or picture that cannot be read: stop and name it, or leave it out, counted and listed"""
+    multi: Literal["first", "error"] = "first"
+    """several labels in one row: take the first and count it, or treat the row as bad"""
+    bit_depth: Annotated[int, Field(ge=8, le=16)] = 8
+    """bits a channel really uses in 16-bit pictures (10, 12, 14, 16); 8 refuses such pictures"""
+    demo: Demo = Demo()
+
+
+class Scratch(Section):
+    image_size: PositiveInt = 64
+    """side of the square picture in pixels; a multiple of patch_size"""
+    patch_size: PositiveInt = 8
+    """side of a patch in pixels"""
+    hidden_size: PositiveInt = 128
+    """width; a multiple of heads"""
+    layers: PositiveInt = 4
+    """transformer blocks"""
+    heads: PositiveInt = 4
+    """attention heads"""
+    mlp_ratio: PositiveInt = 2
+    """width of the hidden layer of a block's MLP, in multiples of hidden_size"""
+    dropout: Fraction = 0.0
+    """dropout in the blocks"""
+
+
+class Model(Section):
+    name: str = "google/vit-large-patch16-224"
+    """hub name (owner/name, owner/name@revision) or folder of an image classifier with safetensors weights"""
+    init: Literal["pretrained", "scratch"] = "pretrained"
+    """go on from model.name, or start an untrained ViT of the sizes in model.scratch"""
+    scratch: Scratch = Scratch()
+
+
+class Augment(Section):
+    hflip: bool | None = None
+    """mirror left-right, labels and boxes with it; null: where labels.symmetries declares it"""
+    vflip: bool | None = None
+    """mirror top-bottom; null: where declared"""
+    rot180: bool | None = None
+    """half turns; null: where declared"""
+    rot90: bool | None = None
+    """quarter turns; null: where declared"""
+    brightness: Fraction = 0.1
+    """largest change of brightness, as a share of white"""
+    contrast: Fraction = 0.1
+    """largest change of contrast, as a share"""
+    shift: Annotated[float, Field(ge=0, le=0.25)] = 0.0
+    """largest shift of the whole picture, as a share of its side; off: position is the signal"""
+
+
+class Training(Section):
+    epochs: Annotated[float, Field(gt=0, le=10_000)] = 15
+    """passes over the training set"""
+    batch_size: PositiveInt = 16
+    """pictures a step on each device, before accumulation"""
+    gradient_accumulation: PositiveInt = 1
+    """batches added up before the weights move"""
+    gradient_checkpointing: bool = False
+    """recompute activations instead of keeping them: slower, much less memory"""
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """the highest rate of the schedule"""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """how the rate falls after the warmup"""
+    warmup: Fraction = 0.1
+    """share of all steps in which the rate rises from nothing"""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """AdamW's decay; never on norms and biases"""
+    label_smoothing: Fraction = 0.0
+    """share of the target spread over all classes"""
+    class_weights: Literal["none", "balanced"] = "none"
+    """weigh the loss by how rare a class is"""
+    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    """gradients longer than this are shortened to it"""
+    eval_steps: PositiveInt | None = None
+    """validate every so many steps; null: after every epoch"""
+    save_steps: PositiveInt | None = None
+    """save every so many steps; null: at every validation; a new best is saved in any case"""
+    save_total_limit: PositiveInt = 2
+    """checkpoints kept; the best one is never deleted"""
+    early_stopping: PositiveInt | None = None
+    """stop after so many validations without a better macro-F1; null: never"""
+    logging_steps: PositiveInt = 10
+    """steps between two rows of history.csv"""
+    precision: Precision = "auto"
+    """auto: bf16 where the device has it (CUDA capability 8 and up, CPUs with AMX or avx512_bf16), fp16 on older CUDA, else fp32"""
+    device: str = "auto"
+    """auto | cpu | cuda | cuda:N | mps"""
+    seed: int = 0
+    """seed of the weights that start anew, the order of the pictures and the augmentation"""
+    report_to: list[str] = []
+    """experiment trackers that transformers' Trainer knows: tensorboard, wandb, mlflow, ..."""
+
+
+class Config(Section):
+    labels: Labels = Labels()
+    data: Data = Data()
+    model: Model = Model()
+    augment: Augment = Augment()
+    training: Training = Training()
+
+    def label_space(self, names: Sequence[str]) -> LabelSpace:
+        """The label space over these names (the configured ones, or those the training set has)."""
+        return LabelSpace.build(names, self.labels.ok, self.labels.symmetries, self.labels.aliases)
+
+    def flips(self) -> list[str]:
+        """The symmetries that augmentation draws from."""
+        declared = self.labels.symmetries
+        return [key for key in GENERATORS if key in declared and getattr(self.augment, key) is not False]
+
+    def with_names(self, names: Sequence[str]) -> Config:
+        """The same configuration with the class names written out."""
+        return self.model_copy(update={"labels": self.labels.model_copy(update={"names": list(names)})})
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = (), complete: bool = True) -> Config:
+    """The file's keys over the defaults, then `key.sub=value` overrides; `ConfigError` lists every mistake.
+
+    `complete`: data.train must be set (to print a config it need not be).
+    """
+    values = _read(path) if path else {}
+    for override in overrides:
+        _override(values, override)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_one_line(e) for e in error.errors()), _ALL_KEYS) from None
+    mistakes = list(_contradictions(config))
+    if complete and config.data.train is None:
+        mistakes.insert(0, "data.train: not set; a hub name, a folder, a file, or demo")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes), _ALL_KEYS)
+    return config
+
+
+def dump_config(config: Config, comments: bool = False) -> str:
+    """The whole configuration as YAML, with each key's one-line documentation where asked for."""
+    if not comments:
+        return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+    return "\n".join(_commented(config, ""))
+
+
+_ALL_KEYS = "framevit train --print-config shows every key with its meaning and default"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"no such config file: {path}", "Worked examples lie in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the config {path}: {error}") from None
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{path}: not a mapping of sections (labels, data, model, augment, training)")
+    return values or {}
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key.sub=value")
+    *parents, last = key.strip().split(".")
+    block: Any = values
+    for parent in parents:
+        if block.get(parent) is None:
+            block[parent] = {}
+        block = block[parent]
+        if not isinstance(block, dict):
+            raise ConfigError(f"--set {override}: {parent} is not a section")
+    block[last] = parse_yaml(text, f"--set {key}")
+
+
+def _one_line(error: Any) -> str:
+    """A pydantic error as `section.key: what is wrong`, without the union members pydantic adds to the place."""
+    block: Any = Config
+    place: list[str] = []
+    for part in error["loc"]:
+        fields = getattr(block, "model_fields", None)
+        if fields is not None:
+            place.append(str(part))
+            if part not in fields:
+                near = difflib.get_close_matches(str(part), fields, n=1, cutoff=0.5)
+                known = f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
+                return f"{'.'.join(place)}: unknown key; {known}"
+            block = fields[part].annotation
+        elif isinstance(part, int) or (isinstance(part, str) and part.isidentifier() and part in GENERATORS):
+            place.append(str(part))
+    message = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{'.'.join(place)}: {message}, not {error['input']!r}"
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    if config.labels.names != "auto":
+        try:
+            config.label_space(config.labels.names)
+        except ConfigError as error:
+            yield error.message
+    for key in GENERATORS:
+        if getattr(config.augment, key) and key not in config.labels.symmetries:
+            yield (
+                f"augment.{key}: not declared. The classes may be directions, and then a picture under {key} has another "
+                f"class; say which in labels.symmetries.{key}, such as {{Xplus: Xminus, Xminus: Xplus}}, or {{}} where no class changes"
+            )
+    scratch = config.model.scratch
+    if scratch.image_size % scratch.patch_size:
+        yield f"model.scratch.image_size: {scratch.image_size} is not a multiple of patch_size {scratch.patch_size}"
+    if scratch.hidden_size % scratch.heads:
+        yield f"model.scratch.hidden_size: {scratch.hidden_size} is not a multiple of heads {scratch.heads}"
+    if config.data.val_fraction + config.data.test_fraction >= 1:
+        yield "data.val_fraction: together with test_fraction nothing is left to train on"
+
+
+def _commented(section: BaseModel, indent: str) -> Iterator[str]:
+    for key, info in type(section).model_fields.items():
+        value = getattr(section, key)
+        if info.description:
+            yield f"{indent}# {info.description}"
+        if isinstance(value, Section):
+            yield f"{indent}{key}:"
+            yield from _commented(value, indent + "  ")
+        else:
+            text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
+            yield f"{indent}{key}: {text.removesuffix(chr(10)).removesuffix('...').strip()}"

@@ -1,0 +1,179 @@
+"""Everything a person sees on a terminal. Results go to stdout, messages and progress to stderr.
+
+The only module that imports rich. Names from data are printed as they are: no markup is read from them, and control
+characters are shown, not sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from frame_vit.errors import FrameVitError
+from frame_vit.progress import Tick, log
+
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+PLAIN_EVERY_S = 10.0
+
+
+def plain(text: object) -> str:
+    """A text with control characters made visible, so that a file's name cannot drive the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def show_error(error: FrameVitError) -> None:
+    """One panel: what happened, and what to do."""
+    body = Text("\n".join(plain(line) for line in error.message.splitlines()))
+    if error.hint:
+        body.append("\n" + plain(error.hint), style="dim")
+    err.print(Panel(body, title="Error", title_align="left", border_style="red"))
+    if os.environ.get("FRAMEVIT_DEBUG"):
+        err.print("".join(traceback.format_exception(error)))
+
+
+class _Messages(logging.Handler):
+    """Log records as lines on stderr, above the progress bar where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = Text(plain(record.getMessage()))
+        if record.levelno >= logging.WARNING:
+            line = Text("warning: ", style="yellow").append_text(line)
+        err.print(line, soft_wrap=True)
+
+
+def start_messages() -> None:
+    """Sends framevit's own messages to stderr; the libraries' stay quiet below errors."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [_Messages()]
+    for library in ("huggingface_hub", "datasets", "fsspec", "httpx", "PIL", "matplotlib"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+
+
+@contextmanager
+def progress() -> Iterator[Tick]:
+    """A tick that draws a bar per stage on a terminal, or a plain line now and then in a pipe."""
+    if not err.is_terminal:
+        yield _plain_lines()
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=err) as bars:
+        stages: dict[str, TaskID] = {}
+
+        def tick(stage: str, done: int, total: int, note: str) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(plain(stage), total=total or None, note="")
+            bars.update(stages[stage], completed=done, total=total or None, note=plain(note))
+
+        yield tick
+
+
+def _plain_lines() -> Tick:
+    last = {"": time.monotonic()}
+
+    def tick(stage: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if done == total or now - last.get(stage, last[""]) >= PLAIN_EVERY_S:
+            last[stage] = now
+            of = f" of {total}" if total else ""
+            err.print(plain(f"{stage}: {done}{of}{', ' + note if note else ''}"), soft_wrap=True)
+
+    return tick
+
+
+def show_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Pictures per class and split, with totals."""
+    table = Table(title="Pictures", title_justify="left")
+    table.add_column("class")
+    for split in counts:
+        table.add_column(split, justify="right")
+    for name in next(iter(counts.values())):
+        table.add_row(Text(plain(name)), *(str(split[name]) for split in counts.values()))
+    table.add_section()
+    table.add_row("all", *(str(sum(split.values())) for split in counts.values()))
+    out.print(table)
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    """Confusion matrix, the numbers per class, and the ones that decide."""
+    out.print(_confusion(metrics))
+    table = Table()
+    for heading in ("class", "precision", "recall", "F1", "support"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, row in metrics["per_class"].items():
+        values = (row["precision"], row["recall"], row["f1"])
+        table.add_row(Text(plain(name)), *("-" if v is None else f"{v:.3f}" for v in values), str(row["support"]))
+    out.print(table)
+    summary = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    summary.add_row("accuracy", _rate(metrics["accuracy_interval"]))
+    summary.add_row("macro-F1", f"{metrics['macro_f1']:.4f}")
+    summary.add_row("escape rate", _rate(metrics["escape_rate"]), "bad parts accepted")
+    summary.add_row("overkill rate", _rate(metrics["overkill_rate"]), "good parts rejected")
+    tta, single = metrics["tta"], metrics["tta"]["without_tta"]
+    if tta["used"]:
+        summary.add_row("averaged over", ", ".join(tta["views"]), f"one view alone: accuracy {single['accuracy']:.4f}")
+    out.print(summary)
+
+
+def show_files(title: str, places: Mapping[str, Path | str]) -> None:
+    """Where everything lies."""
+    table = Table(show_header=False, box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for what, place in places.items():
+        table.add_row(what, Text(plain(place)))
+    out.print(table)
+
+
+def show_predictions(rows: Iterable[Any]) -> None:
+    """A table for people; the other formats have every probability."""
+    table = Table()
+    table.add_column("file", overflow="fold")
+    for heading in ("class", "confidence", "decision"):
+        table.add_column(heading, justify="right" if heading == "confidence" else "left")
+    for row in rows:
+        file = Text(plain(row.file))
+        if row.status == "error":
+            table.add_row(file, Text(f"error: {plain(row.error)}", style="red"), "", "")
+            continue
+        style = {"accept": "green", "reject": "red"}.get(row.decision, "")
+        table.add_row(file, Text(plain(row.label)), f"{row.confidence:.4f}", Text(row.decision or "-", style=style))
+    out.print(table)
+
+
+def _confusion(metrics: Mapping[str, Any]) -> Table:
+    names = [plain(name) for name in metrics["labels"]]
+    table = Table(title=f"{metrics['split']}: {metrics['n']} pictures (rows true, columns predicted)", title_justify="left")
+    table.add_column("")
+    for name in names:
+        table.add_column(Text(name), justify="right")
+    for i, (name, row) in enumerate(zip(names, metrics["confusion_matrix"], strict=True)):
+        styles = ["bold green" if i == j and n else "red" if n else "dim" for j, n in enumerate(row)]
+        table.add_row(Text(name), *(Text(str(n), style=s) for n, s in zip(row, styles, strict=True)))
+    return table
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    if rate["value"] is None:
+        return "not defined: no part of that kind"
+    return f"{rate['value']:.4f}   95 % interval {rate['low']:.4f} to {rate['high']:.4f}, n = {rate['n']}"

@@ -1,0 +1,1 @@
+"""Raw rows -> annotations -> examples -> splits -> pixels. Nothing in this package imports torch."""

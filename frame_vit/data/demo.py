@@ -1,0 +1,173 @@
+"""Drawn frames: a terminal in a frame, seen by a fixed camera on a bad day. No network, mirror-exact.
+
+`draw` is exact under mirroring: the frame with mirrored parameters is the mirrored picture, pixel for pixel. That
+holds because every coordinate is measured from the middle (so mirroring negates it exactly), distances are absolute
+values, blurs add symmetric pairs, and a mirrored frame reads its noise mirrored. x grows to the right and y downwards,
+as in boxes; `Xplus` is a terminal displaced to the right, `Yplus` one displaced downwards.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from frame_vit.geometry import Box, View
+from frame_vit.images import UInt8
+
+WIDTH, HEIGHT = 160, 120
+NAMES = ("passed", "Xplus", "Xminus", "Yplus", "Yminus")
+SYMMETRIES = {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}, "vflip": {"Yplus": "Yminus", "Yminus": "Yplus"}}
+TOLERANCE = 0.25
+"""A terminal is `passed` while it is off the middle by less than this share of its free play, in both axes."""
+
+Float = NDArray[np.float64]
+Pair = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Everything that is drawn. Lengths in pixels, positions from the middle of the picture, x then y."""
+
+    centre: Pair
+    half: Pair
+    wall: float
+    terminal_half: Pair
+    offset: Pair
+    light: float
+    slope: Pair
+    contrast: float
+    blur: int
+    noise: float
+    noise_seed: int
+    mirrored: tuple[bool, bool] = (False, False)
+
+    @property
+    def label(self) -> str:
+        """What the offset makes it: the axis that is off by more than the tolerance, by its sign."""
+        (x, y), (free_x, free_y) = self.offset, self.free_play
+        if max(abs(x) / free_x, abs(y) / free_y) < TOLERANCE:
+            return "passed"
+        if abs(x) / free_x > abs(y) / free_y:
+            return "Xplus" if x > 0 else "Xminus"
+        return "Yplus" if y > 0 else "Yminus"
+
+    @property
+    def free_play(self) -> Pair:
+        """How far the terminal can move within the frame."""
+        return self.half[0] - self.terminal_half[0], self.half[1] - self.terminal_half[1]
+
+    @property
+    def box(self) -> Box:
+        """The terminal's box in pixels of the picture."""
+        x, y = WIDTH / 2 + self.centre[0] + self.offset[0], HEIGHT / 2 + self.centre[1] + self.offset[1]
+        return x - self.terminal_half[0], y - self.terminal_half[1], x + self.terminal_half[0], y + self.terminal_half[1]
+
+    def seen(self, view: View) -> Frame:
+        """The frame as it would lie in a mirrored picture; `view` is one that keeps the picture's shape."""
+        assert view.turns % 2 == 0, "a quarter turn does not keep the shape of the picture"
+        flip_y = view.turns == 2
+        flip_x = view.mirror != flip_y
+        return replace(
+            self,
+            centre=_negate(self.centre, flip_x, flip_y),
+            offset=_negate(self.offset, flip_x, flip_y),
+            slope=_negate(self.slope, flip_x, flip_y),
+            mirrored=(self.mirrored[0] != flip_x, self.mirrored[1] != flip_y),
+        )
+
+
+def sample(label: str, seed: int) -> Frame:
+    """A frame of this label; the same for the same seed. Light, noise, blur, place and sizes vary."""
+    random = np.random.default_rng([seed, NAMES.index(label)])
+    half = (random.uniform(34, 46), random.uniform(27, 36))
+    terminal_half = (random.uniform(14, 19), random.uniform(10, 14))
+    frame = Frame(
+        centre=(random.uniform(-10, 10), random.uniform(-7, 7)),
+        half=half,
+        wall=random.uniform(4, 7),
+        terminal_half=terminal_half,
+        offset=(0.0, 0.0),
+        light=random.uniform(0.55, 1.15),
+        slope=(random.uniform(-0.25, 0.25), random.uniform(-0.25, 0.25)),
+        contrast=random.uniform(0.6, 1.0),
+        blur=int(random.integers(0, 3)),
+        noise=random.uniform(0.01, 0.05),
+        noise_seed=int(random.integers(2**32)),
+    )
+    return replace(frame, offset=_offset(label, frame.free_play, random))
+
+
+def draw(frame: Frame) -> UInt8:
+    """The picture, (HEIGHT, WIDTH, 3) uint8."""
+    x = (np.arange(WIDTH) - (WIDTH - 1) / 2)[None, :]
+    y = (np.arange(HEIGHT) - (HEIGHT - 1) / 2)[:, None]
+    to_frame = np.abs(x - frame.centre[0]), np.abs(y - frame.centre[1])
+    to_terminal = tuple(np.abs(d - c - o) for d, c, o in zip((x, y), frame.centre, frame.offset, strict=True))
+    outer = _rectangle(to_frame, (frame.half[0] + frame.wall, frame.half[1] + frame.wall))
+    inner = _rectangle(to_frame, frame.half)
+    terminal = _rectangle(to_terminal, frame.terminal_half)
+    slot = _rectangle(to_terminal, (frame.terminal_half[0] * 0.55, frame.terminal_half[1] * 0.2))
+    grey = 0.42 + 0.35 * frame.contrast * (outer - inner) - 0.3 * frame.contrast * inner
+    grey = grey + (0.62 * terminal - 0.35 * slot) * frame.contrast
+    grey = grey * (frame.light * (1 + (frame.slope[0] * x / WIDTH + frame.slope[1] * y / HEIGHT)))
+    grey = _blur(grey, frame.blur) + frame.noise * _noise(frame)
+    tint = np.array([1.0, 0.97, 0.9])
+    return np.round(np.clip(grey[:, :, None] * tint, 0, 1) * 255).astype(np.uint8)
+
+
+def jpeg(frame: Frame) -> bytes:
+    """The picture as a camera would store it."""
+    buffer = io.BytesIO()
+    Image.fromarray(draw(frame)).save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()
+
+
+def response(frame: Frame) -> str:
+    """The `response` text of the frame, as the hub data sets write it."""
+    return repr({"bboxes": [[round(v) for v in frame.box]], "labels": [frame.label]})
+
+
+def frames(count: int, seed: int) -> list[Frame]:
+    """`count` frames, the labels in turn."""
+    return [sample(NAMES[i % len(NAMES)], seed * 1_000_003 + i) for i in range(count)]
+
+
+def _offset(label: str, free: Pair, random: np.random.Generator) -> Pair:
+    # A gap around the tolerance: a person could not tell there either, and labels would be noise.
+    inside = [random.uniform(-0.6, 0.6) * TOLERANCE * f for f in free]
+    if label == "passed":
+        return inside[0], inside[1]
+    axis = 0 if label[0] == "X" else 1
+    sign = 1 if label.endswith("plus") else -1
+    inside[axis] = sign * random.uniform(1.4 * TOLERANCE, 0.9) * free[axis]
+    return inside[0], inside[1]
+
+
+def _negate(pair: Pair, x: bool, y: bool) -> Pair:
+    return (-pair[0] if x else pair[0]), (-pair[1] if y else pair[1])
+
+
+def _rectangle(distance: tuple[Float, ...], half: Pair) -> Float:
+    """Coverage 0 to 1 of an upright rectangle, its edges one pixel soft."""
+    cover_x, cover_y = (np.clip(h - d + 0.5, 0, 1) for d, h in zip(distance, half, strict=True))
+    return np.asarray(cover_x * cover_y)
+
+
+def _blur(grey: Float, radius: int) -> Float:
+    """Binomial blur, `radius` times; left and right are added to each other first, so mirroring changes no bit."""
+    for _ in range(radius):
+        for axis in (0, 1):
+            before = np.take(grey, [0, *range(grey.shape[axis] - 1)], axis)
+            behind = np.take(grey, [*range(1, grey.shape[axis]), grey.shape[axis] - 1], axis)
+            grey = 0.5 * grey + 0.25 * (before + behind)
+    return grey
+
+
+def _noise(frame: Frame) -> Float:
+    noise = np.random.default_rng(frame.noise_seed).standard_normal((HEIGHT, WIDTH))
+    noise = noise[:, ::-1] if frame.mirrored[0] else noise
+    return noise[::-1] if frame.mirrored[1] else noise

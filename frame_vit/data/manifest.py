@@ -1,0 +1,97 @@
+"""CSV and JSONL manifests: a file per row, its label or response, and optionally its split.
+
+Paths are relative to the manifest's folder and stay inside it. Nothing is guessed: a manifest that is not UTF-8, lacks
+a column or names a file outside is refused with its line.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NamedTuple
+
+from frame_vit.config import Data
+from frame_vit.data.response import Kind, answer_column
+from frame_vit.errors import UsageError
+
+FILE_COLUMNS = ("file_name", "file", "path")
+"""Read in this order where the manifest has no column of the name in data.image_column."""
+
+
+class ManifestRow(NamedTuple):
+    key: str
+    answer: object
+    file: Path
+
+
+def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]], Kind]:
+    """Rows by split name (`train` where the manifest has no split column), and what the answers are."""
+    records = _records(path)
+    if not records:
+        raise UsageError(f"{path}: the manifest has no rows")
+    columns = list(records[0][1])
+    file_column = next((c for c in (data.image_column, *FILE_COLUMNS) if c in columns), None)
+    if file_column is None:
+        known = ", ".join((data.image_column, *FILE_COLUMNS))
+        raise UsageError(f"{path}: no column with the file's path ({known}); it has {', '.join(columns)}")
+    kind, answer = answer_column(columns, data.response_column, data.label_column, str(path))
+    splits: dict[str, list[ManifestRow]] = {}
+    for line, record in records:
+        name = str(record.get(file_column) or "")
+        row = ManifestRow(f"line {line} ({name})", record.get(answer), _inside(path, name, line))
+        splits.setdefault(str(record.get("split") or "train"), []).append(row)
+    return splits, kind
+
+
+def _records(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """(line number, row) pairs."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 (byte {error.start})", "Save it as UTF-8") from None
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
+    return _csv(path, text) if path.suffix.lower() == ".csv" else _jsonl(path, text)
+
+
+def _csv(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+    header = text.split("\n", 1)[0]
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    records = []
+    try:
+        for record in reader:
+            if None in record or None in record.values():
+                raise UsageError(f"{path}, line {reader.line_num}: not as many cells as the header has columns")
+            records.append((reader.line_num, record))
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: {error}") from None
+    return records
+
+
+def _jsonl(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
+    records = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}, line {number}: not JSON: {error}") from None
+        if not isinstance(record, dict):
+            raise UsageError(f"{path}, line {number}: not a JSON object")
+        records.append((number, record))
+    return records
+
+
+def _inside(manifest: Path, name: str, line: int) -> Path:
+    windows = PureWindowsPath(name)
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not name or windows.is_absolute() or windows.drive or parts[0] == "/" or ".." in parts or "://" in name:
+        raise UsageError(
+            f"{manifest}, line {line}: {name!r} is not a path inside the manifest's folder",
+            "Absolute paths, '..' and addresses are refused; move the manifest beside the pictures",
+        )
+    return manifest.parent.joinpath(*parts)

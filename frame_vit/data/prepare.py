@@ -1,0 +1,169 @@
+"""Sources -> splits of checked, decoded examples: what training, evaluation and the `prepare` command start from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from frame_vit.config import Config, Data
+from frame_vit.data.examples import Annotated, Reject, Split, annotate, auto_names, build_split
+from frame_vit.data.sources import RawSplit, read_source, role_of
+from frame_vit.data.splits import hold_out
+from frame_vit.errors import DataError, UsageError
+from frame_vit.images import Pixels
+from frame_vit.labels import LabelSpace
+from frame_vit.progress import Tick, log, silent
+
+SHOWN_REJECTS = 5
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The label space, the splits by name (train, val, test), rows left out, and where the data came from."""
+
+    labels: LabelSpace
+    splits: dict[str, Split]
+    rejects: list[Reject]
+    sources: dict[str, dict[str, str]]
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over every split's pictures and labels, in order."""
+        digest = hashlib.sha256()
+        for name, split in self.splits.items():
+            for example in split.examples:
+                digest.update(f"{name}\t{example.digest}\t{self.labels.names[example.label]}\n".encode())
+        return digest.hexdigest()
+
+    def manifest(self) -> dict[str, Any]:
+        """What `prepare` writes down: enough to check later that the same pictures lie in the same splits."""
+        return {
+            "labels": self.labels.to_json(),
+            "sources": self.sources,
+            "counts": {
+                name: dict(zip(self.labels.names, split.counts(len(self.labels)), strict=True))
+                for name, split in self.splits.items()
+            },
+            "fingerprint": self.fingerprint,
+            "rejects": [vars(reject) for reject in self.rejects],
+            "splits": {
+                name: [{"key": e.key, "label": self.labels.names[e.label], "sha256": e.digest} for e in split.examples]
+                for name, split in self.splits.items()
+            },
+        }
+
+
+def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | None = None) -> Prepared:
+    """Reads, checks, decodes and splits the configured data. Raises `DataError` that names the bad rows.
+
+    With `only` that split must come out; where it has a source of its own, nothing else is read.
+    """
+    raw = _gather(config.data, only)
+    found = {role: annotate(split, config.data.multi) for role, split in raw.items()}
+    _say_several(found)
+    names = config.labels.names
+    if names == "auto":
+        names = auto_names(found["train"], config.labels.aliases)
+        log.info("classes, from the training set: %s", ", ".join(names))
+    space = config.label_space(names)
+    splits, rejects = _build(found, space, pixels, tick)
+    _judge(rejects, config.data)
+    if only not in raw:
+        splits = _complete(splits, config.data, space)
+    if only is not None and only not in splits:
+        raise UsageError(f"there is no split {only!r}; there are {', '.join(splits)}")
+    return Prepared(space, {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}, rejects, _origins(raw))
+
+
+def prepare_other(source: str, config: Config, space: LabelSpace, pixels: Pixels, tick: Tick = silent) -> Prepared:
+    """Another data set for a model that is already trained: every split of it, as one split called `data`."""
+    raw = read_source(source, config.data, seed_step=1)
+    rows = [row._replace(key=f"{s.name}/{row.key}") if len(raw) > 1 else row for s in raw for row in s.rows]
+    whole = RawSplit(source, "data", raw[0].kind, rows, raw[0].names, raw[0].revision)
+    found = {"data": annotate(whole, config.data.multi)}
+    _say_several(found)
+    splits, rejects = _build(found, space, pixels, tick)
+    _judge(rejects, config.data)
+    if not len(splits["data"]):
+        raise DataError(f"{source}: no usable pictures")
+    return Prepared(space, splits, rejects, _origins({"data": whole}))
+
+
+def _gather(data: Data, only: str | None) -> dict[str, RawSplit]:
+    """The raw splits by role: those of the training source, and the test source's as test."""
+    if data.test is not None and only == "test":
+        return {"test": _test_source(data.test, data)}
+    assert data.train is not None, "the config was checked"
+    given = read_source(data.train, data)
+    raw = {"train": given[0]} if len(given) == 1 else {role_of(split.name): split for split in given}
+    if not {"train"} <= {*raw} <= {"train", "val", "test"} or len(raw) < len(given):
+        raise UsageError(f"{data.train}: splits {', '.join(s.name for s in given)}; expected train, validation, test")
+    if data.test is not None:
+        if "test" in raw:
+            log.warning("%s has a test split of its own; data.test is used instead of it", data.train)
+        raw["test"] = _test_source(data.test, data)
+    return {only: raw[only]} if only in raw and only != "train" else raw
+
+
+def _test_source(source: str, data: Data) -> RawSplit:
+    splits = read_source(source, data, seed_step=1)
+    chosen = splits if len(splits) == 1 else [split for split in splits if role_of(split.name) == "test"]
+    if len(chosen) != 1:
+        raise UsageError(f"{source}: splits {', '.join(s.name for s in splits)}; expected one, or one called test")
+    return chosen[0]
+
+
+def _build(
+    found: dict[str, Annotated], space: LabelSpace, pixels: Pixels, tick: Tick
+) -> tuple[dict[str, Split], list[Reject]]:
+    splits, rejects = {}, []
+    for role, annotated in found.items():
+        splits[role], bad = build_split(annotated, space, pixels, tick)
+        rejects += bad
+    return splits, rejects
+
+
+def _judge(rejects: list[Reject], data: Data) -> None:
+    if not rejects:
+        return
+    shown = [str(reject) for reject in rejects[:SHOWN_REJECTS]]
+    more = [f"... and {len(rejects) - SHOWN_REJECTS} more"] if len(rejects) > SHOWN_REJECTS else []
+    head = "1 row cannot be used" if len(rejects) == 1 else f"{len(rejects)} rows cannot be used"
+    if data.on_bad_row == "error":
+        raise DataError(
+            "\n".join([f"{head}:", *shown, *more]), "Mend them, or leave them out with --set data.on_bad_row=skip"
+        )
+    for line in [f"{head} and are left out (data.on_bad_row is skip):", *map(str, rejects)]:
+        log.warning("%s", line)
+
+
+def _complete(splits: dict[str, Split], data: Data, space: LabelSpace) -> dict[str, Split]:
+    """Holds out the test and validation splits that the sources do not have."""
+    train = splits["train"].select(range(len(splits["train"])), "train")
+    held: dict[str, Split] = {}
+    share = data.val_fraction
+    if "test" not in splits and data.test_fraction:
+        train, held["test"] = hold_out(train, data.test_fraction, data.seed, "test", space)
+        share = data.val_fraction / (1 - data.test_fraction)
+    if "val" not in splits:
+        train, held["val"] = hold_out(train, share, data.seed, "val", space)
+    whole = {**splits, **held, "train": train}
+    for name, split in whole.items():
+        if not len(split):
+            raise DataError(f"the {name} split has no usable pictures")
+    return {name: whole[name] for name in ("train", "val", "test") if name in whole}
+
+
+def _origins(raw: dict[str, RawSplit]) -> dict[str, dict[str, str]]:
+    return {role: {"source": s.source, "split": s.name, "revision": s.revision} for role, s in raw.items()}
+
+
+def _say_several(found: dict[str, Annotated]) -> None:
+    for annotated in found.values():
+        if annotated.several:
+            log.warning(
+                "%s: %d rows have several labels; the first is taken (data.multi)",
+                annotated.raw.source,
+                annotated.several,
+            )

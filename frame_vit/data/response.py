@@ -1,0 +1,112 @@
+"""The `response` column: text that holds a Python dict (or JSON) of boxes and labels. Standard library only.
+
+`"{'bboxes': [[x1, y1, x2, y2]], 'labels': ['Xplus']}"`, as vision-language data sets write it. The text comes from
+outside: `ast.literal_eval` runs no code, but a long or deep text can take the memory or the stack, so length and depth
+are looked at first.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from frame_vit.errors import RowError, UsageError
+from frame_vit.geometry import Box
+
+MAX_CHARACTERS = 100_000
+MAX_DEPTH = 20
+
+Kind = Literal["response", "label"]
+"""What a row's answer is: a response text, or a plain label."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """What one row says: labels in the order given (at least one), boxes beside them (one a label, or none)."""
+
+    labels: tuple[str, ...]
+    boxes: tuple[Box, ...] = ()
+
+
+def parse_response(text: object) -> Annotation:
+    """The annotation in a response text.
+
+    Raises `RowError` with the reason and the first characters of the text: not a text, too long, too deep, not a
+    dict, no labels, boxes that are not four finite numbers, or another number of boxes than of labels.
+    """
+    if not isinstance(text, str):
+        raise RowError(f"the response is {type(text).__name__}, not a text: {excerpt(text)}")
+    value = _literal(text)
+    if not isinstance(value, dict):
+        raise RowError(f"the response is not a dict of bboxes and labels: {excerpt(text)}")
+    labels = value.get("labels")
+    if not isinstance(labels, list) or not labels or not all(isinstance(x, str) and x.strip() for x in labels):
+        raise RowError(f"the response has no list of labels: {excerpt(text)}")
+    boxes = value.get("bboxes") or []
+    if not isinstance(boxes, list) or len(boxes) not in (0, len(labels)):
+        raise RowError(f"the response has {len(labels)} labels but not as many bboxes: {excerpt(text)}")
+    return Annotation(tuple(labels), tuple(_box(box, text) for box in boxes))
+
+
+def parse_answer(answer: object, kind: Kind) -> Annotation:
+    """The annotation in a row's answer: a response text, or a plain label (a text or a whole number)."""
+    if kind == "response":
+        return parse_response(answer)
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return Annotation((str(answer),))
+    if not isinstance(answer, str) or not answer.strip():
+        raise RowError(f"no label: {excerpt(answer)}")
+    return Annotation((answer,))
+
+
+def answer_column(columns: list[str], response_column: str, label_column: str, where: str) -> tuple[Kind, str]:
+    """Which column says what a row is: the response column where there is one, else the label column."""
+    if response_column in columns:
+        return "response", response_column
+    if label_column in columns:
+        return "label", label_column
+    raise UsageError(
+        f"{where}: neither a column {response_column!r} nor {label_column!r}; it has {', '.join(columns)}",
+        "Set data.response_column (a dict of bboxes and labels) or data.label_column (a plain label)",
+    )
+
+
+def excerpt(value: object, length: int = 60) -> str:
+    """The first characters of a value, quoted, on one line."""
+    text = value if isinstance(value, str) else repr(value)[: length + 1]
+    return repr(text[:length] + ("..." if len(text) > length else ""))
+
+
+def _literal(text: str) -> Any:
+    if len(text) > MAX_CHARACTERS:
+        raise RowError(f"the response has {len(text):,} characters (at most {MAX_CHARACTERS:,}): {excerpt(text)}")
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    if deepest > MAX_DEPTH:
+        raise RowError(f"the response is nested more than {MAX_DEPTH} deep: {excerpt(text)}")
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        with warnings.catch_warnings():
+            # An odd escape in somebody's text is not our warning to show.
+            warnings.simplefilter("ignore")
+            return ast.literal_eval(text.strip())
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        raise RowError(f"the response is not a dict of bboxes and labels: {excerpt(text)}") from None
+
+
+def _box(box: object, text: str) -> Box:
+    if isinstance(box, list | tuple) and len(box) == 4:
+        numbers = [x for x in box if isinstance(x, int | float) and not isinstance(x, bool) and abs(x) < 1e9]
+        if len(numbers) == 4 and all(math.isfinite(x) for x in numbers):
+            x1, y1, x2, y2 = map(float, numbers)
+            return x1, y1, x2, y2
+    raise RowError(f"a box of the response is not four numbers x1, y1, x2, y2: {excerpt(text)}")

@@ -1,0 +1,229 @@
+"""Whatever a person names as data -> raw rows, split by split. Knows file formats and the hub; no labels, no model.
+
+hub data set, saved data set, parquet (through `datasets`), class folders, CSV or JSONL manifest, drawn demo frames.
+Pictures stay encoded: a raw row can `read()` its bytes, and nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from frame_vit.config import Data
+from frame_vit.data import demo
+from frame_vit.data.manifest import read_manifest
+from frame_vit.data.response import Kind, answer_column
+from frame_vit.errors import FrameVitError, RowError, UsageError
+from frame_vit.hub import check_hub
+from frame_vit.images import SUFFIXES
+from frame_vit.progress import log
+
+
+class RawRow(NamedTuple):
+    """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives the encoded picture."""
+
+    key: str
+    answer: object
+    read: Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """The rows of one split. `names` are the classes in the source's own order, where it has one."""
+
+    source: str
+    name: str
+    kind: Kind
+    rows: list[RawRow]
+    names: tuple[str, ...] = ()
+    revision: str = ""
+
+
+ROLES = {
+    "train": ("train", "training"),
+    "val": ("validation", "val", "valid", "dev", "eval"),
+    "test": ("test", "testing"),
+}
+"""The split names that are understood, by what they are used for."""
+
+
+def role_of(split: str) -> str:
+    """train, val or test; another name is returned as it is."""
+    return next((role for role, names in ROLES.items() if split.lower() in names), split)
+
+
+def read_source(source: str, data: Data, seed_step: int = 0) -> list[RawSplit]:
+    """The splits of a source. A single split is called as the source calls it, mostly `train`.
+
+    `seed_step` is added to the demo's seed: 0 for training frames, 1 for test frames. Raises `UsageError` where
+    nothing of that name can be found, `FrameVitError` where the hub does not answer.
+    """
+    if source == "demo":
+        return [_demo_split(data, seed_step)]
+    path = Path(source).expanduser()
+    if path.is_file():
+        return _from_file(path, data)
+    if path.is_dir():
+        return _from_folder(path, data)
+    if path.exists() or not _HUB_NAME.fullmatch(source) or path.suffix.lower() in _FILE_KINDS:
+        raise UsageError(f"no such file or folder: {source}", "A hub data set is named owner/name")
+    return _from_hub(source, data)
+
+
+_HUB_NAME = re.compile(r"[\w\-]+(\.[\w\-]+)*(/[\w\-]+(\.[\w\-]+)*)?(@[\w\-./]+)?")
+_FILE_KINDS = (".parquet", ".csv", ".jsonl")
+
+
+def _demo_split(data: Data, seed_step: int) -> RawSplit:
+    count = data.demo.test if seed_step else data.demo.train
+    drawn = demo.frames(count, data.demo.seed + seed_step)
+    rows = [
+        RawRow(f"demo-{data.demo.seed + seed_step}-{i}", demo.response(frame), _Drawn(frame))
+        for i, frame in enumerate(drawn)
+    ]
+    return RawSplit("demo", "train", "response", rows, demo.NAMES)
+
+
+class _Drawn(NamedTuple):
+    frame: demo.Frame
+
+    def __call__(self) -> bytes:
+        return demo.jpeg(self.frame)
+
+
+def _from_file(path: Path, data: Data) -> list[RawSplit]:
+    if path.suffix.lower() == ".parquet":
+        return _load("parquet", data, str(path), data_files={"train": str(path)})
+    if path.suffix.lower() in (".csv", ".jsonl"):
+        splits, kind = read_manifest(path, data)
+        return [
+            RawSplit(str(path), name, kind, [RawRow(r.key, r.answer, r.file.read_bytes) for r in rows])
+            for name, rows in splits.items()
+        ]
+    raise UsageError(f"{path}: not a data set; files may be {', '.join(_FILE_KINDS)}")
+
+
+def _from_folder(path: Path, data: Data) -> list[RawSplit]:
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        return _saved(path, data)
+    if any(path.rglob("*.parquet")):
+        return _load(str(path), data, str(path))
+    for name in ("metadata.csv", "metadata.jsonl", "manifest.csv", "manifest.jsonl"):
+        if (path / name).is_file():
+            return _from_file(path / name, data)
+    parts = {child.name: child for child in _folders(path) if role_of(child.name) in ROLES}
+    if parts and len(parts) == len(_folders(path)):
+        return [_class_folders(child, name) for name, child in sorted(parts.items())]
+    return [_class_folders(path, "train")]
+
+
+def _folders(path: Path) -> list[Path]:
+    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _class_folders(path: Path, split: str) -> RawSplit:
+    rows, passed_over = [], 0
+    for folder in _folders(path):
+        for file in sorted(folder.rglob("*")):
+            if file.suffix.lower() in SUFFIXES and file.is_file():
+                rows.append(RawRow(file.relative_to(path).as_posix(), folder.name, file.read_bytes))
+            elif file.is_file() and not file.name.startswith("."):
+                passed_over += 1
+    if not rows:
+        raise UsageError(
+            f"no pictures found in {path}",
+            "Expected a saved data set, parquet files, a metadata.csv, or one folder of pictures per class "
+            f"({', '.join(SUFFIXES)})",
+        )
+    if passed_over:
+        log.warning("%s: %d files are not pictures by their names and were not read", path, passed_over)
+    return RawSplit(str(path), split, "label", rows)
+
+
+def _saved(path: Path, data: Data) -> list[RawSplit]:
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(path))
+    except Exception as error:  # pyarrow and json raise many kinds on damaged files
+        raise FrameVitError(f"{path}: the saved data set cannot be read: {error}") from None
+    splits = loaded if isinstance(loaded, dict) else {"train": loaded}
+    return [_from_table(str(path), name, split, data) for name, split in splits.items()]
+
+
+def _from_hub(source: str, data: Data) -> list[RawSplit]:
+    check_hub()
+    name, _, revision = source.partition("@")
+    return _load(name, data, source, revision=revision or None)
+
+
+def _load(path: str, data: Data, source: str, **options: Any) -> list[RawSplit]:
+    import datasets
+    from huggingface_hub.errors import HfHubHTTPError
+
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(path, **options)
+    except datasets.exceptions.DatasetNotFoundError:
+        raise UsageError(
+            f"data set {source} is neither a folder here nor found on the hub",
+            "Check the spelling; for a private data set log in with `hf auth login`",
+        ) from None
+    except (ConnectionError, HfHubHTTPError, TimeoutError) as error:
+        raise FrameVitError(
+            f"the hub could not be asked for {source}: {_first_line(error)}",
+            "Check the network, or name a local copy of the data (a folder with its parquet files)",
+        ) from None
+    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+        raise FrameVitError(f"{source} cannot be read as a data set: {_first_line(error.__cause__ or error)}") from None
+    return [_from_table(source, name, split, data) for name, split in loaded.items()]
+
+
+def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
+    import datasets
+
+    columns = table.column_names
+    where = f"{source}, split {name}"
+    if data.image_column not in columns:
+        raise UsageError(f"{where}: no column {data.image_column!r}; it has {', '.join(columns)}", "Set data.image_column")
+    kind, column = answer_column(columns, data.response_column, data.label_column, where)
+    if not isinstance(table.features[data.image_column], datasets.Image):
+        raise UsageError(f"{where}: column {data.image_column!r} does not hold pictures")
+    pictures = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
+    feature, answers = table.features[column], table[column]
+    names: tuple[str, ...] = ()
+    if isinstance(feature, datasets.ClassLabel):
+        names = tuple(feature.names)
+        answers = (None if a is None or a < 0 else feature.int2str(a) for a in answers)
+    rows = [
+        RawRow(f"{name}[{i}]", answer, _Cell(pictures, i, data.image_column)) for i, answer in enumerate(answers)
+    ]
+    return RawSplit(source, name, kind, rows, names, _revision(table))
+
+
+class _Cell(NamedTuple):
+    table: Any
+    row: int
+    column: str
+
+    def __call__(self) -> bytes:
+        value = self.table[self.row][self.column]
+        if value is None:
+            raise RowError("no picture in this row")
+        return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
+
+
+def _revision(table: Any) -> str:
+    """The hub's commit that the rows came from, as the download addresses name it; empty for local data."""
+    for address in table.info.download_checksums or {}:
+        found = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", address)
+        if found:
+            return found[1]
+    return ""
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,167 @@
+"""One pixel path: an encoded picture -> RGB -> uint8 of the model's size -> what the model reads. Pillow and numpy only.
+
+prepare, train, evaluate and predict all come through here, so that a model is fed at work as it was in training, and a
+line PC needs no torch for it. What the path does is what the model's own processor does (`model.pixels_of` proves it
+on probe pictures when a model is loaded); what happens before the processor's part is decided here, once:
+
+- EXIF orientation is applied; colour profiles are not.
+- grey, 1-bit, palette, CMYK become RGB as Pillow converts them; transparency is laid on white.
+- 16-bit grey is scaled by the declared bit depth; without one it is refused, for `convert("RGB")` would clip it to white.
+- only the formats in FORMATS are tried, at most MAX_PIXELS are decoded, a truncated file is an error.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from frame_vit.errors import RowError
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "MPO")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+MAX_PIXELS = 150_000_000
+"""Larger pictures are refused before a byte of them is decoded (12,000 x 12,000 still passes)."""
+
+UInt8 = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a picture becomes a model's input; stored in framevit.json and fixed for the life of a model.
+
+    The whole picture is resized to height x width. With `resize` it is first resized to that (height, width), or its
+    shorter side to that many pixels, and height x width is cut from the middle: what the processors of DeiT, DINOv2
+    or ConvNeXt do. A cut loses the margin of the frame, so loading such a model says so.
+    """
+
+    height: int
+    width: int
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    scale: float = 1 / 255
+    resample: int = int(Image.Resampling.BILINEAR)
+    resize: tuple[int, int] | int | None = None
+    bit_depth: int = 8
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Pixels:
+        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture at the model's size, (height, width, 3) uint8, and its own size after EXIF orientation."""
+
+    pixels: UInt8
+    width: int
+    height: int
+
+
+def read_picture(source: bytes | Path, pixels: Pixels) -> Picture:
+    """Encoded bytes or a file as the model will see it. Raises `RowError` with the reason where it can't be read."""
+    image = open_rgb(source, pixels.bit_depth)
+    return Picture(resize(image, pixels), image.width, image.height)
+
+
+def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:
+    """An upright RGB picture of full size. Raises `RowError` with the reason where it can't be read."""
+    data = _read(source) if isinstance(source, Path) else source
+    if not data:
+        raise RowError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd EXIF: limits here, EXIF is optional
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise RowError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+                image.load()
+                return _to_rgb(_upright(image), bit_depth)
+    except UnidentifiedImageError:
+        raise RowError(f"not a picture (it starts with {data[:12]!r})") from None
+    except Image.DecompressionBombError:
+        raise RowError(f"more than the {MAX_PIXELS:,} pixels allowed") from None
+    except (OSError, ValueError, SyntaxError, EOFError, OverflowError, MemoryError) as error:
+        raise RowError(f"damaged picture: {error}") from None
+
+
+def resize(image: Image.Image, pixels: Pixels) -> UInt8:
+    """An RGB picture at the model's size, (height, width, 3) uint8."""
+    size = (pixels.width, pixels.height)
+    whole = _whole_size(image.size, pixels)
+    if image.size != whole:
+        image = image.resize(whole, Image.Resampling(pixels.resample))
+    left, top = int((whole[0] - size[0]) / 2), int((whole[1] - size[1]) / 2)
+    return np.asarray(image if whole == size else image.crop((left, top, left + size[0], top + size[1])))
+
+
+def _whole_size(size: tuple[int, int], pixels: Pixels) -> tuple[int, int]:
+    """The (width, height) that a picture of this (width, height) is resized to, before anything is cut."""
+    if pixels.resize is None:
+        return pixels.width, pixels.height
+    if isinstance(pixels.resize, tuple):
+        return pixels.resize[1], pixels.resize[0]
+    # The processors truncate the longer side.
+    width, height = (int(pixels.resize * side / min(size)) for side in size)
+    return width, height
+
+
+def normalise(batch: UInt8, pixels: Pixels) -> Float32:
+    """(N, height, width, 3) uint8 -> (N, 3, height, width) float32 as the model reads it."""
+    scale = np.float32(pixels.scale) / np.asarray(pixels.std, np.float32)
+    offset = np.asarray(pixels.mean, np.float32) / np.asarray(pixels.std, np.float32)
+    return np.ascontiguousarray((batch * scale - offset).transpose(0, 3, 1, 2))
+
+
+def _read(path: Path) -> bytes:
+    # A FIFO or a device would block for ever, a directory gives an odd error: only plain files are opened.
+    if path.is_dir():
+        raise RowError("a folder, not a picture")
+    if not path.exists():
+        raise RowError("no such file")
+    if not path.is_file():
+        raise RowError("not a plain file")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RowError(f"cannot be read: {error.strerror}") from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged EXIF says nothing about the pixels, and Pillow raises many kinds for it
+        return image
+
+
+def _to_rgb(image: Image.Image, bit_depth: int) -> Image.Image:
+    if image.mode.startswith("I;16") or image.mode == "I":
+        return _deep_grey(image, bit_depth)
+    if image.mode == "F":
+        raise RowError("floating-point pixels; save it as 8 or 16 bit")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey(image: Image.Image, bit_depth: int) -> Image.Image:
+    values = np.asarray(image)
+    if bit_depth == 8:
+        raise RowError("a 16-bit picture; say how many bits are used with data.bit_depth (10, 12, 14 or 16)")
+    top = 2**bit_depth - 1
+    if values.min() < 0 or values.max() > top:
+        raise RowError(f"pixel values from {values.min()} to {values.max()} do not fit data.bit_depth {bit_depth}")
+    grey = np.round(values * (255 / top)).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")

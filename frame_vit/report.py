@@ -1,0 +1,158 @@
+"""Results as files: JSON, CSV, pictures, the model card. Nothing is computed here but where things are drawn."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from frame_vit.data.examples import Split
+from frame_vit.images import open_rgb
+from frame_vit.labels import LabelSpace
+from frame_vit.predictor import Prediction
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_header(labels: LabelSpace, truth: bool = False) -> list[str]:
+    """The columns of a predictions table."""
+    probabilities = [f"p_{name}" for name in labels.names]
+    return ["file", *(["true"] if truth else []), "label", "confidence", *probabilities, "decision", "status", "error"]
+
+
+def csv_row(row: Prediction, labels: LabelSpace, true: str | None = None) -> list[str]:
+    """One row for `csv_header`. Texts that a spreadsheet would run as a formula get an apostrophe in front."""
+    values: list[Any] = [row.file, *([true] if true is not None else []), row.label, row.confidence]
+    values += [row.probabilities[name] if row.probabilities else None for name in labels.names]
+    values += [row.decision, row.status, row.error]
+    return [_cell(value) for value in values]
+
+
+def json_row(row: Prediction) -> dict[str, Any]:
+    """The prediction as the JSON formats print it."""
+    return asdict(row)
+
+
+def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels: LabelSpace) -> None:
+    """predictions.csv of an evaluation: every row with its true class."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(csv_header(labels, truth=True))
+        writer.writerows(csv_row(row, labels, true) for row, true in rows)
+
+
+def draw_confusion(path: Path, metrics: Mapping[str, Any]) -> None:
+    """The confusion matrix: counts, coloured by the share of the true class."""
+    counts, names = np.array(metrics["confusion_matrix"]), metrics["labels"]
+    side = max(4.2, 0.75 * len(names) + 2)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (i, j), count in np.ndenumerate(counts):
+        colour = "white" if shares[i, j] > 0.5 else "#b00020" if i != j and count else "black"
+        axes.text(j, i, str(count), ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(names)), [_plain(n) for n in names], rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), [_plain(n) for n in names])
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_title(f"{metrics['split']}: {metrics['n']} pictures, accuracy {metrics['accuracy']:.3f}", fontsize=11)
+    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
+    _save(figure, path)
+
+
+def draw_curves(path: Path, rows: list[dict[str, float]], best_step: int) -> None:
+    """Loss, validation scores and learning rate over the steps; the chosen step marked."""
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for axes, title, keys in zip(
+        panels,
+        ("loss", "validation", "learning rate"),
+        (("loss", "val_loss"), ("val_accuracy", "val_macro_f1"), ("learning_rate",)),
+        strict=True,
+    ):
+        for key in keys:
+            _curve(axes, rows, key)
+        axes.axvline(best_step, color="grey", linestyle=":", label=f"chosen: step {best_step}")
+        axes.set(title=title, xlabel="step")
+        axes.legend(fontsize=8)
+        axes.grid(alpha=0.3)
+    panels[1].set_ylim(-0.02, 1.02)
+    _save(figure, path)
+
+
+def draw_samples(path: Path, split: Split, labels: LabelSpace, bit_depth: int) -> None:
+    """The first picture of every class, its boxes drawn."""
+    columns = min(5, len(labels))
+    rows = -(-len(labels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.1 * rows), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    counts = split.counts(len(labels))
+    for axes in panels:
+        axes.axis("off")
+    for index, name in enumerate(labels.names):
+        axes = panels[index]
+        axes.set_title(f"{_plain(name)} ({counts[index]} in {split.name})", fontsize=11)
+        example = next((e for e in split.examples if e.label == index), None)
+        if example is None:
+            continue
+        axes.imshow(open_rgb(example.read(), bit_depth))
+        for x1, y1, x2, y2 in example.boxes:
+            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="#00c853", linewidth=2))
+    _save(figure, path)
+
+
+def model_card(labels: LabelSpace, base: str, metrics: Mapping[str, Any] | None) -> str:
+    """README.md of a model folder, with the front matter that model hubs read."""
+    ok = ", ".join(f"`{n}`" for n in labels.names if n in labels.ok) or "none declared"
+    moved = [f"- {key}: " + (", ".join(f"{a} -> {b}" for a, b in m.items() if a != b) or "no class changes") for key, m in labels.symmetries.items()]
+    lines = [
+        "---", "library_name: transformers", "pipeline_tag: image-classification", "tags: [framevit]", "---",
+        "# An image classifier trained with framevit", "",
+        f"Started from {base}. Classes, in order: {', '.join(f'`{n}`' for n in labels.names)}. Fine: {ok}.", "",
+        "What a mirrored or turned picture shows:", *(moved or ["- nothing is declared"]), "",
+    ]  # fmt: skip
+    if metrics:
+        lines += [f"On {metrics['n']} pictures of the {metrics['split']} split, kept out of training: "]
+        lines += [f"accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}, "]
+        lines += [f"escape rate {percent(metrics['escape_rate'])}, overkill rate {percent(metrics['overkill_rate'])}.", ""]
+    lines += ["`framevit.json` holds the label space and the pixel settings; `framevit predict --model FOLDER PICTURE` uses it."]
+    return "\n".join(lines) + "\n"
+
+
+def percent(rate: Mapping[str, Any]) -> str:
+    """A rate in words: value, 95 % interval, and of how many."""
+    if rate["value"] is None:
+        return "not defined"
+    return f"{rate['value']:.2%} (95 % interval {rate['low']:.2%} to {rate['high']:.2%}, n = {rate['n']})"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.6f}" if isinstance(value, float) else str(value)
+    return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text
+
+
+def _plain(name: str) -> str:
+    """A class name as matplotlib should draw it: a dollar sign would start a formula."""
+    return name.replace("$", r"\$")
+
+
+def _curve(axes: Axes, rows: list[dict[str, float]], key: str) -> None:
+    points = [(row["step"], row[key]) for row in rows if key in row]
+    if points:
+        axes.plot(*zip(*points, strict=True), label=key, marker="." if key.startswith("val") else "")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    aside = path.with_name(f".{os.getpid()}-{path.name}")
+    figure.savefig(aside, format="png", dpi=110)
+    aside.replace(path)

@@ -1,0 +1,83 @@
+"""Run folders: numbered anew for each run, found again by name, by path, or as the latest. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from frame_vit.errors import UsageError
+
+RUNS = Path("runs")
+LATEST = "latest.txt"
+
+
+def new_run(name: str, output: Path | None = None) -> Path:
+    """Makes the folder of a new run: `output`, which must be new or empty, or runs/<name>-NNN."""
+    if output is not None:
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
+        return _make(output)
+    RUNS.mkdir(exist_ok=True)
+    number = 1 + max((int(p.name.rpartition("-")[2]) for p in RUNS.glob(f"{name}-[0-9][0-9][0-9]*") if _numbered(p, name)), default=0)
+    while True:
+        try:
+            return _make(RUNS / f"{name}-{number:03d}", fresh=True)
+        except FileExistsError:  # another run took the number meanwhile
+            number += 1
+
+
+def set_latest(run: Path) -> None:
+    """Notes the newest finished run, by its name in runs/ or, where it lies elsewhere, by its full path."""
+    RUNS.mkdir(exist_ok=True)
+    inside = run.resolve().parent == RUNS.resolve()
+    aside = RUNS / f"{LATEST}.{os.getpid()}"
+    aside.write_text((run.name if inside else str(run.resolve())) + "\n", encoding="utf-8")
+    aside.replace(RUNS / LATEST)
+
+
+def latest_run() -> Path:
+    """The newest finished run. Raises `UsageError` where there is none."""
+    note = RUNS / LATEST
+    if not note.is_file():
+        raise UsageError(f"no finished run here ({note} is missing)", "Train one first, or name a model with --model")
+    run = RUNS / note.read_text(encoding="utf-8").strip()
+    if not (run / "model").is_dir():
+        raise UsageError(f"the latest run, {run}, is not there any more", "Name another with --model")
+    return run
+
+
+def find_model(given: str | None) -> tuple[str, Path | None]:
+    """(what to load, its run folder if it belongs to one) for a run folder, a model folder, a hub name, or None."""
+    place = str(latest_run()) if given is None else given
+    path = Path(place)
+    if (path / "model" / "config.json").is_file():
+        return str(path / "model"), path
+    if (path / "config.json").is_file():
+        parent = path.resolve().parent
+        return place, path.parent if (parent / "config.yaml").is_file() and path.name == "model" else None
+    if path.exists() or place.startswith((".", os.sep, "~")):
+        raise UsageError(f"{place}: neither a run folder nor a model folder", "A run folder holds model/config.json")
+    return place, None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable JSON, complete or absent."""
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    aside.replace(path)
+
+
+def _make(folder: Path, fresh: bool = False) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=not fresh)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror}", "Name another with -o/--output") from None
+    return folder
+
+
+def _numbered(path: Path, name: str) -> bool:
+    return path.name[len(name) + 1 :].isdigit()

@@ -1,0 +1,121 @@
+"""Training's random changes to a batch, on its device: whatever moves the pixels moves labels and boxes by one coin.
+
+Nothing here keeps state. The coins of a picture are a pure function of (seed, step, row of the picture), by a counter-
+based hash, so they are the same whatever the batch size, the number of devices, or whether the run was resumed.
+Knows nothing of files, splits or models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from frame_vit.geometry import View
+from frame_vit.images import Pixels
+from frame_vit.labels import LabelledView
+
+
+class Coins(NamedTuple):
+    """What happens to each picture of a batch: which view (N,) int64, shift in pixels (N, 2) int64 x and y, factors (N,)."""
+
+    view: Tensor
+    shift: Tensor
+    brightness: Tensor
+    contrast: Tensor
+
+
+@dataclass(frozen=True)
+class Augment:
+    """The views that may be drawn (the untouched picture among them) and the largest mild changes, as shares."""
+
+    views: tuple[LabelledView, ...]
+    brightness: float = 0.0
+    contrast: float = 0.0
+    shift: float = 0.0
+    seed: int = 0
+
+    def draw(self, rows: Tensor, step: int, size: int) -> Coins:
+        """The coins of the pictures `rows` (N,) int64 at a step, for pictures `size` pixels wide."""
+        coins = uniform(self.seed, step, rows, 5)
+        view = (coins[:, 0] * len(self.views)).long().clamp_max(len(self.views) - 1)
+        shift = ((coins[:, 1:3] * 2 - 1) * self.shift * size).round().long()
+        return Coins(view, shift, (coins[:, 3] * 2 - 1) * self.brightness, (coins[:, 4] * 2 - 1) * self.contrast + 1)
+
+    def pixels(self, pixels: Tensor, coins: Coins) -> Tensor:
+        """(N, 3, H, W) uint8 -> (N, 3, H, W) float32 in 0..255."""
+        moved = shifted(pixels, coins.shift) if self.shift else pixels
+        moved = self._viewed(moved, coins.view).float()
+        if not (self.brightness or self.contrast):
+            return moved
+        mean = moved.mean(dim=(1, 2, 3), keepdim=True)
+        contrast, brightness = coins.contrast[:, None, None, None], coins.brightness[:, None, None, None]
+        return ((moved - mean) * contrast + mean + brightness * 255).clamp(0, 255)
+
+    def labels(self, labels: Tensor, coins: Coins) -> Tensor:
+        """(N,) class ids -> the class ids that the changed pictures show."""
+        table = torch.tensor([view.classes for view in self.views], device=labels.device)
+        return table[coins.view, labels]
+
+    def boxes(self, boxes: Tensor, coins: Coins, width: int, height: int) -> Tensor:
+        """(N, 4) xyxy in pixels of a width x height picture -> where they lie in the changed pictures."""
+        moved = boxes + coins.shift.repeat(1, 2)
+        picture = [self.views[v].view.box(tuple(b), width, height) for v, b in zip(coins.view.tolist(), moved.tolist(), strict=True)]
+        return torch.tensor(picture, dtype=boxes.dtype, device=boxes.device).reshape(-1, 4)
+
+    def _viewed(self, pixels: Tensor, chosen: Tensor) -> Tensor:
+        out = pixels.clone() if len(self.views) > 1 else pixels
+        for index, (view, _) in enumerate(self.views[1:], 1):
+            rows = (chosen == index).nonzero()[:, 0]
+            out[rows] = viewed(pixels[rows], view)
+        return out
+
+
+def viewed(pixels: Tensor, view: View) -> Tensor:
+    """(..., H, W) laid as the view says; quarter turns need H == W to stay in a batch."""
+    turned = torch.rot90(pixels, view.turns, (-2, -1)) if view.turns else pixels
+    return turned.flip(-1) if view.mirror else turned
+
+
+def shifted(pixels: Tensor, shift: Tensor) -> Tensor:
+    """(N, C, H, W) moved by (N, 2) whole pixels x and y; the margin repeats the edge."""
+    count, _, height, width = pixels.shape
+    x = (torch.arange(width, device=pixels.device) - shift[:, :1]).clamp(0, width - 1)
+    y = (torch.arange(height, device=pixels.device) - shift[:, 1:]).clamp(0, height - 1)
+    picture = torch.arange(count, device=pixels.device)[:, None, None]
+    return pixels.permute(0, 2, 3, 1)[picture, y[:, :, None], x[:, None, :]].permute(0, 3, 1, 2)
+
+
+def normalise(pixels: Tensor, settings: Pixels) -> Tensor:
+    """(N, 3, H, W) 0..255, uint8 or float -> float32 as the model reads it; `images.normalise` on the device."""
+    std = torch.tensor(settings.std, device=pixels.device)[:, None, None]
+    mean = torch.tensor(settings.mean, device=pixels.device)[:, None, None]
+    return pixels.float() * (settings.scale / std) - mean / std
+
+
+def check_square(views: Sequence[LabelledView], settings: Pixels) -> bool:
+    """Whether every view keeps the shape of the model's pictures."""
+    return settings.height == settings.width or all(view.turns % 2 == 0 for view, _ in views)
+
+
+def uniform(seed: int, step: int, rows: Tensor, count: int) -> Tensor:
+    """(N, count) float32 in [0, 1): SplitMix64 (Steele, Lea, Flood 2014) of (seed, step, row, column)."""
+    column = torch.arange(count, device=rows.device)
+    state = _mix(_mix(_mix(torch.tensor(seed, device=rows.device)) + step) + rows.long())
+    return (_shift_right(_mix(state[:, None] + column), 40)).float() / 2**24
+
+
+def _mix(x: Tensor) -> Tensor:
+    # The constants of SplitMix64 as signed numbers; int64 products wrap around, as the algorithm wants.
+    x = x + -0x61C8864680B583EB
+    x = (x ^ _shift_right(x, 30)) * -0x40A7B892E31B1A47
+    x = (x ^ _shift_right(x, 27)) * -0x6B2FB644ECCEEE15
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    """A logical shift; `>>` on int64 keeps the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
