@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How predictions are printed."""
 
     table = "table"
@@ -34,7 +34,7 @@ class Format(str, Enum):
     csv = "csv"
 
 
-class Precision(str, Enum):
+class Precision(StrEnum):
     """The number format of the computation."""
 
     auto = "auto"
@@ -51,7 +51,8 @@ ModelOption = Annotated[
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
 PrecisionOption = Annotated[
-    Precision | None, typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has")
+    Precision | None,
+    typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
 ]
 Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symmetries that the model declares.")]
 
@@ -80,7 +81,7 @@ def prepare(
     with console.progress() as tick:
         prepared = workflow.prepare_data(settings, folder, tick)
     console.show_counts(prepared.manifest()["counts"])
-    console.show_files("Written", {"pictures": folder / "samples.png", "manifest": folder / "manifest.json"})
+    console.show_files({"pictures": folder / "samples.png", "manifest": folder / "manifest.json"})
     _leave_on(len(prepared.rejects), "rows were left out; they are listed in the manifest")
 
 
@@ -131,11 +132,10 @@ def train(
     console.show_metrics(done.evaluation.metrics)
     tested = done.run / "evaluation" / done.evaluation.metrics["split"]
     console.show_files(
-        "Everything lies in the run folder",
         {
-            "run": done.run,
+            "run folder": done.run,
             "model": done.run / "model",
-            "history": done.run / "curves.png",
+            "curves": done.run / "curves.png",
             "test": tested,
             "next": f"framevit predict --model {done.run} PICTURE",
         },
@@ -145,7 +145,8 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[
-        str | None, typer.Argument(help="Run folder, model folder or hub name.", show_default="the latest run")
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Run folder, model folder or hub name.", show_default="the latest run"),
     ] = None,
     model_option: Annotated[str | None, typer.Option("--model", help="The same as the argument.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of the run's own.")] = None,
@@ -179,12 +180,12 @@ def evaluate(
         return
     console.show_metrics(evaluation.metrics)
     if folder:
-        console.show_files("Written", {"folder": folder})
+        console.show_files({"written to": folder})
 
 
 @app.command()
 def predict(
-    paths: Annotated[list[str], typer.Argument(help="Pictures, folders, or globs in quotes.", show_default=False)],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, or globs in quotes.", show_default=False)],
     model: ModelOption = None,
     form: Annotated[
         Format | None, typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe or file")
@@ -199,11 +200,11 @@ def predict(
     chosen = form or (Format.table if output is None and sys.stdout.isatty() else Format.jsonl)
     if output is not None and chosen is Format.table:
         raise UsageError("a table is for the terminal", "Use --format jsonl, json or csv with -o/--output")
-    from frame_vit import console, workflow
-    from frame_vit.predictor import expand
+    from frame_vit import console
+    from frame_vit.predictor import expand, load_predictor
 
     files = expand(paths)
-    predictor = workflow.load_predictor(model, **_asked(device, precision, tta, batch_size))
+    predictor, _ = load_predictor(model, **_asked(device, precision, tta, batch_size))
     bad = 0
 
     def counted(rows: Iterator[Prediction]) -> Iterator[Prediction]:
@@ -234,13 +235,16 @@ def main() -> None:
     except FrameVitError as error:
         console.show_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        console.err.print("interrupted")
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of the pipe left (| head); Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        console.show_unexpected(error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.err.print("interrupted")
+        sys.exit(130)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
@@ -290,7 +294,7 @@ def _print_rows(rows: Iterator[Prediction], form: Format, predictor: Predictor, 
     import csv
     import json
 
-    from frame_vit.report import csv_header, csv_row, json_row
+    from frame_vit.tables import csv_header, csv_row, json_row
 
     if form is Format.json:
         json.dump([json_row(row) for row in rows], file, indent=2, ensure_ascii=False)

@@ -43,7 +43,7 @@ class Labels(Section):
     ok: list[Name] = []
     """the classes that are fine; all others are defects"""
     symmetries: dict[str, dict[Name, Name]] = {}
-    """what hflip, vflip, rot180, rot90 (counter-clockwise) do to the classes; those not named stay; undeclared is never done"""
+    """what hflip, vflip, rot180, rot90 (counter-clockwise) do to the classes; classes not named stay as they are"""
     aliases: dict[Name, Name] = {}
     """other spellings found in the data: {spelling: class}"""
 
@@ -59,7 +59,7 @@ class Demo(Section):
 
 class Data(Section):
     train: str | None = None
-    """hub name (owner/name, owner/name@revision) | saved data set | folder or file of parquet | class folders | CSV or JSONL | demo"""
+    """hub name (owner/name, owner/name@revision) | saved data set | parquet | class folders | CSV or JSONL | demo"""
     test: str | None = None
     """the same, as a test set of its own; without it the source's own test split, else test_fraction of train"""
     image_column: str = "image"
@@ -81,6 +81,7 @@ class Data(Section):
     bit_depth: Annotated[int, Field(ge=8, le=16)] = 8
     """bits a channel really uses in 16-bit pictures (10, 12, 14, 16); 8 refuses such pictures"""
     demo: Demo = Demo()
+    """how many frames the drawn data sets have"""
 
 
 class Scratch(Section):
@@ -106,6 +107,7 @@ class Model(Section):
     init: Literal["pretrained", "scratch"] = "pretrained"
     """go on from model.name, or start an untrained ViT of the sizes in model.scratch"""
     scratch: Scratch = Scratch()
+    """the sizes of an untrained ViT, used where init is scratch"""
 
 
 class Augment(Section):
@@ -159,7 +161,7 @@ class Training(Section):
     logging_steps: PositiveInt = 10
     """steps between two rows of history.csv"""
     precision: Precision = "auto"
-    """auto: bf16 where the device has it (CUDA capability 8 and up, CPUs with AMX or avx512_bf16), fp16 on older CUDA, else fp32"""
+    """auto: bf16 on CUDA from capability 8 on and on CPUs with AMX or avx512_bf16, fp16 on older CUDA, else fp32"""
     device: str = "auto"
     """auto | cpu | cuda | cuda:N | mps"""
     seed: int = 0
@@ -275,8 +277,9 @@ def _contradictions(config: Config) -> Iterator[str]:
     for key in GENERATORS:
         if getattr(config.augment, key) and key not in config.labels.symmetries:
             yield (
-                f"augment.{key}: not declared. The classes may be directions, and then a picture under {key} has another "
-                f"class; say which in labels.symmetries.{key}, such as {{Xplus: Xminus, Xminus: Xplus}}, or {{}} where no class changes"
+                f"augment.{key}: not declared. The classes may be directions, and then a picture under {key} has "
+                f"another class; say which in labels.symmetries.{key}, such as {{Xplus: Xminus, Xminus: Xplus}}, "
+                "or {} where no class changes"
             )
     scratch = config.model.scratch
     if scratch.image_size % scratch.patch_size:

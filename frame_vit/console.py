@@ -42,7 +42,17 @@ def show_error(error: FrameVitError) -> None:
         body.append("\n" + plain(error.hint), style="dim")
     err.print(Panel(body, title="Error", title_align="left", border_style="red"))
     if os.environ.get("FRAMEVIT_DEBUG"):
-        err.print("".join(traceback.format_exception(error)))
+        err.print("".join(traceback.format_exception(error)), soft_wrap=True)
+
+
+def show_unexpected(error: Exception) -> None:
+    """A fault of the program or its libraries: the same panel, and where it happened only if asked for."""
+    what = f"{type(error).__name__}: {error}"
+    show_error(
+        FrameVitError(what, "This is not a mistake of yours; FRAMEVIT_DEBUG=1 shows where it happened").with_traceback(
+            error.__traceback__
+        )
+    )
 
 
 class _Messages(logging.Handler):
@@ -124,25 +134,27 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         values = (row["precision"], row["recall"], row["f1"])
         table.add_row(Text(plain(name)), *("-" if v is None else f"{v:.3f}" for v in values), str(row["support"]))
     out.print(table)
-    summary = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    summary.add_row("accuracy", _rate(metrics["accuracy_interval"]))
-    summary.add_row("macro-F1", f"{metrics['macro_f1']:.4f}")
-    summary.add_row("escape rate", _rate(metrics["escape_rate"]), "bad parts accepted")
-    summary.add_row("overkill rate", _rate(metrics["overkill_rate"]), "good parts rejected")
-    tta, single = metrics["tta"], metrics["tta"]["without_tta"]
+    out.print()
+    tta = metrics["tta"]
+    lines = {
+        "accuracy": _rate(metrics["accuracy_interval"]),
+        "macro-F1": f"{metrics['macro_f1']:.4f}",
+        "escape rate": _rate(metrics["escape_rate"]) + "  bad parts accepted",
+        "overkill rate": _rate(metrics["overkill_rate"]) + "  good parts rejected",
+    }
     if tta["used"]:
-        summary.add_row("averaged over", ", ".join(tta["views"]), f"one view alone: accuracy {single['accuracy']:.4f}")
-    out.print(summary)
+        lines["averaged over"] = (
+            f"{', '.join(tta['views'])}; the picture alone: accuracy {tta['without_tta']['accuracy']:.4f}"
+        )
+    for what, value in lines.items():
+        out.print(f"{what:<14} {value}", soft_wrap=True)
+    out.print()
 
 
-def show_files(title: str, places: Mapping[str, Path | str]) -> None:
+def show_files(places: Mapping[str, Path | str]) -> None:
     """Where everything lies."""
-    table = Table(show_header=False, box=None, title=title, title_justify="left", padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     for what, place in places.items():
-        table.add_row(what, Text(plain(place)))
-    out.print(table)
+        out.print(f"{what:<14} {plain(place)}", soft_wrap=True)
 
 
 def show_predictions(rows: Iterable[Any]) -> None:
@@ -163,7 +175,9 @@ def show_predictions(rows: Iterable[Any]) -> None:
 
 def _confusion(metrics: Mapping[str, Any]) -> Table:
     names = [plain(name) for name in metrics["labels"]]
-    table = Table(title=f"{metrics['split']}: {metrics['n']} pictures (rows true, columns predicted)", title_justify="left")
+    table = Table(
+        title=f"{metrics['split']}: {metrics['n']} pictures (rows true, columns predicted)", title_justify="left"
+    )
     table.add_column("")
     for name in names:
         table.add_column(Text(name), justify="right")
@@ -175,5 +189,5 @@ def _confusion(metrics: Mapping[str, Any]) -> Table:
 
 def _rate(rate: Mapping[str, Any]) -> str:
     if rate["value"] is None:
-        return "not defined: no part of that kind"
-    return f"{rate['value']:.4f}   95 % interval {rate['low']:.4f} to {rate['high']:.4f}, n = {rate['n']}"
+        return "not defined, no such part;"
+    return f"{rate['value']:.4f} (95 %: {rate['low']:.4f} to {rate['high']:.4f}, n = {rate['n']})"

@@ -1,7 +1,8 @@
 """Which device, and which number format it is really fast in.
 
-`torch.cuda.is_bf16_supported()` says yes on a T4, where bf16 is emulated and four times slower; CPUs compute bf16 in any
-case, but without AMX or avx512_bf16 by emulation. So the hardware's abilities decide, and asking for more is an error.
+`torch.cuda.is_bf16_supported()` says yes on a T4, where bf16 is emulated and four times slower; CPUs compute bf16 in
+any case, but without AMX or avx512_bf16 by emulation. So the hardware's abilities decide, and asking for more is an
+error.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ def resolve_precision(requested: str, device: torch.device) -> str:
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
         best = "bf16" if capability >= (8, 0) else "fp16"
-        refused = {"bf16": f"its compute capability is {capability[0]}.{capability[1]}, bf16 needs 8.0"} if best == "fp16" else {}
+        refused = (
+            {"bf16": f"its compute capability is {capability[0]}.{capability[1]}, bf16 needs 8.0"}
+            if best == "fp16"
+            else {}
+        )
     elif device.type == "cpu":
         best = "bf16" if _cpu_has_bf16(torch.cpu.get_capabilities()) else "fp32"
         refused = {"fp16": "fp16 training and inference need a CUDA card"}
@@ -51,7 +56,9 @@ def resolve_precision(requested: str, device: torch.device) -> str:
     if requested == "auto":
         return best
     if requested in refused:
-        raise UsageError(f"precision {requested} on {device}: {refused[requested]}", f"--precision auto takes {best} here")
+        raise UsageError(
+            f"precision {requested} on {device}: {refused[requested]}", f"--precision auto takes {best} here"
+        )
     return requested
 
 

@@ -10,8 +10,9 @@ from frame_vit.data.examples import Split
 from frame_vit.metrics import evaluation_metrics
 from frame_vit.predictor import Prediction, Predictor, judge
 from frame_vit.progress import Tick, silent
-from frame_vit.report import draw_confusion, write_predictions
+from frame_vit.report import draw_confusion
 from frame_vit.runs import write_json
+from frame_vit.tables import write_predictions
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 
 
 class View(NamedTuple):
-    """Turn the picture `turns` quarter turns counter-clockwise (as `numpy.rot90`), then mirror left-right if `mirror`."""
+    """Turn the picture by `turns` quarter turns counter-clockwise (as `numpy.rot90`), then left-right if `mirror`."""
 
     turns: int
     mirror: bool

@@ -1,4 +1,4 @@
-"""One pixel path: an encoded picture -> RGB -> uint8 of the model's size -> what the model reads. Pillow and numpy only.
+"""One pixel path: encoded picture -> RGB -> uint8 of the model's size -> what the model reads. Pillow and numpy only.
 
 prepare, train, evaluate and predict all come through here, so that a model is fed at work as it was in training, and a
 line PC needs no torch for it. What the path does is what the model's own processor does (`model.pixels_of` proves it
@@ -6,7 +6,7 @@ on probe pictures when a model is loaded); what happens before the processor's p
 
 - EXIF orientation is applied; colour profiles are not.
 - grey, 1-bit, palette, CMYK become RGB as Pillow converts them; transparency is laid on white.
-- 16-bit grey is scaled by the declared bit depth; without one it is refused, for `convert("RGB")` would clip it to white.
+- 16-bit grey is scaled by the declared bit depth, and refused without one: `convert("RGB")` would clip it to white.
 - only the formats in FORMATS are tried, at most MAX_PIXELS are decoded, a truncated file is an error.
 """
 
@@ -20,11 +20,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from frame_vit.errors import RowError
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "MPO")
+# Pillow registers its rarer formats only when asked for all of them; these two are asked for by importing them.
+FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "GIF",
+    "PPM",
+    TiffImagePlugin.TiffImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 MAX_PIXELS = 150_000_000
 """Larger pictures are refused before a byte of them is decoded (12,000 x 12,000 still passes)."""
@@ -56,7 +65,8 @@ class Pixels:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Pixels:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**frozen)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,9 @@ def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:
         raise RowError("empty file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures and odd EXIF: limits here, EXIF is optional
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow warns of large pictures and odd EXIF: limits here, EXIF is optional
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise RowError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
@@ -91,7 +103,9 @@ def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:
         raise RowError(f"not a picture (it starts with {data[:12]!r})") from None
     except Image.DecompressionBombError:
         raise RowError(f"more than the {MAX_PIXELS:,} pixels allowed") from None
-    except (OSError, ValueError, SyntaxError, EOFError, OverflowError, MemoryError) as error:
+    except RowError:
+        raise
+    except Exception as error:  # Pillow raises whatever a damaged file makes it stumble over
         raise RowError(f"damaged picture: {error}") from None
 
 

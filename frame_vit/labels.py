@@ -104,7 +104,9 @@ class LabelSpace:
         wrong = next(i for i in range(len(self)) if classes[i] != known[i])
         start, now, then = self.names[wrong], self.names[classes[wrong]], self.names[known[wrong]]
         if reached == IDENTITY and view == GENERATORS[key]:
-            return f"labels.symmetries.{key}: doing it twice must give the same picture, but turns {start!r} into {now!r}"
+            return (
+                f"labels.symmetries.{key}: doing it twice must give the same picture, but turns {start!r} into {now!r}"
+            )
         return (
             f"labels.symmetries.{key}: contradicts the others: {view.name} then {key} is {reached.name}, "
             f"which turns {start!r} into {now!r} one way and into {then!r} the other"

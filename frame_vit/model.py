@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from huggingface_hub import try_to_load_from_cache
 from PIL import Image
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, ViTConfig, ViTImageProcessor
+from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
 from transformers.utils import logging as transformers_logging
 
 from frame_vit import __version__
@@ -41,14 +42,16 @@ class Classifier:
     module: Any
     labels: LabelSpace
     pixels: Pixels
-    processor: Any
+    processor: Any = None
     revision: str = ""
 
 
 def load_processor(model: Model) -> Any:
     """The model's own image processor, or the one of an untrained model."""
     if model.init == "pretrained":
-        return _from_hub(AutoImageProcessor, model.name)[0]
+        return _own_processor(model.name)
+    from transformers import ViTImageProcessor
+
     side = model.scratch.image_size
     return ViTImageProcessor(size={"height": side, "width": side})
 
@@ -111,7 +114,11 @@ def load_pretrained(model: Model, labels: LabelSpace, pixels: Pixels, processor:
     if same and not {*head} & {*info["missing_keys"]}:
         _reorder(module, head, [known.index(name) for name in labels.names])
         _set_labels(module, labels)
-        log.info("%s knows these classes: its head is kept%s", model.name, "" if known == [*labels.names] else ", re-ordered by name")
+        log.info(
+            "%s knows these classes: its head is kept%s",
+            model.name,
+            "" if known == [*labels.names] else ", re-ordered by name",
+        )
     else:
         _renew(module, head)
         log.info("%s: a new head for %d classes (%s)", model.name, len(labels), _why_new(known, labels))
@@ -131,15 +138,17 @@ def load_trained(place: str) -> Classifier:
     wrong = [*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]
     if wrong:
         raise ModelError(f"{place}: the weights do not fit the model's config.json: {', '.join(wrong[:5])}")
-    processor, _ = _from_hub(AutoImageProcessor, place)
     if settings is None:
+        processor = _own_processor(place)
         names = [module.config.id2label[i] for i in range(module.config.num_labels)]
-        log.warning("%s has no %s: which classes are fine and what a mirrored picture shows is not known", place, SETTINGS)
+        log.warning(
+            "%s has no %s: which classes are fine and what a mirrored picture shows is not known", place, SETTINGS
+        )
         return Classifier(module, LabelSpace.build(names), pixels_of(processor), processor, revision)
     labels, pixels = LabelSpace.build(**settings["labels"]), Pixels.from_json(settings["pixels"])
     if [*module.config.id2label.values()] != [*labels.names]:
         raise ModelError(f"{place}: config.json and {SETTINGS} name different classes")
-    return Classifier(module, labels, pixels, processor, revision)
+    return Classifier(module, labels, pixels, revision=revision)
 
 
 def save(classifier: Classifier, folder: Path) -> None:
@@ -172,6 +181,13 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()
 
 
+def _own_processor(place: str) -> Any:
+    # Imported here: processors bring torchvision along, seconds that predicting with a model of our own does not need.
+    from transformers import AutoImageProcessor
+
+    return _from_hub(AutoImageProcessor, place)[0]
+
+
 def _from_hub(kind: Any, place: str, **options: Any) -> tuple[Any, str]:
     """`from_pretrained` with errors a person can use; the result and the hub's commit, where there is one."""
     name, _, revision = (place, "", "") if Path(place).is_dir() else place.partition("@")
@@ -184,9 +200,13 @@ def _from_hub(kind: Any, place: str, **options: Any) -> tuple[Any, str]:
         found = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
         raise _explained(place, error) from None
-    loaded = found[0] if isinstance(found, tuple) else found
-    config = loaded if kind is AutoConfig else getattr(loaded, "config", None)
-    return found, getattr(config, "_commit_hash", None) or ""
+    return found, "" if Path(place).is_dir() else _commit(name, revision or "main")
+
+
+def _commit(name: str, revision: str) -> str:
+    """The hub's commit that a model came from: the cache keeps its files in a folder of that name."""
+    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else ""
 
 
 def _explained(place: str, error: Exception) -> FrameVitError:
@@ -231,7 +251,7 @@ def _prove(processor: Any, pixels: Pixels) -> None:
         level = pixels.scale / min(pixels.std)
         if theirs.shape != ours.shape or np.abs(theirs - ours).max() > 2.01 * level:
             raise ModelError(
-                f"the model's image processor ({type(processor).__name__}) treats pictures in a way framevit does not reproduce",
+                f"{type(processor).__name__} treats pictures in a way that framevit does not reproduce",
                 "Processors that resize, cut from the middle, rescale and normalise are supported",
             )
 
@@ -274,7 +294,9 @@ def _settings(folder: Path) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] > FORMAT:
-            raise ModelError(f"{path}: written by framevit {settings['framevit']}, this is {__version__}", "Update framevit")
+            raise ModelError(
+                f"{path}: written by framevit {settings['framevit']}, this is {__version__}", "Update framevit"
+            )
         return {**settings, "labels": dict(settings["labels"]), "pixels": dict(settings["pixels"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path}: damaged: {error}") from None

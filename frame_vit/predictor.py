@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,9 @@ from frame_vit.errors import ModelError, RowError, UsageError
 from frame_vit.images import SUFFIXES, UInt8, normalise, read_picture
 from frame_vit.labels import LabelSpace
 from frame_vit.metrics import Logits, softmax
-from frame_vit.model import Classifier
+from frame_vit.model import Classifier, load_trained
 from frame_vit.progress import Tick, log, silent
+from frame_vit.runs import find_model
 from frame_vit.transforms import check_square, viewed
 
 
@@ -40,6 +42,13 @@ class Prediction:
     error: str | None = None
 
 
+def load_predictor(place: str | None, **options: Any) -> tuple[Predictor, Path | None]:
+    """The predictor of a run, a model folder, a hub name, or (None) the latest run; and the run folder, if any."""
+    found, run = find_model(place)
+    log.info("model: %s", found)
+    return Predictor(load_trained(found), **options), run
+
+
 class Predictor:
     """A classifier on a device, ready to be asked."""
 
@@ -54,7 +63,8 @@ class Predictor:
         self.group = model.labels.group()
         if not check_square(self.group, model.pixels):
             raise ModelError(
-                "the model declares quarter turns, but its pictures are not square", "Leave rot90 out of labels.symmetries"
+                "the model declares quarter turns, but its pictures are not square",
+                "Leave rot90 out of labels.symmetries",
             )
         self.views = self.group if tta else self.group[:1]
         self._module = model.module.to(self.device).eval()
@@ -105,7 +115,7 @@ class Predictor:
         answers = iter(self.logits(np.stack(good)).mean(axis=1) if good else ())
         for path, picture in zip(paths, found, strict=True):
             if isinstance(picture, str):
-                yield Prediction(str(path), status="error", error=picture)
+                yield Prediction(printable(str(path)), status="error", error=picture)
             else:
                 yield judge(str(path), next(answers), self.labels)
 
@@ -116,7 +126,12 @@ def judge(file: str, logits: Logits, labels: LabelSpace) -> Prediction:
     best = int(probabilities.argmax())
     decision = ("accept" if labels.is_ok(best) else "reject") if labels.ok else None
     named = {name: float(p) for name, p in zip(labels.names, probabilities, strict=True)}
-    return Prediction(file, labels.names[best], float(probabilities[best]), named, decision)
+    return Prediction(printable(file), labels.names[best], float(probabilities[best]), named, decision)
+
+
+def printable(name: str) -> str:
+    """A file's name as valid text: bytes of it that are not UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def expand(inputs: Iterable[str]) -> list[Path]:
@@ -131,7 +146,7 @@ def expand(inputs: Iterable[str]) -> list[Path]:
         if path.is_dir():
             paths += _pictures(path)
         elif glob.has_magic(given) and not path.exists():
-            matches = sorted(Path(match) for match in glob.glob(given, recursive=True))
+            matches = sorted(Path(match) for match in glob.glob(given, recursive=True))  # noqa: PTH207  (a pattern may be absolute)
             if not matches:
                 raise UsageError(f"nothing matches {given}")
             paths += [file for match in matches for file in (_pictures(match) if match.is_dir() else [match])]
@@ -146,5 +161,7 @@ def _pictures(folder: Path) -> list[Path]:
     if not pictures:
         raise UsageError(f"no pictures in {folder}", f"Looked for files ending in {', '.join(SUFFIXES)}")
     if len(pictures) < len(files):
-        log.warning("%s: %d files are not pictures by their names and were not read", folder, len(files) - len(pictures))
+        log.warning(
+            "%s: %d files are not pictures by their names and were not read", folder, len(files) - len(pictures)
+        )
     return pictures

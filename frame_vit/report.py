@@ -1,11 +1,9 @@
-"""Results as files: JSON, CSV, pictures, the model card. Nothing is computed here but where things are drawn."""
+"""Results as pictures, and the model card. Nothing is computed here but where things are drawn."""
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +15,6 @@ from matplotlib.patches import Rectangle
 from frame_vit.data.examples import Split
 from frame_vit.images import open_rgb
 from frame_vit.labels import LabelSpace
-from frame_vit.predictor import Prediction
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def csv_header(labels: LabelSpace, truth: bool = False) -> list[str]:
-    """The columns of a predictions table."""
-    probabilities = [f"p_{name}" for name in labels.names]
-    return ["file", *(["true"] if truth else []), "label", "confidence", *probabilities, "decision", "status", "error"]
-
-
-def csv_row(row: Prediction, labels: LabelSpace, true: str | None = None) -> list[str]:
-    """One row for `csv_header`. Texts that a spreadsheet would run as a formula get an apostrophe in front."""
-    values: list[Any] = [row.file, *([true] if true is not None else []), row.label, row.confidence]
-    values += [row.probabilities[name] if row.probabilities else None for name in labels.names]
-    values += [row.decision, row.status, row.error]
-    return [_cell(value) for value in values]
-
-
-def json_row(row: Prediction) -> dict[str, Any]:
-    """The prediction as the JSON formats print it."""
-    return asdict(row)
-
-
-def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels: LabelSpace) -> None:
-    """predictions.csv of an evaluation: every row with its true class."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(csv_header(labels, truth=True))
-        writer.writerows(csv_row(row, labels, true) for row, true in rows)
 
 
 def draw_confusion(path: Path, metrics: Mapping[str, Any]) -> None:
@@ -109,22 +77,30 @@ def draw_samples(path: Path, split: Split, labels: LabelSpace, bit_depth: int) -
     _save(figure, path)
 
 
-def model_card(labels: LabelSpace, base: str, metrics: Mapping[str, Any] | None) -> str:
+def model_card(labels: LabelSpace, base: str, metrics: Mapping[str, Any]) -> str:
     """README.md of a model folder, with the front matter that model hubs read."""
-    ok = ", ".join(f"`{n}`" for n in labels.names if n in labels.ok) or "none declared"
-    moved = [f"- {key}: " + (", ".join(f"{a} -> {b}" for a, b in m.items() if a != b) or "no class changes") for key, m in labels.symmetries.items()]
-    lines = [
-        "---", "library_name: transformers", "pipeline_tag: image-classification", "tags: [framevit]", "---",
-        "# An image classifier trained with framevit", "",
-        f"Started from {base}. Classes, in order: {', '.join(f'`{n}`' for n in labels.names)}. Fine: {ok}.", "",
-        "What a mirrored or turned picture shows:", *(moved or ["- nothing is declared"]), "",
-    ]  # fmt: skip
-    if metrics:
-        lines += [f"On {metrics['n']} pictures of the {metrics['split']} split, kept out of training: "]
-        lines += [f"accuracy {metrics['accuracy']:.4f}, macro-F1 {metrics['macro_f1']:.4f}, "]
-        lines += [f"escape rate {percent(metrics['escape_rate'])}, overkill rate {percent(metrics['overkill_rate'])}.", ""]
-    lines += ["`framevit.json` holds the label space and the pixel settings; `framevit predict --model FOLDER PICTURE` uses it."]
-    return "\n".join(lines) + "\n"
+    moved = {
+        key: ", ".join(f"{a} becomes {b}" for a, b in mapping.items() if a != b) or "no class changes"
+        for key, mapping in labels.symmetries.items()
+    }
+    return f"""---
+library_name: transformers
+pipeline_tag: image-classification
+tags: [framevit]
+---
+# An image classifier trained with framevit
+
+Started from {base}. Classes, in order: {_listed(labels.names)}.
+Fine: {_listed(name for name in labels.names if name in labels.ok)}.
+
+What a mirrored or turned picture shows: {"; ".join(f"{k}: {v}" for k, v in moved.items()) or "nothing is declared"}.
+
+On {metrics["n"]} pictures of the {metrics["split"]} split: accuracy {metrics["accuracy"]:.4f}, macro-F1 \
+{metrics["macro_f1"]:.4f}, escape rate {percent(metrics["escape_rate"])}, overkill rate \
+{percent(metrics["overkill_rate"])}.
+
+`framevit.json` holds the label space and the pixel settings: `framevit predict --model FOLDER PICTURE`.
+"""
 
 
 def percent(rate: Mapping[str, Any]) -> str:
@@ -134,11 +110,8 @@ def percent(rate: Mapping[str, Any]) -> str:
     return f"{rate['value']:.2%} (95 % interval {rate['low']:.2%} to {rate['high']:.2%}, n = {rate['n']})"
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    text = f"{value:.6f}" if isinstance(value, float) else str(value)
-    return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none declared"
 
 
 def _plain(name: str) -> str:

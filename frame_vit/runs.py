@@ -20,7 +20,9 @@ def new_run(name: str, output: Path | None = None) -> Path:
             raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
         return _make(output)
     RUNS.mkdir(exist_ok=True)
-    number = 1 + max((int(p.name.rpartition("-")[2]) for p in RUNS.glob(f"{name}-[0-9][0-9][0-9]*") if _numbered(p, name)), default=0)
+    number = 1 + max(
+        (int(p.name.rpartition("-")[2]) for p in RUNS.glob(f"{name}-[0-9][0-9][0-9]*") if _numbered(p, name)), default=0
+    )
     while True:
         try:
             return _make(RUNS / f"{name}-{number:03d}", fresh=True)
@@ -75,7 +77,9 @@ def _make(folder: Path, fresh: bool = False) -> Path:
     except FileExistsError:
         raise
     except OSError as error:
-        raise UsageError(f"cannot make the folder {folder}: {error.strerror}", "Name another with -o/--output") from None
+        raise UsageError(
+            f"cannot make the folder {folder}: {error.strerror}", "Name another with -o/--output"
+        ) from None
     return folder
 
 

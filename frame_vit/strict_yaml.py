@@ -17,12 +17,11 @@ MAX_BYTES = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, Any] = {}
-
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             # Aliases of aliases are how a small file becomes a huge one.
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=self.peek_event().start_mark)
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not supported", problem_mark=mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -37,6 +36,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_implicit_resolvers = {}
 # The core schema of YAML 1.2 (chapter 10.3.2), but a number with leading zeros stays the text it may well be.
 _RULES = {
     "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -46,7 +46,9 @@ _RULES = {
               r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
 }  # fmt: skip
 for _tag, (_pattern, _first) in _RULES.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first) + [""] * (_tag == "null"))
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first) + [""] * (_tag == "null")
+    )
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -54,7 +56,7 @@ def parse_yaml(text: str, where: str) -> Any:
     if len(text.encode()) > MAX_BYTES:
         raise ConfigError(f"{where}: larger than {MAX_BYTES:,} bytes")
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader with stricter rules)
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""

@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from frame_vit.config import Config, Training
 from frame_vit.data.examples import Split
-from frame_vit.devices import resolve_device, resolve_precision
+from frame_vit.devices import describe, resolve_device, resolve_precision
 from frame_vit.errors import ConfigError, FrameVitError, UsageError
 from frame_vit.images import Pixels
 from frame_vit.metrics import score
@@ -56,6 +56,7 @@ def train(
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run / "logs"))
     device = resolve_device(config.training.device)
     precision = resolve_precision(config.training.precision, device)
+    log.info("device: %s, precision %s", describe(device), precision)
     augment = augmentation(config, model)
     watch = _Watch(run, tick, len(splits["train"]), splits["val"], model)
     callbacks: list[Any] = [watch]
@@ -78,7 +79,9 @@ def train(
     trainer.train(resume_from_checkpoint=_last_checkpoint(run) if resume else None)
     state = trainer.state
     if state.best_model_checkpoint is None:
-        raise FrameVitError("no validation gave a usable macro-F1, so there is no best model", "See history.csv; try a lower rate")
+        raise FrameVitError(
+            "no validation gave a usable macro-F1, so there is no best model", "See history.csv; try a lower rate"
+        )
     load_model(model.module, Path(state.best_model_checkpoint) / "model.safetensors", device=str(trainer.args.device))
     return Outcome(state.best_metric, state.best_global_step, state.global_step, watch.rate, device, precision)
 
@@ -117,7 +120,7 @@ def training_arguments(training: Training, run: Path, device: torch.device, prec
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=max(32, training.batch_size),
         gradient_accumulation_steps=training.gradient_accumulation,
-        gradient_checkpointing=training.gradient_checkpointing,
+        activation_checkpointing=training.gradient_checkpointing,
         learning_rate=training.learning_rate,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
         warmup_steps=training.warmup,
@@ -191,8 +194,8 @@ class Loss:
         return each.sum() / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
-class FrameTrainer(Trainer):
-    """The Trainer, with pixels made into model inputs on the device: augmented while training, as they are otherwise."""
+class FrameTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer, with pixels made into model inputs on the device; while training they are augmented first."""
 
     def __init__(self, *, augment: Augment, pixels: Pixels, **options: Any) -> None:
         self.augment = augment
@@ -265,7 +268,13 @@ def history_rows(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
     rows: dict[int, dict[str, float]] = {}
     for entry in log_history:
         row = rows.setdefault(int(entry["step"]), {"step": entry["step"], "epoch": entry["epoch"]})
-        row.update({key.replace("eval_", "val_"): value for key, value in entry.items() if key.replace("eval_", "val_") in HISTORY})
+        row.update(
+            {
+                key.replace("eval_", "val_"): value
+                for key, value in entry.items()
+                if key.replace("eval_", "val_") in HISTORY
+            }
+        )
     return list(rows.values())
 
 

@@ -20,7 +20,7 @@ from frame_vit.labels import LabelledView
 
 
 class Coins(NamedTuple):
-    """What happens to each picture of a batch: which view (N,) int64, shift in pixels (N, 2) int64 x and y, factors (N,)."""
+    """What happens to each picture: view (N,) int64, shift in pixels (N, 2) int64 x and y, two factors (N,) float32."""
 
     view: Tensor
     shift: Tensor
@@ -63,7 +63,10 @@ class Augment:
     def boxes(self, boxes: Tensor, coins: Coins, width: int, height: int) -> Tensor:
         """(N, 4) xyxy in pixels of a width x height picture -> where they lie in the changed pictures."""
         moved = boxes + coins.shift.repeat(1, 2)
-        picture = [self.views[v].view.box(tuple(b), width, height) for v, b in zip(coins.view.tolist(), moved.tolist(), strict=True)]
+        picture = [
+            self.views[v].view.box(tuple(b), width, height)
+            for v, b in zip(coins.view.tolist(), moved.tolist(), strict=True)
+        ]
         return torch.tensor(picture, dtype=boxes.dtype, device=boxes.device).reshape(-1, 4)
 
     def _viewed(self, pixels: Tensor, chosen: Tensor) -> Tensor:

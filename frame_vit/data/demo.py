@@ -64,7 +64,12 @@ class Frame:
     def box(self) -> Box:
         """The terminal's box in pixels of the picture."""
         x, y = WIDTH / 2 + self.centre[0] + self.offset[0], HEIGHT / 2 + self.centre[1] + self.offset[1]
-        return x - self.terminal_half[0], y - self.terminal_half[1], x + self.terminal_half[0], y + self.terminal_half[1]
+        return (
+            x - self.terminal_half[0],
+            y - self.terminal_half[1],
+            x + self.terminal_half[0],
+            y + self.terminal_half[1],
+        )
 
     def seen(self, view: View) -> Frame:
         """The frame as it would lie in a mirrored picture; `view` is one that keeps the picture's shape."""
@@ -116,7 +121,8 @@ def draw(frame: Frame) -> UInt8:
     grey = grey * (frame.light * (1 + (frame.slope[0] * x / WIDTH + frame.slope[1] * y / HEIGHT)))
     grey = _blur(grey, frame.blur) + frame.noise * _noise(frame)
     tint = np.array([1.0, 0.97, 0.9])
-    return np.round(np.clip(grey[:, :, None] * tint, 0, 1) * 255).astype(np.uint8)
+    levels: UInt8 = np.round(np.clip(grey[:, :, None] * tint, 0, 1) * 255).astype(np.uint8)
+    return levels
 
 
 def jpeg(frame: Frame) -> bytes:

@@ -67,7 +67,7 @@ class Split:
 
     def counts(self, classes: int) -> list[int]:
         """Examples of each class."""
-        return np.bincount(self.labels, minlength=classes).tolist()
+        return [int(n) for n in np.bincount(self.labels, minlength=classes)]
 
     def select(self, rows: Sequence[int], name: str) -> Split:
         return Split(name, [self.examples[i] for i in rows], self.pixels[list(rows)])

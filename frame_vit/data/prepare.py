@@ -73,7 +73,9 @@ def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | Non
         splits = _complete(splits, config.data, space)
     if only is not None and only not in splits:
         raise UsageError(f"there is no split {only!r}; there are {', '.join(splits)}")
-    return Prepared(space, {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}, rejects, _origins(raw))
+    return Prepared(
+        space, {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}, rejects, _origins(raw)
+    )
 
 
 def prepare_other(source: str, config: Config, space: LabelSpace, pixels: Pixels, tick: Tick = silent) -> Prepared:

@@ -23,7 +23,7 @@ from frame_vit.progress import log
 
 
 class RawRow(NamedTuple):
-    """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives the encoded picture."""
+    """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives its picture."""
 
     key: str
     answer: object
@@ -87,7 +87,8 @@ def _demo_split(data: Data, seed_step: int) -> RawSplit:
     return RawSplit("demo", "train", "response", rows, demo.NAMES)
 
 
-class _Drawn(NamedTuple):
+@dataclass(frozen=True)
+class _Drawn:
     frame: demo.Frame
 
     def __call__(self) -> bytes:
@@ -188,7 +189,9 @@ def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
     columns = table.column_names
     where = f"{source}, split {name}"
     if data.image_column not in columns:
-        raise UsageError(f"{where}: no column {data.image_column!r}; it has {', '.join(columns)}", "Set data.image_column")
+        raise UsageError(
+            f"{where}: no column {data.image_column!r}; it has {', '.join(columns)}", "Set data.image_column"
+        )
     kind, column = answer_column(columns, data.response_column, data.label_column, where)
     if not isinstance(table.features[data.image_column], datasets.Image):
         raise UsageError(f"{where}: column {data.image_column!r} does not hold pictures")
@@ -198,13 +201,12 @@ def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
     if isinstance(feature, datasets.ClassLabel):
         names = tuple(feature.names)
         answers = (None if a is None or a < 0 else feature.int2str(a) for a in answers)
-    rows = [
-        RawRow(f"{name}[{i}]", answer, _Cell(pictures, i, data.image_column)) for i, answer in enumerate(answers)
-    ]
+    rows = [RawRow(f"{name}[{i}]", answer, _Cell(pictures, i, data.image_column)) for i, answer in enumerate(answers)]
     return RawSplit(source, name, kind, rows, names, _revision(table))
 
 
-class _Cell(NamedTuple):
+@dataclass(frozen=True)
+class _Cell:
     table: Any
     row: int
     column: str
@@ -217,12 +219,9 @@ class _Cell(NamedTuple):
 
 
 def _revision(table: Any) -> str:
-    """The hub's commit that the rows came from, as the download addresses name it; empty for local data."""
-    for address in table.info.download_checksums or {}:
-        found = re.match(r"hf://datasets/[^@]+@([0-9a-f]{40})/", address)
-        if found:
-            return found[1]
-    return ""
+    """The hub's commit that the rows came from: the cache keeps them in a folder of that name. Empty for local data."""
+    folder = Path(table.cache_files[0]["filename"]).parent.name if table.cache_files else ""
+    return folder if re.fullmatch("[0-9a-f]{40}", folder) else ""
 
 
 def _first_line(error: BaseException) -> str:

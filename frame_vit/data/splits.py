@@ -22,7 +22,8 @@ def hold_out(split: Split, fraction: float, seed: int, name: str, space: LabelSp
     if small or not len(split):
         found = ", ".join(f"{label!r} has {n}" for label, n in small.items()) or "there are none"
         raise DataError(
-            f"too few pictures to hold out {fraction:.0%} of {split.name} as {name}: every class needs {needed}; {found}",
+            f"too few pictures to hold out {fraction:.0%} of {split.name} as {name}: "
+            f"every class needs {needed}; {found}",
             f"Add pictures, leave the class out, or raise data.{name}_fraction",
         )
     rows = list(range(len(split)))

@@ -1,0 +1,48 @@
+"""Predictions as rows of CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from frame_vit.labels import LabelSpace
+from frame_vit.predictor import Prediction
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_header(labels: LabelSpace, truth: bool = False) -> list[str]:
+    """The columns of a predictions table."""
+    probabilities = [f"p_{name}" for name in labels.names]
+    return ["file", *(["true"] if truth else []), "label", "confidence", *probabilities, "decision", "status", "error"]
+
+
+def csv_row(row: Prediction, labels: LabelSpace, true: str | None = None) -> list[str]:
+    """One row for `csv_header`. Texts that a spreadsheet would run as a formula get an apostrophe in front."""
+    values: list[Any] = [row.file, *([true] if true is not None else []), row.label, row.confidence]
+    values += [row.probabilities[name] if row.probabilities else None for name in labels.names]
+    values += [row.decision, row.status, row.error]
+    return [_cell(value) for value in values]
+
+
+def json_row(row: Prediction) -> dict[str, Any]:
+    """The prediction as the JSON formats print it."""
+    return asdict(row)
+
+
+def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels: LabelSpace) -> None:
+    """predictions.csv of an evaluation: every row with its true class."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(csv_header(labels, truth=True))
+        writer.writerows(csv_row(row, labels, true) for row, true in rows)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = f"{value:.6f}" if isinstance(value, float) else str(value)
+    return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text

@@ -1,0 +1,237 @@
+"""The command line: bad input gives one clear panel and the right exit code; good input the promised output."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+from frame_vit import cli
+from frame_vit.config import Config, load_config
+from frame_vit.data import demo
+from tests.conftest import TINY
+
+ROOT = Path(__file__).parents[1]
+
+
+class Answer(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def words(self) -> str:
+        """stderr without the panel's frame and line breaks."""
+        return " ".join(re.sub(r"[│╭╮╰╯─]", " ", self.err).split())
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """The command in this process, in an empty folder with tiny.yaml."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "tiny.yaml").write_text(TINY)
+
+    def run(*arguments: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["framevit", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train", "-c", "gone.yaml"], 2, "no such config file: gone.yaml"),
+        (["train", "-c", "tiny.yaml", "--set", "training.learing_rate=1"], 2, "did you mean learning_rate?"),
+        (["train", "-c", "tiny.yaml", "--set", "trainig.epochs=1"], 2, "did you mean training?"),
+        (["train", "-c", "tiny.yaml", "--set", "training.learning_rate=fast"], 2, "valid number, not 'fast'"),
+        (["train", "-c", "tiny.yaml", "--lr", "0"], 2, "training.learning_rate"),
+        (
+            ["train", "-c", "tiny.yaml", "--set", "labels.symmetries={}", "--set", "augment.hflip=true"],
+            2,
+            "not declared",
+        ),
+        (["train", "-c", "tiny.yaml", "--set", "epochs"], 2, "expected key.sub=value"),
+        (["train"], 2, "data.train: not set"),
+        (["train", "--resume", "gone"], 2, "gone is not a run folder"),
+        (["train", "--resume", "gone", "--epochs", "3"], 2, "takes nothing else"),
+        (["train", "-c", "tiny.yaml", "--precision", "fp16"], 2, "need a CUDA card"),
+        (["train", "-c", "tiny.yaml", "--device", "tpu"], 2, "device"),
+        (["train", "-c", "tiny.yaml", "--data", "gone.csv"], 2, "no such file or folder: gone.csv"),
+        (["train", "-c", "tiny.yaml", "--data", "empty"], 2, "no pictures found in empty"),
+        (["prepare", "-c", "tiny.yaml", "--data"], 2, "data"),
+        (["evaluate"], 2, "no finished run here"),
+        (["evaluate", "a", "--model", "b"], 2, "named twice"),
+        (["evaluate", "empty"], 2, "neither a run folder nor a model folder"),
+        (["predict", "a.jpg"], 2, "no finished run here"),
+        (["predict", "empty"], 2, "no pictures in empty"),
+        (["predict", "none*.jpg"], 2, "nothing matches none*.jpg"),
+        (["predict"], 2, "PATH..."),
+        (["predict", "a.jpg", "--format", "xml"], 2, "xml"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_a_mistake_is_one_panel_with_the_right_exit_code(
+    call: Call, arguments: list[str], code: int, said: str
+) -> None:
+    Path("empty").mkdir()
+    answer = call(*arguments)
+    assert said in answer.words
+    assert answer.code == code
+    assert answer.out == ""
+    assert answer.err.count("╭") == 1
+    assert "Traceback" not in answer.err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ("['no', 'dict']", "is not a dict"),
+        ("{'bboxes': [], 'labels': ['Xpluss']}", "'Xpluss' is not among the classes (did you mean 'Xplus'?)"),
+        ("{'bboxes': [], 'labels': []}", "no list of labels"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_number_and_text(call: Call, response: str, said: str) -> None:
+    lines = []
+    for i, frame in enumerate(demo.frames(30, 1)):
+        Path(f"{i}.jpg").write_bytes(demo.jpeg(frame))
+        lines.append({"file_name": f"{i}.jpg", "response": response if i == 17 else demo.response(frame)})
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    settings = ["--set", "data.train=rows.jsonl", "--set", "data.test_fraction=0.0"]
+    answer = call("prepare", "-c", "tiny.yaml", *settings)
+    assert answer.code == 1
+    assert "line 18 (17.jpg)" in answer.words
+    assert said in answer.words
+    skipped = call("prepare", "-c", "tiny.yaml", *settings, "--set", "data.on_bad_row=skip")
+    assert skipped.code == 3
+    assert "line 18 (17.jpg)" in skipped.words
+    manifest = json.loads(Path("prepared/tiny/manifest.json").read_text())
+    assert [reject["key"] for reject in manifest["rejects"]] == ["line 18 (17.jpg)"]
+
+
+def test_a_text_file_named_jpg_in_a_training_set_is_named(call: Call) -> None:
+    for name in ("a", "b"):
+        Path("data", name).mkdir(parents=True)
+        for seed in range(10):
+            Path("data", name, f"{seed}.jpg").write_bytes(demo.jpeg(demo.sample("Xplus", seed)))
+    Path("data/b/3.jpg").write_text("not a picture at all")
+    answer = call("prepare", "--set", "data.train=data", "--set", "model.init=scratch")
+    assert answer.code == 1
+    assert "b/3.jpg: not a picture (it starts with b'not a pictur')" in answer.words
+
+
+def test_prepare_prints_counts_and_draws_a_picture(call: Call) -> None:
+    answer = call("prepare", "-c", "tiny.yaml")
+    assert answer.code == 0, answer.err
+    rows = [line.replace("│", " ").split() for line in answer.out.splitlines()]
+    assert ["Xplus", "8", "2", "4"] in rows
+    assert ["all", "40", "10", "20"] in rows
+    assert {path.name for path in Path("prepared/tiny").iterdir()} == {"samples.png", "manifest.json"}
+
+
+def test_print_config_shows_every_key_and_loads_back(call: Call) -> None:
+    answer = call("train", "--print-config", "--epochs", "3")
+    assert answer.code == 0
+    assert yaml.safe_load(answer.out)["training"]["epochs"] == 3
+    again = call("train", "-c", "tiny.yaml", "--print-config")
+    Path("again.yaml").write_text(again.out)
+    assert load_config(Path("again.yaml")) == load_config(Path("tiny.yaml"))
+    for section, block in Config().model_dump().items():
+        for key in block:
+            assert re.search(rf"^  # .+\n  {key}:", answer.out, re.M), f"{section}.{key} is not explained"
+
+
+def test_version(call: Call) -> None:
+    assert re.fullmatch(r"framevit \d+\.\d+\.\d+\n", call("--version").out)
+
+
+class TestWithARun:
+    """evaluate and predict on the tiny run, from a folder where it is the latest."""
+
+    @pytest.fixture(autouse=True)
+    def _here(self, call: Call, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(trained)
+
+    def test_predict_prints_json(self, call: Call, pictures: Path) -> None:
+        answer = call("predict", pictures / "Xplus.jpg", pictures / "gone.jpg", "--format", "json")
+        assert answer.code == 3
+        good, bad = json.loads(answer.out)
+        keys = {"file", "label", "confidence", "probabilities", "decision", "status", "error"}
+        assert set(good) == set(bad) == keys
+        assert list(good["probabilities"]) == list(demo.NAMES)
+        assert good["status"] == "ok"
+        assert good["decision"] in ("accept", "reject")
+        assert (bad["status"], bad["error"], bad["label"]) == ("error", "no such file", None)
+
+    def test_predict_formats_agree(self, call: Call, pictures: Path) -> None:
+        as_json = json.loads(call("predict", pictures, "--format", "json").out)
+        as_lines = [json.loads(line) for line in call("predict", pictures, "--format", "jsonl").out.splitlines()]
+        as_csv = list(csv.DictReader(io.StringIO(call("predict", pictures, "--format", "csv").out)))
+        table = call("predict", pictures, "--format", "table").out
+        assert as_json == as_lines
+        assert len(as_json) == 5
+        for row, cells in zip(as_json, as_csv, strict=True):
+            assert (row["file"], row["label"], row["decision"]) == (cells["file"], cells["label"], cells["decision"])
+            assert float(cells["p_Yplus"]) == pytest.approx(row["probabilities"]["Yplus"], abs=1e-6)
+            assert Path(row["file"]).name[:4] in table
+
+    def test_predict_writes_a_file(self, call: Call, pictures: Path, tmp_path: Path) -> None:
+        answer = call("predict", pictures, "-o", tmp_path / "rows.jsonl")
+        assert (answer.code, answer.out) == (0, "")
+        assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 5
+        assert call("predict", pictures, "-o", tmp_path / "no" / "rows.csv").code == 2
+        assert call("predict", pictures, "-o", tmp_path / "t", "--format", "table").code == 2
+
+    def test_evaluate_prints_the_same_object_that_it_writes(self, call: Call, tmp_path: Path) -> None:
+        answer = call("evaluate", "--json", "-o", tmp_path / "e")
+        assert json.loads(answer.out) == json.loads((tmp_path / "e" / "metrics.json").read_text())
+        trained_on = json.loads(Path("runs/tiny-001/evaluation/test/metrics.json").read_text())
+        assert json.loads(answer.out) == trained_on
+
+    def test_evaluate_without_averaging_gives_the_single_view_numbers(self, call: Call, tmp_path: Path) -> None:
+        whole = json.loads(call("evaluate", "--json", "-o", tmp_path / "a").out)
+        single = json.loads(call("evaluate", "--no-tta", "--json", "-o", tmp_path / "b").out)
+        assert single["accuracy"] == whole["tta"]["without_tta"]["accuracy"]
+        assert (single["tta"]["used"], whole["tta"]["used"]) == (False, True)
+
+    def test_evaluate_another_split_and_other_data(self, call: Call, tmp_path: Path) -> None:
+        assert json.loads(call("evaluate", "--split", "val", "--json", "-o", tmp_path / "a").out)["n"] == 10
+        folder = tmp_path / "data" / "Xplus"
+        folder.mkdir(parents=True)
+        for seed in range(3):
+            (folder / f"{seed}.jpg").write_bytes(demo.jpeg(demo.sample("Xplus", seed)))
+        other = json.loads(call("evaluate", "--data", tmp_path / "data", "--json", "-o", tmp_path / "b").out)
+        assert (other["n"], other["per_class"]["Xplus"]["support"]) == (3, 3)
+        folder.rename(folder.with_name("Zplus"))
+        answer = call("evaluate", "--data", tmp_path / "data")
+        assert answer.code == 1
+        assert "'Zplus' is not among the classes" in answer.words
+
+    def test_an_unknown_split_names_the_known_ones(self, call: Call) -> None:
+        answer = call("evaluate", "--split", "holdout")
+        assert answer.code == 2
+        assert "there are train, val, test" in answer.words
+
+    def test_a_finished_run_is_not_gone_on_with(self, call: Call) -> None:
+        answer = call("train", "--resume", "runs/tiny-001")
+        assert answer.code == 2
+        assert "is finished" in answer.words

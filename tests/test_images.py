@@ -1,0 +1,147 @@
+"""The pixel path: the model's own processor's, and what is decided before it."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from frame_vit.errors import RowError
+from frame_vit.images import MAX_PIXELS, Pixels, UInt8, normalise, open_rgb, read_picture, resize
+
+SMALL = Pixels(8, 8)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("size", [(1280, 960), (160, 120), (20, 31), (64, 64)])
+def test_agrees_with_the_vit_processor_to_one_grey_level(size: tuple[int, int]) -> None:
+    from transformers import ViTImageProcessor
+
+    processor = ViTImageProcessor(size={"height": 64, "width": 64})
+    image, pixels = noise(*size), Pixels(64, 64)
+    theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
+    ours = normalise(resize(image, pixels)[None], pixels)[0]
+    assert np.abs(theirs - ours).max() <= 1.01 * pixels.scale / 0.5
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    upright = noise(12, 7)
+    undo = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    stored = upright if undo is None else upright.transpose(undo)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(np.asarray(open_rgb(encoded(stored, exif=exif))), np.asarray(upright))
+
+
+def test_damaged_exif_does_not_matter() -> None:
+    data = encoded(noise(9, 9), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
+    assert open_rgb(data).size == (9, 9)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [("1", 1, 255), ("L", 100, 100), ("P", 0, 0), ("LA", (100, 255), 100), ("RGB", (100, 100, 100), 100)],
+)
+def test_other_modes_become_rgb(mode: str, colour: object, expected: int) -> None:
+    picture = open_rgb(encoded(Image.new(mode, (3, 3), colour)))  # type: ignore[arg-type]
+    assert picture.getpixel((1, 1)) == (expected,) * 3
+
+
+def test_transparency_is_laid_on_white() -> None:
+    assert open_rgb(encoded(Image.new("RGBA", (3, 3), (200, 0, 0, 0)))).getpixel((0, 0)) == (255, 255, 255)
+    assert open_rgb(encoded(Image.new("RGBA", (3, 3), (0, 0, 0, 128)))).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_cmyk_becomes_rgb() -> None:
+    data = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=100)
+    red, green, blue = np.asarray(open_rgb(data))[4, 4]
+    assert red > 240
+    assert max(green, blue) < 15
+
+
+def deep(values: list[int]) -> bytes:
+    return encoded(Image.fromarray(np.array([values], np.uint16)))
+
+
+def test_16_bit_grey_is_scaled_by_the_declared_depth_and_never_clipped() -> None:
+    data = deep([0, 2048, 4095])
+    assert np.asarray(open_rgb(data, bit_depth=12))[0, :, 0].tolist() == [0, 128, 255]
+    with pytest.raises(RowError, match="bit_depth"):
+        open_rgb(data)
+    with pytest.raises(RowError, match="do not fit"):
+        open_rgb(deep([0, 4096]), bit_depth=12)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP"])
+def test_every_listed_format_is_read(form: str) -> None:
+    assert open_rgb(encoded(noise(10, 6), form)).size == (10, 6)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty file"),
+        (b"<html>not found</html>", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (encoded(noise(40, 40), "JPEG")[:400], "damaged"),
+        (encoded(noise(40, 40))[:800], "damaged"),
+    ],
+    ids=["empty", "html", "eps", "cut jpeg", "cut png"],
+)
+def test_what_is_no_whole_picture_is_refused_with_the_reason(data: bytes, reason: str) -> None:
+    with pytest.raises(RowError, match=reason):
+        read_picture(data, SMALL)
+
+
+def test_a_bomb_is_refused_before_it_is_decoded() -> None:
+    side = int(MAX_PIXELS**0.5) + 1
+    header = b"GIF89a" + side.to_bytes(2, "little") * 2 + b"\x80\x00\x00" + b"\x00" * 6
+    bomb = header + b"," + b"\x00" * 4 + side.to_bytes(2, "little") * 2 + b"\x00\x02\x02\x44\x01\x00;"
+    with pytest.raises(RowError, match="pixels"):
+        read_picture(bomb, SMALL)
+
+
+def test_only_plain_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path, reason in ((tmp_path, "folder"), (tmp_path / "pipe.jpg", "plain file"), (tmp_path / "x", "no such")):
+        with pytest.raises(RowError, match=reason):
+            read_picture(path, SMALL)
+
+
+def test_the_size_of_the_upright_picture_is_kept() -> None:
+    picture = read_picture(encoded(noise(30, 10)), SMALL)
+    assert (picture.width, picture.height, picture.pixels.shape) == (30, 10, (8, 8, 3))
+
+
+def test_settings_survive_json() -> None:
+    pixels = Pixels(4, 6, (0.1, 0.2, 0.3), (1.0, 2.0, 3.0), 0.5, 3, (8, 9), 12)
+    assert Pixels.from_json(pixels.to_json()) == pixels
+
+
+def test_normalise_is_scale_minus_mean_over_std() -> None:
+    pixels = Pixels(1, 1, (0.5, 0.25, 0.0), (0.5, 0.5, 2.0))
+    batch: UInt8 = np.array([[[[255, 0, 51]]]], np.uint8)
+    assert np.allclose(normalise(batch, pixels).ravel(), [1.0, -0.5, 0.1])
