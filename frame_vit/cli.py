@@ -185,7 +185,9 @@ def evaluate(
 
 @app.command()
 def predict(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, or globs in quotes.", show_default=False)],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, or globs in quotes.", show_default=False)
+    ],
     model: ModelOption = None,
     form: Annotated[
         Format | None, typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe or file")

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 
 from frame_vit.errors import ConfigError, UsageError
 from frame_vit.geometry import GENERATORS
-from frame_vit.labels import LabelSpace
-from frame_vit.strict_yaml import parse_yaml
+from frame_vit.labels import LabelSpace, unknown_symmetries
+from frame_vit.strict_yaml import dump_yaml, parse_yaml
 
 
 def _as_name(value: Any) -> Any:
@@ -26,6 +25,12 @@ def _as_name(value: Any) -> Any:
 
 
 Name = Annotated[str, BeforeValidator(_as_name)]
+Names = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[list[Name], Field(min_length=2), Tag("list")],
+    Discriminator(lambda value: "list" if isinstance(value, list) else "auto"),
+]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Source = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1)]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
@@ -38,7 +43,7 @@ class Section(BaseModel):
 
 
 class Labels(Section):
-    names: Literal["auto"] | Annotated[list[Name], Field(min_length=2)] = "auto"
+    names: Names = "auto"
     """the classes; this order is the class order; auto takes them from the training set"""
     ok: list[Name] = []
     """the classes that are fine; all others are defects"""
@@ -53,14 +58,14 @@ class Demo(Section):
     """frames drawn where data.train is demo"""
     test: PositiveInt = 500
     """frames drawn, with another seed, where data.test is demo"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the drawn training frames; the test frames are drawn with the next one"""
 
 
 class Data(Section):
-    train: str | None = None
+    train: Source | None = None
     """hub name (owner/name, owner/name@revision) | saved data set | parquet | class folders | CSV or JSONL | demo"""
-    test: str | None = None
+    test: Source | None = None
     """the same, as a test set of its own; without it the source's own test split, else test_fraction of train"""
     image_column: str = "image"
     """the column with the picture; in a manifest the file's path"""
@@ -72,7 +77,7 @@ class Data(Section):
     """share of train kept for validation where the source has no validation split"""
     test_fraction: Fraction = 0.2
     """share of train kept for the test where there is no test set at all"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the stratified split"""
     on_bad_row: Literal["error", "skip"] = "error"
     """a row or picture that cannot be read: stop and name it, or leave it out, counted and listed"""
@@ -164,7 +169,7 @@ class Training(Section):
     """auto: bf16 on CUDA from capability 8 on and on CPUs with AMX or avx512_bf16, fp16 on older CUDA, else fp32"""
     device: str = "auto"
     """auto | cpu | cuda | cuda:N | mps"""
-    seed: int = 0
+    seed: Seed = 0
     """seed of the weights that start anew, the order of the pictures and the augmentation"""
     report_to: list[str] = []
     """experiment trackers that transformers' Trainer knows: tensorboard, wandb, mlflow, ..."""
@@ -214,7 +219,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), complete: bool
 def dump_config(config: Config, comments: bool = False) -> str:
     """The whole configuration as YAML, with each key's one-line documentation where asked for."""
     if not comments:
-        return yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+        return dump_yaml(config.model_dump())
     return "\n".join(_commented(config, ""))
 
 
@@ -269,7 +274,9 @@ def _one_line(error: Any) -> str:
 
 
 def _contradictions(config: Config) -> Iterator[str]:
-    if config.labels.names != "auto":
+    if config.labels.names == "auto":
+        yield from unknown_symmetries(config.labels.symmetries)
+    else:
         try:
             config.label_space(config.labels.names)
         except ConfigError as error:
@@ -299,5 +306,5 @@ def _commented(section: BaseModel, indent: str) -> Iterator[str]:
             yield f"{indent}{key}:"
             yield from _commented(value, indent + "  ")
         else:
-            text = yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True)
-            yield f"{indent}{key}: {text.removesuffix(chr(10)).removesuffix('...').strip()}"
+            text = dump_yaml(value, flow=True)
+            yield f"{indent}{key}: {text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}"

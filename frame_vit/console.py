@@ -10,6 +10,7 @@ import logging
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,8 @@ class _Messages(logging.Handler):
 
 def start_messages() -> None:
     """Sends framevit's own messages to stderr; the libraries' stay quiet below errors."""
+    if not os.environ.get("FRAMEVIT_DEBUG"):
+        warnings.simplefilter("ignore")  # what libraries tell each other's developers
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers = [_Messages()]
@@ -99,11 +102,11 @@ def progress() -> Iterator[Tick]:
 
 
 def _plain_lines() -> Tick:
-    last = {"": time.monotonic()}
+    last: dict[str, float] = {}
 
     def tick(stage: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
-        if done == total or now - last.get(stage, last[""]) >= PLAIN_EVERY_S:
+        if done == total or now - last.setdefault(stage, now) >= PLAIN_EVERY_S:
             last[stage] = now
             of = f" of {total}" if total else ""
             err.print(plain(f"{stage}: {done}{of}{', ' + note if note else ''}"), soft_wrap=True)

@@ -13,7 +13,6 @@ on probe pictures when a model is loaded); what happens before the processor's p
 from __future__ import annotations
 
 import io
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,19 +85,15 @@ def read_picture(source: bytes | Path, pixels: Pixels) -> Picture:
 
 def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:
     """An upright RGB picture of full size. Raises `RowError` with the reason where it can't be read."""
-    data = _read(source) if isinstance(source, Path) else source
+    data = read_file(source) if isinstance(source, Path) else source
     if not data:
         raise RowError("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns of large pictures and odd EXIF: limits here, EXIF is optional
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise RowError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
-                image.load()
-                return _to_rgb(_upright(image), bit_depth)
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise RowError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+            image.load()
+            return _to_rgb(_upright(image), bit_depth)
     except UnidentifiedImageError:
         raise RowError(f"not a picture (it starts with {data[:12]!r})") from None
     except Image.DecompressionBombError:
@@ -107,6 +102,22 @@ def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:
         raise
     except Exception as error:  # Pillow raises whatever a damaged file makes it stumble over
         raise RowError(f"damaged picture: {error}") from None
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a plain file; a FIFO or a device would block for ever. Raises `RowError` with the reason."""
+    try:
+        if path.is_dir():
+            raise RowError("a folder, not a picture")
+        if not path.exists():
+            raise RowError("no such file")
+        if not path.is_file():
+            raise RowError("not a plain file")
+        return path.read_bytes()
+    except OSError as error:
+        raise RowError(f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RowError(f"not a file's name: {error}") from None
 
 
 def resize(image: Image.Image, pixels: Pixels) -> UInt8:
@@ -135,20 +146,6 @@ def normalise(batch: UInt8, pixels: Pixels) -> Float32:
     scale = np.float32(pixels.scale) / np.asarray(pixels.std, np.float32)
     offset = np.asarray(pixels.mean, np.float32) / np.asarray(pixels.std, np.float32)
     return np.ascontiguousarray((batch * scale - offset).transpose(0, 3, 1, 2))
-
-
-def _read(path: Path) -> bytes:
-    # A FIFO or a device would block for ever, a directory gives an odd error: only plain files are opened.
-    if path.is_dir():
-        raise RowError("a folder, not a picture")
-    if not path.exists():
-        raise RowError("no such file")
-    if not path.is_file():
-        raise RowError("not a plain file")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise RowError(f"cannot be read: {error.strerror}") from None
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -133,14 +133,21 @@ def _name_mistakes(names: Sequence[str]) -> list[str]:
 
 
 def _unknown(key: str, given: Iterable[str], names: Sequence[str]) -> list[str]:
-    return [f"{key}: {g!r} is not a class{did_you_mean(g, names)}" for g in given if g not in names]
+    return [f"{key}: {g!r} is not a class{did_you_mean(g, names)}" for g in dict.fromkeys(given) if g not in names]
+
+
+def unknown_symmetries(keys: Iterable[str]) -> list[str]:
+    """One mistake for every key that is not the name of a symmetry."""
+    return [
+        f"labels.symmetries.{key}: unknown symmetry{did_you_mean(key, GENERATORS)}; known: {', '.join(GENERATORS)}"
+        for key in keys
+        if key not in GENERATORS
+    ]
 
 
 def _permutation_mistakes(key: str, mapping: Mapping[str, str], names: Sequence[str]) -> list[str]:
     where = f"labels.symmetries.{key}"
-    if key not in GENERATORS:
-        return [f"{where}: unknown symmetry{did_you_mean(key, GENERATORS)}; known: {', '.join(GENERATORS)}"]
-    mistakes = _unknown(where, [*mapping, *mapping.values()], names)
+    mistakes = unknown_symmetries([key]) or _unknown(where, [*mapping, *mapping.values()], names)
     if mistakes:
         return mistakes
     image = [mapping.get(name, name) for name in names]

@@ -127,5 +127,5 @@ def _curve(axes: Axes, rows: list[dict[str, float]], key: str) -> None:
 
 def _save(figure: Figure, path: Path) -> None:
     aside = path.with_name(f".{os.getpid()}-{path.name}")
-    figure.savefig(aside, format="png", dpi=110)
+    figure.savefig(aside, format="png", dpi=110, bbox_inches="tight")
     aside.replace(path)

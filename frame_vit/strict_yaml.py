@@ -13,7 +13,7 @@ import yaml
 
 from frame_vit.errors import ConfigError
 
-MAX_BYTES = 1_000_000
+MAX_CHARACTERS = 1_000_000
 
 
 class _Loader(yaml.SafeLoader):
@@ -36,6 +36,18 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version's rules would take for something else than a text."""
+
+    def represent_str(self, text: str) -> yaml.ScalarNode:
+        # Only a double-quoted text keeps the rarer line breaks as they are.
+        style = '"' if set(text) & set("\n\r\x85\u2028\u2029") else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
 _Loader.yaml_implicit_resolvers = {}
 # The core schema of YAML 1.2 (chapter 10.3.2), but a number with leading zeros stays the text it may well be.
 _RULES = {
@@ -46,20 +58,26 @@ _RULES = {
               r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
 }  # fmt: skip
 for _tag, (_pattern, _first) in _RULES.items():
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first) + [""] * (_tag == "null")
-    )
+    _words = list(_first) + [""] * (_tag == "null")
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _words)
 
 
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text; `ConfigError` names `where` and the line."""
-    if len(text.encode()) > MAX_BYTES:
-        raise ConfigError(f"{where}: larger than {MAX_BYTES:,} bytes")
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"{where}: longer than {MAX_CHARACTERS:,} characters")
     try:
         return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{where}{line}: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # a standard tag over the wrong content makes PyYAML stumble in many ways
         raise ConfigError(f"{where}: not YAML: {error}") from None
+
+
+def dump_yaml(value: Any, flow: bool = False) -> str:
+    """YAML that `parse_yaml` reads back as the same value; `flow` on one line."""
+    width = 2**31 if flow else 80
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=width)

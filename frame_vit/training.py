@@ -7,6 +7,7 @@ checkpoints/, history.csv and curves.png is known to `workflow`.
 from __future__ import annotations
 
 import csv
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -240,7 +241,8 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         seconds = time.perf_counter() - self._since
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.rate = (state.global_step - self._first_step) * batch / max(seconds, 1e-9)
-        note = f"epoch {state.epoch:.1f}, loss {self.loss:.3f}, {self.rate:.0f} pictures/s"
+        loss = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, "
+        note = f"epoch {state.epoch:.1f}, {loss}{self.rate:.0f} pictures/s"
         self.tick("training", state.global_step, state.max_steps, note)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:

@@ -56,6 +56,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     assert np.array_equal(np.asarray(open_rgb(encoded(stored, exif=exif))), np.asarray(upright))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_does_not_matter() -> None:
     data = encoded(noise(9, 9), "JPEG", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xff")
     assert open_rgb(data).size == (9, 9)

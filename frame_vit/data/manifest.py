@@ -62,18 +62,21 @@ def _csv(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     records = []
     try:
+        twice = {name for name in reader.fieldnames or () if list(reader.fieldnames or ()).count(name) > 1}
+        if twice:
+            raise UsageError(f"{path}: columns that stand twice: {', '.join(sorted(twice))}")
         for record in reader:
             if None in record or None in record.values():
                 raise UsageError(f"{path}, line {reader.line_num}: not as many cells as the header has columns")
             records.append((reader.line_num, record))
     except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num}: {error}") from None
+        raise UsageError(f"{path}, line {reader.reader.line_num}: {error}") from None
     return records
 
 
 def _jsonl(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     records = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -89,7 +92,14 @@ def _jsonl(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
 def _inside(manifest: Path, name: str, line: int) -> Path:
     windows = PureWindowsPath(name)
     parts = PurePosixPath(name.replace("\\", "/")).parts
-    if not name or windows.is_absolute() or windows.drive or parts[0] == "/" or ".." in parts or "://" in name:
+    if (
+        not parts
+        or windows.is_absolute()
+        or windows.drive
+        or parts[0].startswith("/")
+        or ".." in parts
+        or "://" in name
+    ):
         raise UsageError(
             f"{manifest}, line {line}: {name!r} is not a path inside the manifest's folder",
             "Absolute paths, '..' and addresses are refused; move the manifest beside the pictures",

@@ -69,7 +69,7 @@ def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | Non
     space = config.label_space(names)
     splits, rejects = _build(found, space, pixels, tick)
     _judge(rejects, config.data)
-    if only not in raw:
+    if only not in raw or only == "train":
         splits = _complete(splits, config.data, space)
     if only is not None and only not in splits:
         raise UsageError(f"there is no split {only!r}; there are {', '.join(splits)}")

@@ -94,6 +94,8 @@ def _literal(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         pass
+    except RecursionError:  # brackets inside texts can hide the depth from the count above
+        raise RowError(f"the response is nested too deep: {excerpt(text)}") from None
     try:
         with warnings.catch_warnings():
             # An odd escape in somebody's text is not our warning to show.

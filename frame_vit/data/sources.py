@@ -6,9 +6,11 @@ Pictures stay encoded: a raw row can `read()` its bytes, and nothing is decoded 
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +20,7 @@ from frame_vit.data.manifest import read_manifest
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import FrameVitError, RowError, UsageError
 from frame_vit.hub import check_hub
-from frame_vit.images import SUFFIXES
+from frame_vit.images import SUFFIXES, read_file
 from frame_vit.progress import log
 
 
@@ -63,12 +65,14 @@ def read_source(source: str, data: Data, seed_step: int = 0) -> list[RawSplit]:
     """
     if source == "demo":
         return [_demo_split(data, seed_step)]
-    path = Path(source).expanduser()
-    if path.is_file():
-        return _from_file(path, data)
-    if path.is_dir():
-        return _from_folder(path, data)
-    if path.exists() or not _HUB_NAME.fullmatch(source) or path.suffix.lower() in _FILE_KINDS:
+    try:
+        path = Path(source).expanduser()
+        kind = "file" if path.is_file() else "folder" if path.is_dir() else ""
+    except (OSError, RuntimeError) as error:  # a name that is too long, a home that is not there
+        raise UsageError(f"no such file or folder: {source} ({error})") from None
+    if kind:
+        return _from_file(path, data) if kind == "file" else _from_folder(path, data)
+    if not _HUB_NAME.fullmatch(source) or path.suffix.lower() in _FILE_KINDS:
         raise UsageError(f"no such file or folder: {source}", "A hub data set is named owner/name")
     return _from_hub(source, data)
 
@@ -97,11 +101,11 @@ class _Drawn:
 
 def _from_file(path: Path, data: Data) -> list[RawSplit]:
     if path.suffix.lower() == ".parquet":
-        return _load("parquet", data, str(path), data_files={"train": str(path)})
+        return _load("parquet", data, str(path), data_files={"train": glob.escape(str(path))})
     if path.suffix.lower() in (".csv", ".jsonl"):
         splits, kind = read_manifest(path, data)
         return [
-            RawSplit(str(path), name, kind, [RawRow(r.key, r.answer, r.file.read_bytes) for r in rows])
+            RawSplit(str(path), name, kind, [RawRow(r.key, r.answer, partial(read_file, r.file)) for r in rows])
             for name, rows in splits.items()
         ]
     raise UsageError(f"{path}: not a data set; files may be {', '.join(_FILE_KINDS)}")
@@ -111,6 +115,8 @@ def _from_folder(path: Path, data: Data) -> list[RawSplit]:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, data)
     if any(path.rglob("*.parquet")):
+        if glob.has_magic(str(path)):  # `datasets` would take the folder's name for a pattern
+            return _load("parquet", data, str(path), data_dir=glob.escape(str(path)))
         return _load(str(path), data, str(path))
     for name in ("metadata.csv", "metadata.jsonl", "manifest.csv", "manifest.jsonl"):
         if (path / name).is_file():
@@ -130,7 +136,7 @@ def _class_folders(path: Path, split: str) -> RawSplit:
     for folder in _folders(path):
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
-                rows.append(RawRow(file.relative_to(path).as_posix(), folder.name, file.read_bytes))
+                rows.append(RawRow(file.relative_to(path).as_posix(), folder.name, partial(read_file, file)))
             elif file.is_file() and not file.name.startswith("."):
                 passed_over += 1
     if not rows:
@@ -215,7 +221,9 @@ class _Cell:
         value = self.table[self.row][self.column]
         if value is None:
             raise RowError("no picture in this row")
-        return value["bytes"] if value["bytes"] is not None else Path(value["path"]).read_bytes()
+        if value["bytes"] is None and value["path"] is None:
+            raise RowError("no picture in this row")
+        return value["bytes"] if value["bytes"] is not None else read_file(Path(value["path"]))
 
 
 def _revision(table: Any) -> str:

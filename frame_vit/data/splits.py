@@ -24,7 +24,7 @@ def hold_out(split: Split, fraction: float, seed: int, name: str, space: LabelSp
         raise DataError(
             f"too few pictures to hold out {fraction:.0%} of {split.name} as {name}: "
             f"every class needs {needed}; {found}",
-            f"Add pictures, leave the class out, or raise data.{name}_fraction",
+            f"Add pictures, leave the class out, or {'raise' if fraction < 0.5 else 'lower'} data.{name}_fraction",
         )
     rows = list(range(len(split)))
     kept, held = train_test_split(rows, test_size=fraction, random_state=seed, stratify=split.labels)
