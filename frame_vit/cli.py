@@ -21,6 +21,7 @@ app = typer.Typer(
     help="Fine-tune a Vision Transformer on frames whose classes are directions, test it, and predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help in plain text: laying it out in rich would take longer than all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -58,12 +59,17 @@ Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symm
 
 
 @app.callback(invoke_without_command=True)
-def version(show: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False) -> None:
-    if show:
+def begin(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
         from frame_vit import __version__
 
         typer.echo(f"framevit {__version__}")
         raise typer.Exit
+    from frame_vit import console
+
+    console.start_messages()
 
 
 @app.command()
@@ -73,7 +79,7 @@ def prepare(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder.", show_default="prepared/NAME")] = None,
     print_config: PrintConfig = False,
 ) -> None:
-    """Read, check and split the data; print the counts, draw a picture per class."""
+    """Read, check and split the data; count and show it."""
     settings = _settings(config, overrides, {}, print_config)
     from frame_vit import console, workflow
 
@@ -162,7 +168,7 @@ def evaluate(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print metrics.json and nothing else.")] = False,
 ) -> None:
-    """Test a model on a labelled split: confusion matrix, rates with intervals, files."""
+    """Test a model on labelled pictures, with intervals."""
     if model and model_option:
         raise UsageError("the model is named twice, as an argument and by --model")
     if data and split:
@@ -186,7 +192,7 @@ def evaluate(
 @app.command()
 def predict(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH...", help="Pictures, folders, or globs in quotes.", show_default=False)
+        list[str], typer.Argument(metavar="PATH", help="Pictures, folders, or globs in quotes.", show_default=False)
     ],
     model: ModelOption = None,
     form: Annotated[
@@ -198,7 +204,7 @@ def predict(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
 ) -> None:
-    """Say what pictures show: class, confidence, accept or reject. One row a picture, in order."""
+    """Say what pictures show, one row each, in order."""
     chosen = form or (Format.table if output is None and sys.stdout.isatty() else Format.jsonl)
     if output is not None and chosen is Format.table:
         raise UsageError("a table is for the terminal", "Use --format jsonl, json or csv with -o/--output")
@@ -229,12 +235,11 @@ def predict(
 
 def main() -> None:
     """Runs the command line; errors become one panel and an exit code."""
-    from frame_vit import console
-
-    console.start_messages()
     try:
         app()
     except FrameVitError as error:
+        from frame_vit import console
+
         console.show_error(error)
         sys.exit(error.exit_code)
     except BrokenPipeError:
@@ -242,10 +247,12 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
+        from frame_vit import console
+
         console.show_unexpected(error)
         sys.exit(1)
     except KeyboardInterrupt:
-        console.err.print("interrupted")
+        print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
