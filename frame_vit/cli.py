@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any
 
@@ -124,9 +125,13 @@ def train(
         "training.precision": precision and precision.value,
         "training.report_to": report_to,
     }
-    if resume is not None and (config or overrides or output or any(v is not None for v in flags.values())):
+    if resume is not None and (
+        config or overrides or output or any(v is not None for v in flags.values()) or print_config
+    ):
         raise UsageError("--resume goes on with the run's own config and takes nothing else")
     settings = None if resume else _settings(config, overrides, flags, print_config)
+    if settings is not None:
+        settings = _on_one_card(settings)
     from frame_vit import console, workflow
 
     with console.progress() as tick:
@@ -146,6 +151,7 @@ def train(
             "next": f"framevit predict --model {done.run} PICTURE",
         },
     )
+    _leave_on(done.skipped, "rows were left out; train.log lists them")
 
 
 @app.command()
@@ -155,6 +161,11 @@ def evaluate(
         typer.Argument(metavar="[MODEL]", help="Run folder, model folder or hub name.", show_default="the latest run"),
     ] = None,
     model_option: Annotated[str | None, typer.Option("--model", help="The same as the argument.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="How to read the data.", show_default="the run's own config"),
+    ] = None,
+    overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of the run's own.")] = None,
     split: Annotated[
         str | None, typer.Option("--split", help="train, val or test of the run's own data.", show_default="test")
@@ -174,19 +185,21 @@ def evaluate(
     if data and split:
         raise UsageError("--split is for the run's own data; with --data everything in it is tested")
     from frame_vit import console, workflow
+    from frame_vit.predictor import load_predictor
 
+    predictor, run = load_predictor(model or model_option, **_asked(device, precision, tta, batch_size))
+    settings = workflow.evaluation_config(run, config, overrides or [])
     with console.progress() as tick:
-        evaluation, folder = workflow.evaluate(
-            model or model_option, data, split, output, tick=tick, **_asked(device, precision, tta, batch_size)
-        )
+        done = workflow.evaluate(predictor, run, settings, data, split or "test", output, tick)
     if json_output:
         import json
 
-        typer.echo(json.dumps(evaluation.metrics, indent=2, ensure_ascii=False, allow_nan=False))
-        return
-    console.show_metrics(evaluation.metrics)
-    if folder:
-        console.show_files({"written to": folder})
+        typer.echo(json.dumps(done.evaluation.metrics, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        console.show_metrics(done.evaluation.metrics)
+        if done.folder:
+            console.show_files({"written to": done.folder})
+    _leave_on(done.skipped, "rows were left out")
 
 
 @app.command()
@@ -235,6 +248,9 @@ def predict(
 
 def main() -> None:
     """Runs the command line; errors become one panel and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its code
     try:
         app()
     except FrameVitError as error:
@@ -242,18 +258,11 @@ def main() -> None:
 
         console.show_error(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader of the pipe left (| head); Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except Exception as error:
         from frame_vit import console
 
         console.show_unexpected(error)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
@@ -265,6 +274,18 @@ def _settings(config: Path | None, overrides: list[str] | None, flags: dict[str,
         typer.echo(dump_config(settings, comments=True))
         raise typer.Exit
     return settings
+
+
+def _on_one_card(settings: Config) -> Config:
+    """`cuda:N` for the Trainer, which takes the first card it sees: the others are hidden before torch looks."""
+    kind, _, number = settings.training.device.partition(":")
+    if kind != "cuda" or not number.isdigit():
+        return settings
+    seen = [card for card in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if card]
+    if seen and int(number) >= len(seen):
+        raise UsageError(f"device cuda:{number}: CUDA_VISIBLE_DEVICES shows {len(seen)} cards")
+    os.environ["CUDA_VISIBLE_DEVICES"] = seen[int(number)] if seen else number
+    return settings.model_copy(update={"training": settings.training.model_copy(update={"device": "cuda"})})
 
 
 def _yaml(value: Any) -> str:
@@ -309,7 +330,7 @@ def _print_rows(rows: Iterator[Prediction], form: Format, predictor: Predictor, 
         json.dump([json_row(row) for row in rows], file, indent=2, ensure_ascii=False)
         file.write("\n")
         return
-    writer = csv.writer(file)
+    writer = csv.writer(file, lineterminator="\n")
     if form is Format.csv:
         writer.writerow(csv_header(predictor.labels))
     for row in rows:
@@ -317,7 +338,12 @@ def _print_rows(rows: Iterator[Prediction], form: Format, predictor: Predictor, 
             writer.writerow(csv_row(row, predictor.labels))
         else:
             file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
-        file.flush()
+        try:
+            file.flush()
+        except BrokenPipeError:
+            # The reader has seen enough (| head). Python would complain again when it flushes stdout at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return
 
 
 def _leave_on(bad: int, what: str) -> None:

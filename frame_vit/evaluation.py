@@ -29,6 +29,7 @@ def evaluate_split(predictor: Predictor, split: Split, tick: Tick = silent) -> E
     views = predictor.split_logits(split.pixels, tick)
     names = [view.name for view, _ in predictor.group]
     metrics = evaluation_metrics(split.name, split.labels, views, labels, names)
+    metrics |= {"device": str(predictor.device), "precision": predictor.precision}
     rows = [
         (judge(example.key, logits, labels), labels.names[example.label])
         for example, logits in zip(split.examples, views.mean(axis=1), strict=True)

@@ -92,6 +92,8 @@ def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise RowError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+            if ";16" in str(image.tile[0][3] if image.tile else "") and not image.mode.startswith("I"):
+                raise RowError("a 16-bit colour picture, of which only the upper bits would be read; save it as 8 bit")
             image.load()
             return _to_rgb(_upright(image), bit_depth)
     except UnidentifiedImageError:

@@ -17,8 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
 from transformers.utils import logging as transformers_logging
 
@@ -59,7 +61,7 @@ def load_processor(model: Model) -> Any:
 def pixels_of(processor: Any, bit_depth: int = 8) -> Pixels:
     """The pixel settings that do what a processor does, proven on probe pictures.
 
-    Raises `ModelError` where the processor does something that `images` does not reproduce to one grey level.
+    Raises `ModelError` where the processor does something that `images` does not reproduce to two grey levels.
     """
     settings = processor.to_dict()
     size = settings.get("size") or {}
@@ -105,10 +107,15 @@ def load_pretrained(model: Model, labels: LabelSpace, pixels: Pixels, processor:
     same = sorted(known) == sorted(labels.names)
     options: dict[str, Any] = {} if same else {**_label_maps(labels), "ignore_mismatched_sizes": True}
     (module, info), _ = _from_hub(
-        AutoModelForImageClassification, model.name, use_safetensors=True, output_loading_info=True, **options
+        AutoModelForImageClassification,
+        model.name,
+        dtype=torch.float32,
+        use_safetensors=True,
+        output_loading_info=True,
+        **options,
     )
     head = head_parameters(module)
-    fresh = sorted({*info["missing_keys"]} - {*head})
+    fresh = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} - {*head})
     if fresh:
         log.warning("%s has no weights for %s; they start anew", model.name, ", ".join(fresh))
     if same and not {*head} & {*info["missing_keys"]}:
@@ -130,22 +137,21 @@ def load_trained(place: str) -> Classifier:
 
     Nothing is invented: weights that are missing or do not fit are a `ModelError`.
     """
-    folder = Path(place)
-    settings = _settings(folder) if (folder / SETTINGS).is_file() else None
     (module, info), revision = _from_hub(
-        AutoModelForImageClassification, place, use_safetensors=True, output_loading_info=True
+        AutoModelForImageClassification, place, dtype=torch.float32, use_safetensors=True, output_loading_info=True
     )
     wrong = [*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]
     if wrong:
         raise ModelError(f"{place}: the weights do not fit the model's config.json: {', '.join(wrong[:5])}")
-    if settings is None:
+    path = _settings_file(place)
+    if path is None:
         processor = _own_processor(place)
         names = [module.config.id2label[i] for i in range(module.config.num_labels)]
         log.warning(
             "%s has no %s: which classes are fine and what a mirrored picture shows is not known", place, SETTINGS
         )
         return Classifier(module, LabelSpace.build(names), pixels_of(processor), processor, revision)
-    labels, pixels = LabelSpace.build(**settings["labels"]), Pixels.from_json(settings["pixels"])
+    labels, pixels = _settings(path)
     if [*module.config.id2label.values()] != [*labels.names]:
         raise ModelError(f"{place}: config.json and {SETTINGS} name different classes")
     return Classifier(module, labels, pixels, revision=revision)
@@ -198,7 +204,7 @@ def _from_hub(kind: Any, place: str, **options: Any) -> tuple[Any, str]:
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
         found = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise _explained(place, error) from None
     return found, "" if Path(place).is_dir() else _commit(name, revision or "main")
 
@@ -289,14 +295,23 @@ def _why_new(known: list[str], labels: LabelSpace) -> str:
     return "the old one has others: " + ", ".join(name for name in known if name not in labels.names)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    path = folder / SETTINGS
+def _settings_file(place: str) -> Path | None:
+    """framevit.json of a folder or of a hub repository; None where the model was not made by framevit."""
+    if Path(place).is_dir():
+        path = Path(place) / SETTINGS
+        return path if path.is_file() else None
+    name, _, revision = place.partition("@")
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Path(hf_hub_download(name, SETTINGS, revision=revision or None))
+    except EntryNotFoundError:  # also where the cache is all there is, and has none
+        return None
+
+
+def _settings(path: Path) -> tuple[LabelSpace, Pixels]:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
         if settings["format"] > FORMAT:
-            raise ModelError(
-                f"{path}: written by framevit {settings['framevit']}, this is {__version__}", "Update framevit"
-            )
-        return {**settings, "labels": dict(settings["labels"]), "pixels": dict(settings["pixels"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{path}: written by framevit {settings['framevit']}, this is {__version__}", "Update it")
+        return LabelSpace.build(**settings["labels"]), Pixels.from_json(settings["pixels"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: damaged: {error}") from None

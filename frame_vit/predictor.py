@@ -79,7 +79,14 @@ class Predictor:
                 seen = self._module(pixel_values=viewed(batch, view)).logits
                 # A picture of class i shows classes[i] in this view, so that is where the view's answer for i stands.
                 answers.append(seen[:, list(classes)].float())
-        return np.asarray(torch.stack(answers, dim=1).cpu().numpy())
+        logits = np.asarray(torch.stack(answers, dim=1).cpu().numpy())
+        if not np.isfinite(logits).all():
+            # The largest of NaNs is the first class, mostly the fine one: every part would be accepted.
+            raise ModelError(
+                f"the model answers with numbers that are none, in {self.precision}",
+                "Try --precision fp32; if it stays so, the weights are broken",
+            )
+        return logits
 
     def split_logits(self, pixels: UInt8, tick: Tick = silent) -> Logits:
         """The logits of a whole split, in batches."""
@@ -143,9 +150,9 @@ def expand(inputs: Iterable[str]) -> list[Path]:
     paths: list[Path] = []
     for given in inputs:
         path = Path(given)
-        if path.is_dir():
+        if os.path.isdir(given):  # noqa: PTH112  (False, not an error, for names that no file can have)
             paths += _pictures(path)
-        elif glob.has_magic(given) and not path.exists():
+        elif glob.has_magic(given) and not os.path.exists(given):  # noqa: PTH110
             matches = sorted(Path(match) for match in glob.glob(given, recursive=True))  # noqa: PTH207  (a pattern may be absolute)
             if not matches:
                 raise UsageError(f"nothing matches {given}")

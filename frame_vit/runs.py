@@ -19,7 +19,7 @@ def new_run(name: str, output: Path | None = None) -> Path:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
         return _make(output)
-    RUNS.mkdir(exist_ok=True)
+    _make(RUNS)
     number = 1 + max(
         (int(p.name.rpartition("-")[2]) for p in RUNS.glob(f"{name}-[0-9][0-9][0-9]*") if _numbered(p, name)), default=0
     )
@@ -32,7 +32,7 @@ def new_run(name: str, output: Path | None = None) -> Path:
 
 def set_latest(run: Path) -> None:
     """Notes the newest finished run, by its name in runs/ or, where it lies elsewhere, by its full path."""
-    RUNS.mkdir(exist_ok=True)
+    _make(RUNS)
     inside = run.resolve().parent == RUNS.resolve()
     aside = RUNS / f"{LATEST}.{os.getpid()}"
     aside.write_text((run.name if inside else str(run.resolve())) + "\n", encoding="utf-8")

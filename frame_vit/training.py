@@ -28,7 +28,9 @@ from frame_vit.config import Config, Training
 from frame_vit.data.examples import Split
 from frame_vit.devices import describe, resolve_device, resolve_precision
 from frame_vit.errors import ConfigError, FrameVitError, UsageError
+from frame_vit.geometry import GENERATORS
 from frame_vit.images import Pixels
+from frame_vit.labels import LabelledView
 from frame_vit.metrics import score
 from frame_vit.model import Classifier, quiet
 from frame_vit.progress import Tick, log, silent
@@ -59,7 +61,7 @@ def train(
     precision = resolve_precision(config.training.precision, device)
     log.info("device: %s, precision %s", describe(device), precision)
     augment = augmentation(config, model)
-    watch = _Watch(run, tick, len(splits["train"]), splits["val"], model)
+    watch = _Watch(run, tick, model)
     callbacks: list[Any] = [watch]
     if config.training.early_stopping:
         callbacks.append(EarlyStoppingCallback(config.training.early_stopping))
@@ -70,7 +72,7 @@ def train(
         train_dataset=PixelDataset(splits["train"]),
         eval_dataset=PixelDataset(splits["val"]),
         data_collator=_as_it_is,
-        compute_loss_func=Loss(splits["train"], config.training, len(model.labels)),
+        compute_loss_func=Loss(splits["train"], config.training, augment.views),
         compute_metrics=watch.compute_metrics,
         callbacks=callbacks,
         augment=augment,
@@ -98,7 +100,9 @@ def _trainer(report_to: list[str], **options: Any) -> FrameTrainer:
 
 def augmentation(config: Config, model: Classifier) -> Augment:
     """The training augmentation that a config asks for, over a model's label space."""
-    views = model.labels.group(config.flips())
+    # What is set to false is not drawn, also where the others together would produce it.
+    off = [GENERATORS[key] for key in GENERATORS if getattr(config.augment, key) is False]
+    views = tuple(view for view in model.labels.group(config.flips()) if view.view not in off)
     if not check_square(views, model.pixels):
         raise ConfigError(
             f"augment.rot90: the model's pictures are {model.pixels.width} x {model.pixels.height}, not square",
@@ -110,13 +114,10 @@ def augmentation(config: Config, model: Classifier) -> Augment:
 
 def training_arguments(training: Training, run: Path, device: torch.device, precision: str) -> TrainingArguments:
     """The Trainer's arguments for a config; batches and rates as they stand there."""
-    if device.type == "cuda" and device.index:
-        # The Trainer takes every card it sees, the first for one process; another is chosen from outside.
-        raise UsageError(f"training on {device}: start with CUDA_VISIBLE_DEVICES={device.index} and --device cuda")
     strategy = "steps" if training.eval_steps else "epoch"
     # Not load_best_model_at_end: it loads without checking that any name fits; `train` loads the best itself.
-    return TrainingArguments(
-        output_dir=str(run / "checkpoints"),
+    arguments = TrainingArguments(
+        output_dir=str((run / "checkpoints").resolve()),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=max(32, training.batch_size),
@@ -147,6 +148,10 @@ def training_arguments(training: Training, run: Path, device: torch.device, prec
         log_level="error",
         seed=training.seed,
     )
+    if arguments.n_gpu > 1:
+        # One process uses one card: the Trainer would split every batch over all it sees, and count the loss twice.
+        arguments._n_gpu = 1
+    return arguments
 
 
 class PixelDataset(Dataset[Any]):
@@ -174,15 +179,17 @@ class PixelDataset(Dataset[Any]):
 class Loss:
     """Cross entropy with label smoothing and class weights, averaged over the pictures of the accumulated batch.
 
-    Weights are scaled so that they average 1 over the training pictures: the learning rate keeps its meaning.
+    Weights are scaled so that they average 1 over the training pictures: the learning rate keeps its meaning. How often
+    a class is seen is counted as augmentation shows it: a mirrored Xplus is seen as an Xminus.
     """
 
-    def __init__(self, split: Split, training: Training, classes: int) -> None:
+    def __init__(self, split: Split, training: Training, views: Sequence[LabelledView]) -> None:
         self.smoothing = training.label_smoothing
         self.weight: Tensor | None = None
         if training.class_weights == "balanced":
-            counts = np.array(split.counts(classes), np.float64)
-            present = np.maximum(counts, 1)
+            seen = np.array([view.classes for view in views])
+            counts = np.bincount(seen[:, split.labels].ravel(), minlength=seen.shape[1]) / len(views)
+            present = np.where(counts > 0, counts, 1)
             weight = np.where(counts > 0, len(split) / ((counts > 0).sum() * present), 0)
             self.weight = torch.tensor(weight, dtype=torch.float32)
 
@@ -224,10 +231,10 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
 class _Watch(TrainerCallback):  # type: ignore[misc]
     """Progress, history and messages; and a checkpoint of every new best, whatever the save cadence."""
 
-    def __init__(self, run: Path, tick: Tick, pictures: int, val: Split, model: Classifier) -> None:
-        self.run, self.tick, self.pictures, self.labels = run, tick, pictures, model.labels
+    def __init__(self, run: Path, tick: Tick, model: Classifier) -> None:
+        self.run, self.tick, self.labels = run, tick, model.labels
         self.rate, self.loss = 0.0, float("nan")
-        self._since, self._first_step, self._paused = 0.0, 0, 0.0
+        self._since, self._first_step = 0.0, 0
 
     def compute_metrics(self, answer: Any) -> dict[str, float]:
         logits = answer.predictions[0] if isinstance(answer.predictions, tuple) else answer.predictions

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.devices import describe, resolve_device, resolve_precision
 from frame_vit.errors import UsageError
 from frame_vit.evaluation import Evaluation, evaluate_split, write_evaluation
-from frame_vit.predictor import Predictor, load_predictor
+from frame_vit.predictor import Predictor
 from frame_vit.progress import Tick, log, silent
 from frame_vit.report import draw_curves, draw_samples, model_card
 from frame_vit.runs import new_run, set_latest, write_json
@@ -36,6 +38,7 @@ class Trained:
     run: Path
     outcome: Outcome
     evaluation: Evaluation
+    skipped: int
 
 
 def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Prepared:
@@ -53,6 +56,8 @@ def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Prepared:
 
 def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained:
     """Prepares, trains, saves the best model, and tests what was saved."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("training in several processes is not supported yet", "Start one process, on one card")
     with _remembered() as memory:
         # What cannot work is found out before a run folder is made.
         resolve_precision(config.training.precision, resolve_device(config.training.device))
@@ -67,7 +72,7 @@ def resume(run: Path, tick: Tick = silent) -> Trained:
     """Goes on with an interrupted run from its last checkpoint, by the config it was started with."""
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run folder (no config.yaml)")
-    if (run / "model" / model.SETTINGS).is_file():
+    if any((run / "evaluation").glob("*/metrics.json")):
         raise UsageError(f"{run} is finished; there is nothing to go on with", f"framevit evaluate {run}")
     config = load_config(run / "config.yaml")
     with _remembered() as memory:
@@ -76,33 +81,54 @@ def resume(run: Path, tick: Tick = silent) -> Trained:
             return _train_in(run, config, prepared, classifier, tick, resume=True)
 
 
-def evaluate(
-    place: str | None,
-    data: str | None = None,
-    split: str | None = None,
-    output: Path | None = None,
-    *,
-    tick: Tick = silent,
-    **options: Any,
-) -> tuple[Evaluation, Path | None]:
-    """The evaluation of a model, on a split of its run's data or on another data set, and where it was written.
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, the folder it was written to (None: nowhere), and how many rows were left out."""
 
-    `options` go to the `Predictor`: device, precision, tta, batch_size.
-    """
-    predictor, run = load_predictor(place, **options)
-    config = load_config(run / "config.yaml") if run else None
+    evaluation: Evaluation
+    folder: Path | None
+    skipped: int
+
+
+def evaluate(
+    predictor: Predictor,
+    run: Path | None,
+    config: Config,
+    data: str | None = None,
+    split: str = "test",
+    output: Path | None = None,
+    tick: Tick = silent,
+) -> Evaluated:
+    """Tests a model on a split of its run's own data, or on all of another data set, by the `data` keys of `config`."""
     if data is not None:
-        settings = config or load_config(None, complete=False)
-        chosen = prepare_other(data, settings, predictor.labels, predictor.pixels, tick).splits["data"]
-    elif config is None:
-        raise UsageError(f"{place} belongs to no run, so it has no test split", "Name a data set with --data")
+        prepared = prepare_other(data, config, predictor.labels, predictor.pixels, tick)
+        (split,) = prepared.splits
+    elif run is None:
+        raise UsageError("this model belongs to no run, so it has no split of its own", "Name a data set with --data")
     else:
-        chosen = prepare(config, predictor.pixels, tick, only=split or "test").splits[split or "test"]
-    evaluation = evaluate_split(predictor, chosen, tick)
-    folder = output or (run / "evaluation" / chosen.name if run else None)
+        prepared = prepare(config, predictor.pixels, tick, only=split)
+        _check_unchanged(run, split, prepared)
+    evaluation = evaluate_split(predictor, prepared.splits[split], tick)
+    evaluation.metrics["skipped"] = len(prepared.rejects)
+    folder = output or (run / "evaluation" / split if run else None)
     if folder:
         write_evaluation(evaluation, predictor, folder)
-    return evaluation, folder
+    return Evaluated(evaluation, folder, len(prepared.rejects))
+
+
+def evaluation_config(run: Path | None, path: Path | None, overrides: list[str]) -> Config:
+    """By what `evaluate` reads data: the given file, else the run's own config, with the overrides."""
+    return load_config(path or (run / "config.yaml" if run else None), overrides, complete=False)
+
+
+def _check_unchanged(run: Path, split: str, prepared: Prepared) -> None:
+    """Rows that have moved between the splits since the training would be tested on although trained on."""
+    facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    if facts["data"].get("splits", {}).get(split) != prepared.split_fingerprint(split):
+        raise UsageError(
+            f"the {split} split is not the one of the training any more: its pictures, labels or division have changed",
+            "To test on what is there now, name it with --data",
+        )
 
 
 def _start(config: Config, tick: Tick) -> tuple[Prepared, model.Classifier]:
@@ -131,11 +157,12 @@ def _train_in(
     # What is tested is what lies on the disk, through the predictor that `predict` uses.
     predictor = Predictor(model.load_trained(str(run / "model")), config.training.device, config.training.precision)
     evaluation = evaluate_split(predictor, split, tick)
+    evaluation.metrics["skipped"] = len(prepared.rejects)
     write_evaluation(evaluation, predictor, run / "evaluation" / split.name)
     base = "scratch" if config.model.init == "scratch" else config.model.name
     (run / "model" / "README.md").write_text(model_card(prepared.labels, base, evaluation.metrics), encoding="utf-8")
     set_latest(run)
-    return Trained(run, outcome, evaluation)
+    return Trained(run, outcome, evaluation, len(prepared.rejects))
 
 
 def _environment(config: Config, prepared: Prepared, classifier: model.Classifier) -> dict[str, Any]:
@@ -149,7 +176,12 @@ def _environment(config: Config, prepared: Prepared, classifier: model.Classifie
         "device": describe(device),
         "precision": resolve_precision(config.training.precision, device),
         "model_revision": classifier.revision,
-        "data": {"fingerprint": prepared.fingerprint, "sources": prepared.sources, "rejects": len(prepared.rejects)},
+        "data": {
+            "fingerprint": prepared.fingerprint,
+            "splits": {name: prepared.split_fingerprint(name) for name in prepared.splits},
+            "sources": prepared.sources,
+            "skipped": len(prepared.rejects),
+        },
         "git_commit": _git_commit(),
         "command": sys.argv,
     }

@@ -226,6 +226,25 @@ class TestWithARun:
         assert answer.code == 1
         assert "'Zplus' is not among the classes" in answer.words
 
+    def test_rows_left_out_are_counted_and_end_in_exit_code_3(self, call: Call, tmp_path: Path) -> None:
+        folder = tmp_path / "data" / "Xplus"
+        folder.mkdir(parents=True)
+        (folder / "good.jpg").write_bytes(demo.jpeg(demo.sample("Xplus", 1)))
+        (folder / "bad.jpg").write_text("no picture")
+        options = ["--data", tmp_path / "data", "-o", tmp_path / "e"]
+        assert call("evaluate", *options).code == 1
+        answer = call("evaluate", *options, "--set", "data.on_bad_row=skip", "--json")
+        assert answer.code == 3
+        assert "Xplus/bad.jpg" in answer.err
+        metrics = json.loads(answer.out)
+        assert (metrics["n"], metrics["skipped"]) == (1, 1)
+        assert metrics["split"].startswith("data-")
+
+    def test_a_split_that_has_changed_since_the_training_is_refused(self, call: Call, tmp_path: Path) -> None:
+        answer = call("evaluate", "--set", "data.demo.seed=7", "-o", tmp_path / "e")
+        assert answer.code == 2
+        assert "not the one of the training any more" in answer.words
+
     def test_an_unknown_split_names_the_known_ones(self, call: Call) -> None:
         answer = call("evaluate", "--split", "holdout")
         assert answer.code == 2

@@ -96,6 +96,21 @@ def test_16_bit_grey_is_scaled_by_the_declared_depth_and_never_clipped() -> None
         open_rgb(deep([0, 4096]), bit_depth=12)
 
 
+def test_16_bit_colour_is_refused_and_not_cut_to_its_upper_bits() -> None:
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    row = b"\0" + struct.pack(">6H", *[4095] * 6)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
+    for depth in (8, 12):
+        with pytest.raises(RowError, match="16-bit colour"):
+            open_rgb(png, depth)
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP"])
 def test_every_listed_format_is_read(form: str) -> None:
     assert open_rgb(encoded(noise(10, 6), form)).size == (10, 6)

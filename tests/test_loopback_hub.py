@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,6 +122,17 @@ def test_predict_with_a_hub_model(tmp_path: Path, hub: Hub) -> None:
     assert set(row["probabilities"]) == set(demo.NAMES)
     assert row["decision"] is None
     assert "which classes are fine" in done.stderr
+
+
+def test_a_framevit_model_on_the_hub_keeps_what_it_knows(tmp_path: Path, hub: Hub, trained: Path) -> None:
+    shutil.copytree(trained / "runs" / "tiny-001" / "model", hub.root / "models" / "me" / "terminals")
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(demo.jpeg(demo.sample("Xplus", 1)))
+    command: list[str | Path] = ["predict", "--model", "me/terminals", picture, "--format", "json"]
+    done = run_framevit(tmp_path, *command, HF_ENDPOINT=hub.endpoint, **ONLINE)
+    assert done.returncode == 0, done.stderr
+    local = run_framevit(trained, "predict", picture, "--format", "json")
+    assert json.loads(done.stdout) == json.loads(local.stdout)
 
 
 def test_names_the_hub_does_not_have_are_one_clear_error(tmp_path: Path, hub: Hub) -> None:

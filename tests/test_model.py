@@ -142,6 +142,19 @@ def test_weights_that_do_not_fit_are_an_error_and_never_started_anew(saved: Path
         load_trained(str(saved))
 
 
+def test_weights_saved_in_half_precision_are_computed_with_in_fp32(saved: Path) -> None:
+    load_trained(str(saved)).module.half().save_pretrained(saved)
+    assert load_trained(str(saved)).module.dtype == torch.float32
+    assert going_on(saved, ["a", "b", "c"]).module.dtype == torch.float32
+
+
+def test_truncated_weights_are_one_error(saved: Path) -> None:
+    whole = (saved / "model.safetensors").read_bytes()
+    (saved / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError):
+        load_trained(str(saved))
+
+
 def test_pickled_weights_are_not_loaded(saved: Path) -> None:
     (saved / "model.safetensors").unlink()
     torch.save(fresh().module.state_dict(), saved / "pytorch_model.bin")
@@ -149,7 +162,17 @@ def test_pickled_weights_are_not_loaded(saved: Path) -> None:
         load_trained(str(saved))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 99, "framevit": "9.9"}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 1}',
+        '{"format": 1, "labels": {"nemas": []}, "pixels": {}}',
+        '{"format": 99, "framevit": "9.9"}',
+    ],
+)
 def test_damaged_or_newer_settings_are_one_error(saved: Path, content: str) -> None:
     (saved / "framevit.json").write_text(content)
     with pytest.raises(ModelError, match=r"framevit\.json"):

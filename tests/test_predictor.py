@@ -70,6 +70,11 @@ def test_without_averaging_only_the_untouched_picture_is_asked() -> None:
     assert np.allclose(views[:, 0], expected.numpy(), atol=1e-5)
 
 
+def test_answers_that_are_no_numbers_are_never_a_decision() -> None:
+    with pytest.raises(ModelError, match="numbers that are none"):
+        predictor(slant=float("nan")).logits(noise(2))
+
+
 def test_rows_come_in_order_one_an_input_and_a_bad_file_is_a_row(pictures: Path) -> None:
     good = sorted(pictures.iterdir())
     (pictures / "text.jpg").write_text("<html>")

@@ -16,7 +16,7 @@ from frame_vit.data.examples import Split
 from frame_vit.data.prepare import Prepared, prepare
 from frame_vit.errors import ConfigError, UsageError
 from frame_vit.images import Pixels
-from frame_vit.labels import LabelSpace
+from frame_vit.labels import LabelledView, LabelSpace
 from frame_vit.metrics import score
 from frame_vit.predictor import Predictor
 from frame_vit.training import Loss, PixelDataset, augmentation, history_rows, read_history, train, training_arguments
@@ -100,12 +100,16 @@ def split(labels: list[int]) -> Split:
     return Split("train", examples, np.zeros((len(labels), 4, 4, 3), np.uint8))
 
 
+def still(classes: int) -> tuple[LabelledView, ...]:
+    return LabelSpace.build([str(i) for i in range(classes)]).group()
+
+
 LOGITS = torch.randn(4, 3, generator=torch.Generator().manual_seed(1))
 LABELS = torch.tensor([0, 0, 1, 2])
 
 
 def test_the_loss_of_accumulated_parts_adds_up_to_that_of_the_whole_batch() -> None:
-    loss = Loss(split([0, 1, 2]), Training(label_smoothing=0.1), 3)
+    loss = Loss(split([0, 1, 2]), Training(label_smoothing=0.1), still(3))
     parts = [loss({"logits": LOGITS[rows]}, LABELS[rows], 4) for rows in ([0, 1, 2], [3])]
     assert torch.stack(parts).sum().item() == pytest.approx(
         F.cross_entropy(LOGITS, LABELS, label_smoothing=0.1).item(), abs=1e-6
@@ -115,12 +119,27 @@ def test_the_loss_of_accumulated_parts_adds_up_to_that_of_the_whole_batch() -> N
 def test_balanced_weights_make_rare_classes_count_as_much_as_common_ones() -> None:
     training = Training(class_weights="balanced")
     labels = [0] * 6 + [1] * 3 + [2]
-    loss = Loss(split(labels), training, 4)
+    loss = Loss(split(labels), training, still(4))
     assert loss.weight is not None
     totals = [float(loss.weight[label]) * labels.count(label) for label in range(3)]
     assert totals == pytest.approx([10 / 3] * 3)
     each = F.cross_entropy(LOGITS, LABELS, reduction="none")
     assert loss({"logits": LOGITS}, LABELS).item() == pytest.approx((each * loss.weight[LABELS]).mean().item())
+
+
+def test_classes_are_counted_as_the_mirror_shows_them() -> None:
+    """Left and right are seen equally often under hflip, whatever the data set has of each."""
+    views = LabelSpace.build(["ok", "left", "right"], [], {"hflip": {"left": "right", "right": "left"}}).group()
+    weight = Loss(split([0] * 6 + [1] * 4), Training(class_weights="balanced"), views).weight
+    assert weight is not None
+    assert weight.tolist() == pytest.approx([10 / 3 / 6, 10 / 3 / 2, 10 / 3 / 2])
+
+
+def test_a_symmetry_set_to_false_is_not_drawn_even_where_others_make_it(tmp_path: Path) -> None:
+    declared = "labels.symmetries={hflip: {}, vflip: {}, rot180: {}}"
+    config = tiny(tmp_path, declared, "augment.hflip=false")
+    classifier, _ = start(config)
+    assert [view.name for view, _ in augmentation(config, classifier).views] == ["identity", "vflip", "rot180"]
 
 
 def test_a_batch_holds_the_rows_that_were_asked_for() -> None:

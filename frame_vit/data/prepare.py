@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +22,22 @@ SHOWN_REJECTS = 5
 
 @dataclass(frozen=True)
 class Prepared:
-    """The label space, the splits by name (train, val, test), rows left out, and where the data came from."""
+    """The label space, splits by name (train, val, test), rows left out, origins, rows with several labels."""
 
     labels: LabelSpace
     splits: dict[str, Split]
     rejects: list[Reject]
     sources: dict[str, dict[str, str]]
+    several: dict[str, int]
 
     @property
     def fingerprint(self) -> str:
         """sha256 over every split's pictures and labels, in order."""
-        digest = hashlib.sha256()
-        for name, split in self.splits.items():
-            for example in split.examples:
-                digest.update(f"{name}\t{example.digest}\t{self.labels.names[example.label]}\n".encode())
-        return digest.hexdigest()
+        return _sha256(f"{name} {self.split_fingerprint(name)}" for name in self.splits)
+
+    def split_fingerprint(self, name: str) -> str:
+        """sha256 over one split's pictures and labels, in order."""
+        return _sha256(f"{e.digest} {self.labels.names[e.label]}" for e in self.splits[name].examples)
 
     def manifest(self) -> dict[str, Any]:
         """What `prepare` writes down: enough to check later that the same pictures lie in the same splits."""
@@ -46,12 +49,20 @@ class Prepared:
                 for name, split in self.splits.items()
             },
             "fingerprint": self.fingerprint,
+            "several_labels": self.several,
             "rejects": [vars(reject) for reject in self.rejects],
             "splits": {
                 name: [{"key": e.key, "label": self.labels.names[e.label], "sha256": e.digest} for e in split.examples]
                 for name, split in self.splits.items()
             },
         }
+
+
+def _sha256(lines: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for line in lines:
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
 
 
 def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | None = None) -> Prepared:
@@ -73,23 +84,23 @@ def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | Non
         splits = _complete(splits, config.data, space)
     if only is not None and only not in splits:
         raise UsageError(f"there is no split {only!r}; there are {', '.join(splits)}")
-    return Prepared(
-        space, {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}, rejects, _origins(raw)
-    )
+    named = {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}
+    return Prepared(space, named, rejects, _origins(raw), _several(found))
 
 
 def prepare_other(source: str, config: Config, space: LabelSpace, pixels: Pixels, tick: Tick = silent) -> Prepared:
-    """Another data set for a model that is already trained: every split of it, as one split called `data`."""
+    """Another data set for a model that is already trained: all of it, as one split named after it (data-...)."""
     raw = read_source(source, config.data, seed_step=1)
     rows = [row._replace(key=f"{s.name}/{row.key}") if len(raw) > 1 else row for s in raw for row in s.rows]
-    whole = RawSplit(source, "data", raw[0].kind, rows, raw[0].names, raw[0].revision)
-    found = {"data": annotate(whole, config.data.multi)}
+    name = "data-" + re.sub(r"[^\w.-]+", "-", source).strip("-.")[-60:]
+    whole = RawSplit(source, name, raw[0].kind, rows, raw[0].names, raw[0].revision)
+    found = {name: annotate(whole, config.data.multi)}
     _say_several(found)
     splits, rejects = _build(found, space, pixels, tick)
     _judge(rejects, config.data)
-    if not len(splits["data"]):
+    if not len(splits[name]):
         raise DataError(f"{source}: no usable pictures")
-    return Prepared(space, splits, rejects, _origins({"data": whole}))
+    return Prepared(space, splits, rejects, _origins({name: whole}), _several(found))
 
 
 def _gather(data: Data, only: str | None) -> dict[str, RawSplit]:
@@ -159,6 +170,10 @@ def _complete(splits: dict[str, Split], data: Data, space: LabelSpace) -> dict[s
 
 def _origins(raw: dict[str, RawSplit]) -> dict[str, dict[str, str]]:
     return {role: {"source": s.source, "split": s.name, "revision": s.revision} for role, s in raw.items()}
+
+
+def _several(found: dict[str, Annotated]) -> dict[str, int]:
+    return {role: annotated.several for role, annotated in found.items()}
 
 
 def _say_several(found: dict[str, Annotated]) -> None:

@@ -122,7 +122,13 @@ def _from_folder(path: Path, data: Data) -> list[RawSplit]:
         if (path / name).is_file():
             return _from_file(path / name, data)
     parts = {child.name: child for child in _folders(path) if role_of(child.name) in ROLES}
-    if parts and len(parts) == len(_folders(path)):
+    others = [child.name for child in _folders(path) if child.name not in parts]
+    if "train" in map(role_of, parts) and others:
+        raise UsageError(
+            f"{path}: folders for splits ({', '.join(parts)}) beside others ({', '.join(others)})",
+            "Either every folder is a split, or every folder is a class",
+        )
+    if parts and not others:
         return [_class_folders(child, name) for name, child in sorted(parts.items())]
     return [_class_folders(path, "train")]
 
@@ -132,7 +138,7 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _class_folders(path: Path, split: str) -> RawSplit:
-    rows, passed_over = [], 0
+    rows, passed_over = [], sum(file.is_file() and not file.name.startswith(".") for file in path.iterdir())
     for folder in _folders(path):
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
@@ -146,7 +152,7 @@ def _class_folders(path: Path, split: str) -> RawSplit:
             f"({', '.join(SUFFIXES)})",
         )
     if passed_over:
-        log.warning("%s: %d files are not pictures by their names and were not read", path, passed_over)
+        log.warning("%s: %d files are not pictures in a class folder and were not read", path, passed_over)
     return RawSplit(str(path), split, "label", rows)
 
 
@@ -184,7 +190,7 @@ def _load(path: str, data: Data, source: str, **options: Any) -> list[RawSplit]:
             f"the hub could not be asked for {source}: {_first_line(error)}",
             "Check the network, or name a local copy of the data (a folder with its parquet files)",
         ) from None
-    except (datasets.exceptions.DatasetGenerationError, ValueError, OSError) as error:
+    except Exception as error:  # damaged files and broken downloads come as errors of many libraries
         raise FrameVitError(f"{source} cannot be read as a data set: {_first_line(error.__cause__ or error)}") from None
     return [_from_table(source, name, split, data) for name, split in loaded.items()]
 

@@ -176,6 +176,13 @@ def test_a_manifest_is_read_by_name_or_from_its_folder(tmp_path: Path, name: str
     assert split.source == str(tmp_path / name)
 
 
+def test_split_folders_beside_other_folders_are_refused(tmp_path: Path) -> None:
+    for name in ("train", "test", "extra"):
+        (tmp_path / name / "a").mkdir(parents=True)
+    with pytest.raises(UsageError, match="train"):
+        read_source(str(tmp_path), DATA)
+
+
 def test_a_manifests_splits_are_the_sources_splits(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("file_name,label,split\n1.png,a,train\n2.png,b,test\n")
     assert told(read_source(str(tmp_path / "m.csv"), DATA)) == {
