@@ -239,8 +239,13 @@ def predict(
         if chosen is Format.table:
             table = list(rows)
         else:
-            with _opened(output) as file:
-                _print_rows(rows, chosen, predictor, file)
+            try:
+                with _opened(output) as file:
+                    _print_rows(rows, chosen, predictor, file)
+            except BrokenPipeError:
+                # The reader has seen enough (| head). Python would complain again when it flushes stdout at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit from None
     if chosen is Format.table:
         console.show_predictions(table)
     _leave_on(bad, "of the inputs could not be read; their rows say why")
@@ -338,12 +343,7 @@ def _print_rows(rows: Iterator[Prediction], form: Format, predictor: Predictor, 
             writer.writerow(csv_row(row, predictor.labels))
         else:
             file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
-        try:
-            file.flush()
-        except BrokenPipeError:
-            # The reader has seen enough (| head). Python would complain again when it flushes stdout at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return
+        file.flush()
 
 
 def _leave_on(bad: int, what: str) -> None:
