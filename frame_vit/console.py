@@ -192,5 +192,5 @@ def _confusion(metrics: Mapping[str, Any]) -> Table:
 
 def _rate(rate: Mapping[str, Any]) -> str:
     if rate["value"] is None:
-        return "not defined, no such part;"
+        return "not defined: there is no such part, or labels.ok names no class;"
     return f"{rate['value']:.4f} (95 %: {rate['low']:.4f} to {rate['high']:.4f}, n = {rate['n']})"
