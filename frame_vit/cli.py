@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.progress import log
 
 if TYPE_CHECKING:
     from frame_vit.config import Config
@@ -132,6 +133,8 @@ def train(
     settings = None if resume else _settings(config, overrides, flags, print_config)
     if settings is not None:
         settings = _on_one_card(settings)
+        if data and settings.data.test and not any(o.startswith("data.test=") for o in overrides or []):
+            log.warning("trained on %s, but tested on the config's data.test, %s", data, settings.data.test)
     from frame_vit import console, workflow
 
     with console.progress() as tick:

@@ -160,6 +160,12 @@ def test_print_config_shows_every_key_and_loads_back(call: Call) -> None:
             assert re.search(rf"^  # .+\n  {key}:", answer.out, re.M), f"{section}.{key} is not explained"
 
 
+def test_another_training_set_with_the_configs_test_set_is_said(call: Call) -> None:
+    said = "tested on the config's data.test, demo"
+    assert said in call("train", "-c", "tiny.yaml", "--data", "gone.csv").words
+    assert said not in call("train", "-c", "tiny.yaml", "--data", "gone.csv", "--set", "data.test=null").words
+
+
 def test_version(call: Call) -> None:
     assert re.fullmatch(r"framevit \d+\.\d+\.\d+\n", call("--version").out)
 
