@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.errors import FrameVitError, Interrupted, UsageError
 from frame_vit.progress import log
 
 if TYPE_CHECKING:
@@ -140,9 +140,14 @@ def train(
     with console.progress() as tick:
         if settings is None:
             assert resume is not None
+            if workflow.finished(resume):
+                console.err.print(f"{resume} is finished; there is nothing to go on with", soft_wrap=True)
+                raise typer.Exit
             done = workflow.resume(resume, tick)
         else:
             done = workflow.train(settings, _name(config), output, tick)
+    if done is None:  # one of several processes, and not the one that writes
+        return
     console.show_metrics(done.evaluation.metrics)
     tested = done.run / "evaluation" / done.evaluation.metrics["split"]
     console.show_files(
@@ -261,6 +266,12 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its code
     try:
         app()
+    except Interrupted as stopped:
+        from frame_vit import console
+
+        if os.environ.get("RANK", "0") == "0":
+            console.show_interrupted(stopped)
+        sys.exit(stopped.exit_code)
     except FrameVitError as error:
         from frame_vit import console
 

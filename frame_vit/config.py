@@ -85,6 +85,8 @@ class Data(Section):
     """several labels in one row: take the first and count it, or treat the row as bad"""
     bit_depth: Annotated[int, Field(ge=8, le=16)] = 8
     """bits a channel really uses in 16-bit pictures (10, 12, 14, 16); 8 refuses such pictures"""
+    cache: str | None = None
+    """folder for decoded pictures and the answers of frozen blocks; null: $FRAMEVIT_CACHE, else ~/.cache/framevit"""
     demo: Demo = Demo()
     """how many frames the drawn data sets have"""
 
@@ -141,6 +143,11 @@ class Training(Section):
     """batches added up before the weights move"""
     gradient_checkpointing: bool = False
     """recompute activations instead of keeping them: slower, much less memory"""
+    compile: bool = False
+    """torch.compile: some minutes of compiling, then somewhat faster steps; for long runs on large cards"""
+    freeze: Annotated[int, Field(ge=1)] | Literal["none", "backbone"] = "none"
+    """what stays as it is: backbone trains the head only, a number freezes the embeddings and so many first blocks.
+    What is frozen is computed once for each view, so brightness, contrast and shift are not drawn then"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """the highest rate of the schedule"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -149,6 +156,10 @@ class Training(Section):
     """share of all steps in which the rate rises from nothing"""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """AdamW's decay; never on norms and biases"""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """each block learns at this share of the rate of the block above it; 1: all alike"""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """validate, choose and keep a moving average of the weights with this decay, such as 0.99; null: the weights"""
     label_smoothing: Fraction = 0.0
     """share of the target spread over all classes"""
     class_weights: Literal["none", "balanced"] = "none"
@@ -300,8 +311,8 @@ def _contradictions(config: Config) -> Iterator[str]:
 def _commented(section: BaseModel, indent: str) -> Iterator[str]:
     for key, info in type(section).model_fields.items():
         value = getattr(section, key)
-        if info.description:
-            yield f"{indent}# {info.description}"
+        for line in (info.description or "").splitlines():
+            yield f"{indent}# {line.strip()}"
         if isinstance(value, Section):
             yield f"{indent}{key}:"
             yield from _commented(value, indent + "  ")

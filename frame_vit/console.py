@@ -46,6 +46,12 @@ def show_error(error: FrameVitError) -> None:
         err.print("".join(traceback.format_exception(error)), soft_wrap=True)
 
 
+def show_interrupted(stopped: FrameVitError) -> None:
+    """What was done before leaving, and as the last line the command that goes on."""
+    err.print(f"{plain(stopped.message)}; to go on:", soft_wrap=True)
+    err.print(plain(stopped.hint), soft_wrap=True)
+
+
 def show_unexpected(error: Exception) -> None:
     """A fault of the program or its libraries: the same panel, and where it happened only if asked for."""
     what = f"{type(error).__name__}: {error}"

@@ -8,9 +8,10 @@ error.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 
 from frame_vit.errors import UsageError
 
@@ -67,6 +68,29 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, FORMATS[precision])
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on the device; a card goes on with what it has to do meanwhile, and so does Python."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)  # from pageable memory the copy would wait for the card
+
+
+def later(number: Tensor) -> Callable[[], float]:
+    """A number on its way from the device: asked for now, there when the result is called. A card is not waited for."""
+    if number.device.type != "cuda":
+        copy = number.detach().clone()
+        return lambda: float(copy)
+    copy = number.detach().to("cpu", non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def read() -> float:
+        arrived.synchronize()
+        return float(copy)
+
+    return read
 
 
 def describe(device: torch.device) -> str:

@@ -5,7 +5,8 @@ FrameVitError               exit code 1: the run failed
 │   └── ConfigError         exit code 2: the configuration; carries every mistake found, not only the first
 ├── DataError               exit code 1: the data set cannot be used as configured
 │   └── RowError            one row or picture; readers collect it, the reason is its message
-└── ModelError              exit code 1: a model folder or its weights
+├── ModelError              exit code 1: a model folder or its weights
+└── Interrupted             exit code 130 or 143: asked to stop by a signal, and stopped after saving
 
 A broken invariant of the program itself is an `assert`, never one of these.
 """
@@ -44,3 +45,11 @@ class RowError(DataError):
 
 class ModelError(FrameVitError):
     """A model folder, its weights or its settings."""
+
+
+class Interrupted(FrameVitError):  # noqa: N818  (it is what happened, not an error)
+    """A run that was asked to stop by a signal; everything is saved, and `hint` is the command that goes on."""
+
+    def __init__(self, signal: int, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.exit_code = 128 + signal

@@ -8,6 +8,7 @@ the number of classes.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -179,6 +180,35 @@ def head_parameters(module: Any) -> list[str]:
     with torch.device("meta"):
         other = dict(type(module)(twin).named_parameters())
     return [name for name, parameter in module.named_parameters() if parameter.shape != other[name].shape]
+
+
+def head_module(module: Any) -> Any:
+    """The module that holds the head. Raises `ModelError` where there are several."""
+    places = {name.rpartition(".")[0] for name in head_parameters(module)}
+    if len(places) != 1:
+        raise ModelError(f"{type(module).__name__} has {len(places)} heads", "Train it whole: training.freeze none")
+    return module.get_submodule(places.pop())
+
+
+def blocks(module: Any) -> tuple[str, Any]:
+    """The path and the list of the transformer blocks. Raises `ModelError` where the model is not a stack of such."""
+    count = getattr(module.config, "num_hidden_layers", None)
+    for name, child in module.named_modules():
+        if isinstance(child, torch.nn.ModuleList) and len(child) == count:
+            return name, child
+    raise ModelError(
+        f"{type(module).__name__} is not a stack of transformer blocks",
+        "Use training.freeze none or backbone, and training.layer_decay 1",
+    )
+
+
+def fingerprint(module: Any) -> str:
+    """sha256 over all weights, by name."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().reshape(-1).numpy().data)
+    return digest.hexdigest()
 
 
 def quiet() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from frame_vit.data.cache import Rows
 from frame_vit.devices import autocast, resolve_device, resolve_precision
 from frame_vit.errors import ModelError, RowError, UsageError
 from frame_vit.images import SUFFIXES, UInt8, normalise, read_picture
@@ -88,7 +89,7 @@ class Predictor:
             )
         return logits
 
-    def split_logits(self, pixels: UInt8, tick: Tick = silent) -> Logits:
+    def split_logits(self, pixels: Rows, tick: Tick = silent) -> Logits:
         """The logits of a whole split, in batches."""
         parts = []
         for start in range(0, len(pixels), self.batch_size):

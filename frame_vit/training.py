@@ -1,15 +1,13 @@
-"""transformers' Trainer, fed with uint8 batches that are augmented on the device, with labels.
+"""A classifier and splits -> the classifier with its best weights: what the Trainer is given, and how it is started.
 
-Takes a classifier and splits, gives the classifier with the best weights back; what a run folder is beyond
-checkpoints/, history.csv and curves.png is known to `workflow`.
+What a run folder is beyond checkpoints/, history.csv and logs/ is known to `workflow`.
 """
 
 from __future__ import annotations
 
-import csv
+import gc
 import math
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,84 +16,208 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (everybody's name for it)
-from safetensors.torch import load_model
-from torch import Tensor
-from torch.utils.data import Dataset
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from torch import Tensor, nn
+from transformers import TrainingArguments
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback
 
+from frame_vit import checkpoints
+from frame_vit.checkpoints import Checkpoint
 from frame_vit.config import Config, Training
+from frame_vit.data.cache import cache_folder, check_room
 from frame_vit.data.examples import Split
 from frame_vit.devices import describe, resolve_device, resolve_precision
 from frame_vit.errors import ConfigError, FrameVitError, UsageError
+from frame_vit.feed import Feed, FrozenFeed, PixelFeed, RowNumbers
+from frame_vit.frozen import Frozen, cut
 from frame_vit.geometry import GENERATORS
-from frame_vit.images import Pixels
 from frame_vit.labels import LabelledView
-from frame_vit.metrics import score
-from frame_vit.model import Classifier, quiet
+from frame_vit.model import Classifier, blocks, quiet
 from frame_vit.progress import Tick, log, silent
-from frame_vit.transforms import Augment, check_square, normalise
-
-HISTORY = ("step", "epoch", "loss", "grad_norm", "learning_rate", "val_loss", "val_accuracy", "val_macro_f1")
+from frame_vit.stopping import Stop
+from frame_vit.trainer import FrameTrainer, Watch, stopped_early
+from frame_vit.transforms import Augment, check_square
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What training came to: the best validation macro-F1 and its step, steps in all, pictures seen a second."""
+    """What training came to: the best validation macro-F1 and its step, steps in all.
+
+    And how fast it was: pictures a second, and the share of the time that went into making batches (both without
+    validations and saves; of the part since the last start).
+    """
 
     best_macro_f1: float
     best_step: int
     steps: int
     pictures_per_second: float
+    share_fed: float
     device: torch.device
     precision: str
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is trained: the module whose weights move, what it is fed, the splits, the path of its blocks."""
+
+    module: nn.Module
+    feed: Feed
+    splits: Mapping[str, Split]
+    views: Sequence[LabelledView]
+    path: str | None
+
+
 def train(
-    model: Classifier, splits: Mapping[str, Split], config: Config, run: Path, tick: Tick = silent, resume: bool = False
+    model: Classifier,
+    splits: Mapping[str, Split],
+    config: Config,
+    run: Path,
+    tick: Tick = silent,
+    start: Checkpoint | None = None,
 ) -> Outcome:
-    """Trains on splits["train"], chooses on splits["val"] by macro-F1; `model` then holds the best weights."""
+    """Trains on splits["train"], chooses on splits["val"] by macro-F1; `model` then holds the best weights.
+
+    With `start` it goes on from there, bit for bit as if it had never stopped. Raises `Interrupted`, everything
+    saved, after a SIGINT or SIGTERM.
+    """
     quiet()
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run / "logs"))
     device = resolve_device(config.training.device)
     precision = resolve_precision(config.training.precision, device)
     log.info("device: %s, precision %s", describe(device), precision)
-    augment = augmentation(config, model)
-    watch = _Watch(run, tick, model)
-    callbacks: list[Any] = [watch]
-    if config.training.early_stopping:
-        callbacks.append(EarlyStoppingCallback(config.training.early_stopping))
-    trainer = _trainer(
-        config.training.report_to,
-        model=model.module,
-        args=training_arguments(config.training, run, device, precision),
-        train_dataset=PixelDataset(splits["train"]),
-        eval_dataset=PixelDataset(splits["val"]),
-        data_collator=_as_it_is,
-        compute_loss_func=Loss(splits["train"], config.training, augment.views),
-        compute_metrics=watch.compute_metrics,
-        callbacks=callbacks,
-        augment=augment,
-        pixels=model.pixels,
+    work = prepare_work(model, splits, config, device, precision, tick)
+    check_room(
+        run, _checkpoint_bytes(work.module, config.training), "the checkpoints", "Make room, or lower save_total_limit"
     )
+    with Stop() as stop:
+        watch = Watch(run, tick, model.labels, stop, config.training.early_stopping)
+        state = _fitted(work, config.training, run, watch, precision, device, start)
+    return _best(work.module, state, run, watch, device, precision)
+
+
+def prepare_work(
+    model: Classifier, splits: Mapping[str, Split], config: Config, device: torch.device, precision: str, tick: Tick
+) -> Work:
+    """The whole model on augmented pixels or, with frozen blocks, what is above them on their stored answers."""
+    augment, freeze = augmentation(config, model), config.training.freeze
+    train_split, val = splits["train"], splits["val"]
+    if freeze == "none":
+        path = blocks(model.module)[0] if config.training.layer_decay < 1 else None
+        return Work(
+            model.module, PixelFeed(train_split, val, augment, model.pixels, device), splits, augment.views, path
+        )
+    if augment.brightness or augment.contrast or augment.shift:
+        log.warning("frozen blocks are computed once a view: brightness, contrast and shift are not drawn")
+    found = cut(model, freeze)
+    frozen = Frozen(found, model.pixels, device, precision, cache_folder(config.data.cache))
+    still = augment.views[:1]
+    features = frozen.features(train_split, augment.views, tick), frozen.features(val, still, tick)
+    path = None if freeze == "backbone" else blocks(model.module)[0]
+    return Work(found.tail, FrozenFeed(train_split, *features, augment, device), splits, augment.views, path)
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raises `UsageError` for an experiment tracker that is not known or not installed, before any work is done."""
+    try:
+        for kind in get_reporting_integration_callbacks(list(names)):
+            kind()
+    except (RuntimeError, ValueError, ImportError) as error:
+        raise UsageError(
+            f"training.report_to: {' '.join(str(error).split())}", "Install it, or leave --report-to out"
+        ) from None
+
+
+def _fitted(
+    work: Work,
+    training: Training,
+    run: Path,
+    watch: Watch,
+    precision: str,
+    device: torch.device,
+    start: Checkpoint | None,
+) -> Any:
+    """The Trainer's state after training; micro-batches are halved until a step fits into the card's memory."""
+    begin = (
+        {name: value.cpu().clone() for name, value in work.module.state_dict().items()} if device.type == "cuda" else {}
+    )
+    while True:
+        trainer = _trainer(work, training, run, watch, training_arguments(training, run, device, precision))
+        if start is not None:
+            state = _state_of(trainer, start)
+            if state.global_step >= state.max_steps or stopped_early(state, training.early_stopping):
+                return state
+        try:
+            trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
+            trainer.check_numbers()
+            return trainer.state
+        except torch.OutOfMemoryError as error:
+            steps = trainer.state.global_step - (start.step if start else 0)
+            training = _smaller(training, steps, trainer.args.world_size, str(error))
+        del trainer
+        if begin:
+            work.module.load_state_dict(begin)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _state_of(trainer: FrameTrainer, start: Checkpoint) -> Any:
+    from transformers import TrainerState
+
+    trainer._load_from_checkpoint(str(start.folder))
+    return TrainerState.load_from_json(str(start.folder / "trainer_state.json"))
+
+
+def _smaller(training: Training, steps_done: int, processes: int, error: str) -> Training:
+    """Half the micro-batch (or the next smaller divisor) and more accumulation: the effective batch stays."""
+    whole = training.batch_size * training.gradient_accumulation
+    smaller = next((n for n in range(training.batch_size // 2, 0, -1) if whole % n == 0), None)
+    if steps_done > 1 or processes > 1 or smaller is None:
+        raise FrameVitError(
+            f"out of memory with {training.batch_size} pictures at once: {' '.join(error.split())[:200]}",
+            "Set a smaller training.batch_size with more gradient_accumulation, or gradient_checkpointing",
+        )
+    log.warning(
+        "%d pictures at once do not fit: %d at once, %d times, so that a step still sees %d",
+        training.batch_size,
+        smaller,
+        whole // smaller,
+        whole,
+    )
+    return training.model_copy(update={"batch_size": smaller, "gradient_accumulation": whole // smaller})
+
+
+def _trainer(work: Work, training: Training, run: Path, watch: Watch, arguments: TrainingArguments) -> FrameTrainer:
+    train_split = work.splits["train"]
+    options: dict[str, Any] = {
+        "model": work.module,
+        "args": every_epoch(arguments, training, len(train_split)),
+        "train_dataset": RowNumbers(train_split),
+        "eval_dataset": RowNumbers(work.splits["val"]),
+        "data_collator": _as_it_is,
+        "compute_loss_func": Loss(train_split, training, work.views),
+        "compute_metrics": watch.compute_metrics,
+        "callbacks": [watch],
+    }
+    keys = [example.key for example in train_split.examples]
+    trainer = FrameTrainer(feed=work.feed, training=training, keys=keys, path=work.path, run=run, **options)
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(run) if resume else None)
-    state = trainer.state
-    if state.best_model_checkpoint is None:
+    watch.trainer = trainer
+    return trainer
+
+
+def _best(module: nn.Module, state: Any, run: Path, watch: Watch, device: torch.device, precision: str) -> Outcome:
+    if state.best_global_step is None or state.best_metric is None:
         raise FrameVitError(
             "no validation gave a usable macro-F1, so there is no best model", "See history.csv; try a lower rate"
         )
-    load_model(model.module, Path(state.best_model_checkpoint) / "model.safetensors", device=str(trainer.args.device))
-    return Outcome(state.best_metric, state.best_global_step, state.global_step, watch.rate, device, precision)
-
-
-def _trainer(report_to: list[str], **options: Any) -> FrameTrainer:
-    try:
-        return FrameTrainer(**options)
-    except (RuntimeError, ValueError) as error:
-        if report_to and ("installed" in str(error) or "is not supported" in str(error)):
-            raise UsageError(f"training.report_to: {' '.join(str(error).split())}") from None
-        raise
+    best = Checkpoint(run / "checkpoints" / f"step-{state.best_global_step:06d}")
+    fault = checkpoints.verify(best.folder)
+    if fault:
+        raise FrameVitError(f"{best.folder}, the best model of the run: {fault}", "Go on from an earlier checkpoint")
+    module.load_state_dict(best.tensors("model"))
+    if (best.folder / "average.safetensors").exists():
+        module.load_state_dict(best.tensors("average"), strict=False)  # buffers have no average
+    return Outcome(state.best_metric, best.step, state.global_step, watch.rate, watch.share_fed, device, precision)
 
 
 def augmentation(config: Config, model: Classifier) -> Augment:
@@ -114,7 +236,6 @@ def augmentation(config: Config, model: Classifier) -> Augment:
 
 def training_arguments(training: Training, run: Path, device: torch.device, precision: str) -> TrainingArguments:
     """The Trainer's arguments for a config; batches and rates as they stand there."""
-    strategy = "steps" if training.eval_steps else "epoch"
     # Not load_best_model_at_end: it loads without checking that any name fits; `train` loads the best itself.
     arguments = TrainingArguments(
         output_dir=str((run / "checkpoints").resolve()),
@@ -122,14 +243,15 @@ def training_arguments(training: Training, run: Path, device: torch.device, prec
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=max(32, training.batch_size),
         gradient_accumulation_steps=training.gradient_accumulation,
-        activation_checkpointing=training.gradient_checkpointing,
+        activation_checkpointing=training.gradient_checkpointing and training.freeze != "backbone",
+        torch_compile=training.compile,
         learning_rate=training.learning_rate,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
         warmup_steps=training.warmup,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
-        eval_strategy=strategy,
-        save_strategy="steps" if training.save_steps else strategy,
+        eval_strategy="steps",
+        save_strategy="steps",
         eval_steps=training.eval_steps,
         save_steps=training.save_steps or training.eval_steps or 500,
         save_total_limit=training.save_total_limit,
@@ -140,13 +262,16 @@ def training_arguments(training: Training, run: Path, device: torch.device, prec
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=device.type == "cpu",
+        # Only row numbers and labels go through the loader.
         dataloader_pin_memory=device.type == "cuda",
+        accelerator_config={"non_blocking": device.type == "cuda"},
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=training.report_to or "none",
         disable_tqdm=True,
         log_level="error",
         seed=training.seed,
+        data_seed=training.seed,
     )
     if arguments.n_gpu > 1:
         # One process uses one card: the Trainer would split every batch over all it sees, and count the loss twice.
@@ -154,26 +279,23 @@ def training_arguments(training: Training, run: Path, device: torch.device, prec
     return arguments
 
 
-class PixelDataset(Dataset[Any]):
-    """A split as batches: the loader asks for many rows at once and gets one stacked batch, no collating."""
+def every_epoch(arguments: TrainingArguments, training: Training, pictures: int) -> TrainingArguments:
+    """Validations and saves of every epoch as those of every so many steps.
 
-    def __init__(self, split: Split) -> None:
-        self.pixels = split.pixels
-        self.labels = split.labels
+    At a step everything that is due is done before a checkpoint is written; what the Trainer does at an epoch's end
+    comes after it, and a run that goes on from there would leave it out.
+    """
+    batches = math.ceil(math.ceil(pictures / training.batch_size) / arguments.world_size)
+    steps = math.ceil(batches / training.gradient_accumulation)
+    arguments.eval_steps = training.eval_steps or steps
+    arguments.save_steps = training.save_steps or arguments.eval_steps
+    return arguments
 
-    def __len__(self) -> int:
-        return len(self.pixels)
 
-    def __getitem__(self, row: int) -> dict[str, Tensor]:
-        return self.__getitems__([row])
-
-    def __getitems__(self, rows: Sequence[int]) -> dict[str, Tensor]:
-        index = np.asarray(rows)
-        return {
-            "pixels": torch.from_numpy(self.pixels[index]),
-            "labels": torch.from_numpy(self.labels[index]),
-            "rows": torch.from_numpy(index),
-        }
+def _checkpoint_bytes(module: nn.Module, training: Training) -> int:
+    """What the checkpoints take: weights and two moments each; the kept ones, the best, and the one being written."""
+    weights: int = sum(tensor.nbytes for tensor in module.state_dict().values())
+    return weights * (4 if training.ema else 3) * (training.save_total_limit + 2)
 
 
 class Loss:
@@ -202,113 +324,5 @@ class Loss:
         return each.sum() / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
-class FrameTrainer(Trainer):  # type: ignore[misc]
-    """The Trainer, with pixels made into model inputs on the device; while training they are augmented first."""
-
-    def __init__(self, *, augment: Augment, pixels: Pixels, **options: Any) -> None:
-        self.augment = augment
-        self.pixels = pixels
-        super().__init__(**options)
-
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **options: Any) -> Any:
-        pixels, labels = inputs["pixels"].permute(0, 3, 1, 2), inputs["labels"]
-        if model.training:
-            coins = self.augment.draw(inputs["rows"], self.state.global_step, self.pixels.width)
-            pixels, labels = self.augment.pixels(pixels, coins), self.augment.labels(labels, coins)
-        batch = {"pixel_values": normalise(pixels, self.pixels), "labels": labels}
-        return super().compute_loss(model, batch, *args, **options)
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        # By the module's own names. transformers writes the names of the hub's files, which for ViT are others since
-        # version 5, and its resume then loads nothing from them without a word.
-        if self.args.should_save:
-            self.model.save_pretrained(output_dir, state_dict=state_dict, save_original_format=False)
-
-    def floating_point_ops(self, inputs: Any) -> int:
-        return 0  # estimated from a text's tokens; means nothing here
-
-
-class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Progress, history and messages; and a checkpoint of every new best, whatever the save cadence."""
-
-    def __init__(self, run: Path, tick: Tick, model: Classifier) -> None:
-        self.run, self.tick, self.labels = run, tick, model.labels
-        self.rate, self.loss = 0.0, float("nan")
-        self._since, self._first_step = 0.0, 0
-
-    def compute_metrics(self, answer: Any) -> dict[str, float]:
-        logits = answer.predictions[0] if isinstance(answer.predictions, tuple) else answer.predictions
-        numbers = score(answer.label_ids, np.asarray(logits, np.float32), self.labels)
-        return {"accuracy": numbers["accuracy"], "macro_f1": numbers["macro_f1"]}
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._since, self._first_step = time.perf_counter(), state.global_step
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        seconds = time.perf_counter() - self._since
-        batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        self.rate = (state.global_step - self._first_step) * batch / max(seconds, 1e-9)
-        loss = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, "
-        note = f"epoch {state.epoch:.1f}, {loss}{self.rate:.0f} pictures/s"
-        self.tick("training", state.global_step, state.max_steps, note)
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
-        self.loss = logs.get("loss", self.loss)
-        if state.is_world_process_zero:
-            write_history(self.run / "history.csv", state.log_history)
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        best = state.best_metric is None or metrics["eval_macro_f1"] > state.best_metric
-        # With saves rarer than validations the best model of a run would mostly have no checkpoint to load.
-        control.should_save = control.should_save or best
-        log.info(
-            "epoch %.1f, step %d: validation loss %.3f, accuracy %.3f, macro-F1 %.3f%s",
-            state.epoch,
-            state.global_step,
-            metrics["eval_loss"],
-            metrics["eval_accuracy"],
-            metrics["eval_macro_f1"],
-            ", the best so far" if best else "",
-        )
-
-
-def history_rows(log_history: list[dict[str, float]]) -> list[dict[str, float]]:
-    """One row a step that was logged or validated, under the names in HISTORY."""
-    rows: dict[int, dict[str, float]] = {}
-    for entry in log_history:
-        row = rows.setdefault(int(entry["step"]), {"step": entry["step"], "epoch": entry["epoch"]})
-        row.update(
-            {
-                key.replace("eval_", "val_"): value
-                for key, value in entry.items()
-                if key.replace("eval_", "val_") in HISTORY
-            }
-        )
-    return list(rows.values())
-
-
-def write_history(path: Path, log_history: list[dict[str, float]]) -> None:
-    """history.csv, anew each time: a resumed run thus has the steps before the interruption too."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, HISTORY)
-        writer.writeheader()
-        writer.writerows(history_rows(log_history))
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of history.csv, without the empty cells."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{key: float(cell) for key, cell in row.items() if cell} for row in csv.DictReader(file)]
-
-
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _last_checkpoint(run: Path) -> str:
-    from transformers.trainer_utils import get_last_checkpoint
-
-    found = get_last_checkpoint(str(run / "checkpoints")) if (run / "checkpoints").is_dir() else None
-    if found is None:
-        raise UsageError(f"{run} has no checkpoint to go on from", "Start a new run")
-    return str(found)

@@ -1,7 +1,8 @@
 """Training's random changes to a batch, on its device: whatever moves the pixels moves labels and boxes by one coin.
 
 Nothing here keeps state. The coins of a picture are a pure function of (seed, step, row of the picture), by a counter-
-based hash, so they are the same whatever the batch size, the number of devices, or whether the run was resumed.
+based hash, so they are the same whatever the batch size, the number of devices, or whether the run was resumed. They
+are drawn on the CPU: Python would have to wait for a card to know how a coin on it fell.
 Knows nothing of files, splits or models.
 """
 
@@ -9,18 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from frame_vit.devices import send
 from frame_vit.geometry import View
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelledView
 
 
 class Coins(NamedTuple):
-    """What happens to each picture: view (N,) int64, shift in pixels (N, 2) int64 x and y, two factors (N,) float32."""
+    """What happens to each picture: view (N,) int64, shift in pixels (N, 2) int64 x and y, two factors (N,) float32.
+
+    On the CPU, wherever the pictures are.
+    """
 
     view: Tensor
     shift: Tensor
@@ -47,17 +53,19 @@ class Augment:
 
     def pixels(self, pixels: Tensor, coins: Coins) -> Tensor:
         """(N, 3, H, W) uint8 -> (N, 3, H, W) float32 in 0..255."""
-        moved = shifted(pixels, coins.shift) if self.shift else pixels
+        moved = shifted(pixels, send(coins.shift, pixels.device)) if self.shift else pixels
         moved = self._viewed(moved, coins.view).float()
         if not (self.brightness or self.contrast):
             return moved
         mean = moved.mean(dim=(1, 2, 3), keepdim=True)
-        contrast, brightness = coins.contrast[:, None, None, None], coins.brightness[:, None, None, None]
-        return ((moved - mean) * contrast + mean + brightness * 255).clamp(0, 255)
+        factors = send(torch.stack([coins.contrast, coins.brightness]), pixels.device)
+        contrast, brightness = factors[..., None, None, None]
+        changed: Tensor = (moved - mean) * contrast + mean + brightness * 255
+        return changed.clamp(0, 255)
 
     def labels(self, labels: Tensor, coins: Coins) -> Tensor:
-        """(N,) class ids -> the class ids that the changed pictures show."""
-        table = torch.tensor([view.classes for view in self.views], device=labels.device)
+        """(N,) class ids -> the class ids that the changed pictures show; on the CPU."""
+        table = torch.tensor([view.classes for view in self.views])
         return table[coins.view, labels]
 
     def boxes(self, boxes: Tensor, coins: Coins, width: int, height: int) -> Tensor:
@@ -72,7 +80,7 @@ class Augment:
     def _viewed(self, pixels: Tensor, chosen: Tensor) -> Tensor:
         out = pixels.clone() if len(self.views) > 1 else pixels
         for index, (view, _) in enumerate(self.views[1:], 1):
-            rows = (chosen == index).nonzero()[:, 0]
+            rows = send((chosen == index).nonzero()[:, 0], pixels.device)
             out[rows] = viewed(pixels[rows], view)
         return out
 
@@ -94,9 +102,14 @@ def shifted(pixels: Tensor, shift: Tensor) -> Tensor:
 
 def normalise(pixels: Tensor, settings: Pixels) -> Tensor:
     """(N, 3, H, W) 0..255, uint8 or float -> float32 as the model reads it; `images.normalise` on the device."""
-    std = torch.tensor(settings.std, device=pixels.device)[:, None, None]
-    mean = torch.tensor(settings.mean, device=pixels.device)[:, None, None]
-    return pixels.float() * (settings.scale / std) - mean / std
+    factor, offset = _factor_and_offset(settings, pixels.device)
+    return pixels.float() * factor - offset
+
+
+@lru_cache
+def _factor_and_offset(settings: Pixels, device: torch.device) -> tuple[Tensor, Tensor]:
+    std, mean = torch.tensor(settings.std)[:, None, None], torch.tensor(settings.mean)[:, None, None]
+    return (settings.scale / std).to(device), (mean / std).to(device)
 
 
 def check_square(views: Sequence[LabelledView], settings: Pixels) -> bool:
@@ -106,9 +119,16 @@ def check_square(views: Sequence[LabelledView], settings: Pixels) -> bool:
 
 def uniform(seed: int, step: int, rows: Tensor, count: int) -> Tensor:
     """(N, count) float32 in [0, 1): SplitMix64 (Steele, Lea, Flood 2014) of (seed, step, row, column)."""
-    column = torch.arange(count, device=rows.device)
-    state = _mix(_mix(_mix(torch.tensor(seed, device=rows.device)) + step) + rows.long())
-    return (_shift_right(_mix(state[:, None] + column), 40)).float() / 2**24
+    state = _mix(_mix(_mix(torch.tensor(seed)) + step) + rows.long())
+    return (_shift_right(_mix(state[:, None] + torch.arange(count)), 40)).float() / 2**24
+
+
+def mix(*numbers: int) -> int:
+    """One number, as random as they come, of several whole ones; for seeding what keeps a state of its own."""
+    state = torch.tensor(0)
+    for number in numbers:
+        state = _mix(state + number)
+    return int(state)
 
 
 def _mix(x: Tensor) -> Tensor:

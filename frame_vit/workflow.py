@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import json
 import logging
-import os
 import platform
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from transformers import set_seed
 
-from frame_vit import __version__, model, training
+from frame_vit import __version__, checkpoints, identity, model, training
 from frame_vit.config import Config, dump_config, load_config
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.devices import describe, resolve_device, resolve_precision
-from frame_vit.errors import UsageError
+from frame_vit.errors import FrameVitError, Interrupted, UsageError
 from frame_vit.evaluation import Evaluation, evaluate_split, write_evaluation
+from frame_vit.history import read_history
 from frame_vit.predictor import Predictor
+from frame_vit.processes import Team
 from frame_vit.progress import Tick, log, silent
 from frame_vit.report import draw_curves, draw_samples, model_card
 from frame_vit.runs import new_run, set_latest, write_json
-from frame_vit.training import Outcome
+from frame_vit.stopping import terminable
+from frame_vit.training import Outcome, check_trackers
 
 
 @dataclass(frozen=True)
@@ -54,31 +60,40 @@ def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Prepared:
     return prepared
 
 
-def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained:
-    """Prepares, trains, saves the best model, and tests what was saved."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UsageError("training in several processes is not supported yet", "Start one process, on one card")
+def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained | None:
+    """Prepares, trains, saves the best model, and tests what was saved. None in processes that only help."""
+    team = Team(config.training.device)
     with _remembered() as memory:
         # What cannot work is found out before a run folder is made.
+        check_trackers(config.training.report_to)
         resolve_precision(config.training.precision, resolve_device(config.training.device))
-        prepared, classifier = _start(config, tick)
-        run = new_run(name, output)
-        (run / "config.yaml").write_text(dump_config(config.with_names(prepared.labels.names)), encoding="utf-8")
-        with _logged(memory, run / "train.log"):
-            return _train_in(run, config, prepared, classifier, tick, resume=False)
+        with team.first():
+            prepared, classifier = _start(config, tick)
+        run = team.share(new_run(name, output) if team.main else Path())
+        if team.main:
+            (run / "config.yaml").write_text(dump_config(config.with_names(prepared.labels.names)), encoding="utf-8")
+        return _train_in(run, config, prepared, classifier, tick, team, memory, fresh=True)
 
 
-def resume(run: Path, tick: Tick = silent) -> Trained:
-    """Goes on with an interrupted run from its last checkpoint, by the config it was started with."""
+def resume(run: Path, tick: Tick = silent) -> Trained | None:
+    """Goes on with an interrupted run from its newest whole checkpoint, by the config it was started with.
+
+    A finished run is only said to be finished. None in processes that only help.
+    """
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run folder (no config.yaml)")
-    if any((run / "evaluation").glob("*/metrics.json")):
-        raise UsageError(f"{run} is finished; there is nothing to go on with", f"framevit evaluate {run}")
     config = load_config(run / "config.yaml")
+    team = Team(config.training.device)
     with _remembered() as memory:
-        prepared, classifier = _start(config, tick)
-        with _logged(memory, run / "train.log"):
-            return _train_in(run, config, prepared, classifier, tick, resume=True)
+        check_trackers(config.training.report_to)
+        with team.first():
+            prepared, classifier = _start(config, tick)
+        return _train_in(run, config, prepared, classifier, tick, team, memory, fresh=False)
+
+
+def finished(run: Path) -> bool:
+    """Whether a run has been trained and tested."""
+    return (run / "model" / "README.md").is_file() and any((run / "evaluation").glob("*/metrics.json"))
 
 
 @dataclass(frozen=True)
@@ -142,14 +157,76 @@ def _start(config: Config, tick: Tick) -> tuple[Prepared, model.Classifier]:
 
 
 def _train_in(
-    run: Path, config: Config, prepared: Prepared, classifier: model.Classifier, tick: Tick, resume: bool
+    run: Path,
+    config: Config,
+    prepared: Prepared,
+    classifier: model.Classifier,
+    tick: Tick,
+    team: Team,
+    memory: MemoryHandler,
+    fresh: bool,
+) -> Trained | None:
+    place = run / "checkpoints"
+    tick = tick if team.main else silent
+    go_on = f"framevit train --resume {shlex.quote(str(run))}"
+    log_file = run / "train.log" if team.main else None
+    with _alone(place) if team.main else nullcontext(), _logged(memory, log_file), terminable():
+        try:
+            facts = _environment(config, prepared, classifier, team)
+            if team.main:
+                log.info("run folder: %s", run)
+                log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in prepared.splits.items()))
+                _begin(run, config, prepared, classifier, facts, fresh)
+            start = team.share(None if fresh or not team.main else _newest(place))
+            outcome = training.train(classifier, prepared.splits, config, run, tick, start)
+            return _finish(run, config, prepared, classifier, outcome, tick) if team.main else None
+        except (Interrupted, KeyboardInterrupt) as stopped:
+            number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
+            said = stopped.message if isinstance(stopped, Interrupted) else "stopped; the training is saved"
+            log.info("%s", said)
+            raise Interrupted(number, said, go_on) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise FrameVitError(
+                f"no room to write {error.filename or run}: {error.strerror}",
+                f"What was saved before is whole. Make room, then: {go_on}",
+            ) from None
+
+
+def _begin(
+    run: Path, config: Config, prepared: Prepared, classifier: model.Classifier, facts: dict[str, Any], fresh: bool
+) -> None:
+    """Writes down what the run is, or checks that it still is."""
+    splits = {name: prepared.split_fingerprint(name) for name in prepared.splits}
+    chosen = {"precision": facts["precision"], "processes": facts["processes"]}
+    chosen |= {f"packages.{name}": facts["packages"][name] for name in ("torch", "transformers", "accelerate")}
+    named = config.with_names(prepared.labels.names)
+    found = identity.identity(named, splits, model.fingerprint(classifier.module), chosen)
+    if fresh or not (run / "checkpoints" / "identity.json").is_file():
+        write_json(run / "environment.json", facts)
+        identity.remember(run / "checkpoints", found)
+    else:
+        identity.check(run / "checkpoints", found)
+
+
+def _newest(place: Path) -> checkpoints.Checkpoint | None:
+    start = checkpoints.newest(place)
+    if start is None:
+        log.warning("there is no whole checkpoint: the run begins anew")
+    else:
+        log.info("going on after step %d (%s)", start.step, start.folder)
+    return start
+
+
+def _finish(
+    run: Path, config: Config, prepared: Prepared, classifier: model.Classifier, outcome: Outcome, tick: Tick
 ) -> Trained:
-    log.info("run folder: %s", run)
-    log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in prepared.splits.items()))
-    write_json(run / "environment.json", _environment(config, prepared, classifier))
-    outcome = training.train(classifier, prepared.splits, config, run, tick, resume)
     log.info("best: step %d of %d, validation macro-F1 %.4f", outcome.best_step, outcome.steps, outcome.best_macro_f1)
-    draw_curves(run / "curves.png", training.read_history(run / "history.csv"), outcome.best_step)
+    if outcome.pictures_per_second:
+        fed = (outcome.pictures_per_second, 100 * outcome.share_fed)
+        log.info("trained at %.3g pictures/s; %.1f %% of the time went into making the batches", *fed)
+    draw_curves(run / "curves.png", read_history(run / "history.csv"), outcome.best_step)
     model.save(classifier, run / "model")
     if "test" not in prepared.splits:
         log.warning("there is no test set; the validation split is tested, which also chose the model")
@@ -165,7 +242,24 @@ def _train_in(
     return Trained(run, outcome, evaluation, len(prepared.rejects))
 
 
-def _environment(config: Config, prepared: Prepared, classifier: model.Classifier) -> dict[str, Any]:
+@contextmanager
+def _alone(checkpoints: Path) -> Iterator[None]:
+    """Keeps a second process out of a run's checkpoints; the lock goes with the process, however it ends."""
+    checkpoints.mkdir(exist_ok=True)
+    lock = FileLock(checkpoints / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(
+            f"{checkpoints.parent} is being trained by another process", "Let it finish, or stop it"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _environment(config: Config, prepared: Prepared, classifier: model.Classifier, team: Team) -> dict[str, Any]:
     packages = ("torch", "transformers", "datasets", "accelerate", "torchvision", "numpy", "pillow")
     device = resolve_device(config.training.device)
     return {
@@ -175,6 +269,7 @@ def _environment(config: Config, prepared: Prepared, classifier: model.Classifie
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "device": describe(device),
         "precision": resolve_precision(config.training.precision, device),
+        "processes": team.count,
         "model_revision": classifier.revision,
         "data": {
             "fingerprint": prepared.fingerprint,
@@ -208,8 +303,11 @@ def _remembered() -> Iterator[MemoryHandler]:
 
 
 @contextmanager
-def _logged(memory: MemoryHandler, path: Path) -> Iterator[None]:
-    """Everything said before and meanwhile also goes to `path`, with the time."""
+def _logged(memory: MemoryHandler, path: Path | None) -> Iterator[None]:
+    """Everything said before and meanwhile also goes to `path`, if there is one, with the time."""
+    if path is None:
+        yield
+        return
     file = logging.FileHandler(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     memory.setTarget(file)

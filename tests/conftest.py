@@ -45,6 +45,7 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
         **kept,
         "HF_HOME": str(home / "hf"),
         "HF_HUB_OFFLINE": "1",
+        "FRAMEVIT_CACHE": str(home / "cache"),
         "MPLCONFIGDIR": str(home / "mpl"),
         "COLUMNS": "120",
         "PYTHONWARNINGS": "ignore",
@@ -86,6 +87,12 @@ def run_many(cwd: Path, commands: list[list[str | Path]], **extra: str) -> list[
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     return [subprocess.CompletedProcess(c, *line) for c, line in zip(commands, lines, strict=True)]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What tests decode in this process lies in their own folder, not in the user's."""
+    monkeypatch.setenv("FRAMEVIT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture

@@ -33,6 +33,9 @@ EXPECTED = {
 }
 
 
+CHECKPOINT = {"model.safetensors", "optimizer.safetensors", "trainer_state.json", "state.json", "manifest.json"}
+
+
 @pytest.fixture(scope="module")
 def run(trained: Path) -> Path:
     return trained / "runs" / "tiny-001"
@@ -46,10 +49,10 @@ def test_the_run_folder_has_exactly_the_promised_files(run: Path) -> None:
     found = files(run)
     checkpoints = {name for name in found if name.startswith("checkpoints/")}
     assert found - checkpoints == EXPECTED
-    steps = {name.split("/")[1] for name in checkpoints}
-    assert "checkpoint-6" in steps
-    assert steps <= {"checkpoint-3", "checkpoint-6"}
-    assert not any(name.endswith(".bin") for name in found)
+    steps = {name.split("/")[1] for name in checkpoints} - {"identity.json", ".lock"}
+    assert "step-000006" in steps
+    assert steps <= {"step-000003", "step-000006"}
+    assert {name.rpartition("/")[2] for name in checkpoints if "step-000006" in name} == CHECKPOINT
     assert (run.parent / "latest.txt").read_text() == "tiny-001\n"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from frame_vit.data import demo
+from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
 from frame_vit.labels import LabelSpace
 from frame_vit.metrics import evaluation_metrics
@@ -38,7 +39,10 @@ def test_samples_show_a_picture_of_every_class_with_its_boxes(tmp_path: Path) ->
         if f.label != "Yplus"
     ]
     draw_samples(
-        tmp_path / "samples.png", Split("train", examples, np.zeros((len(examples), 1, 1, 3), np.uint8)), space, 8
+        tmp_path / "samples.png",
+        Split("train", examples, Rows.of(np.zeros((len(examples), 1, 1, 3), np.uint8))),
+        space,
+        8,
     )
     pixels = np.asarray(Image.open(tmp_path / "samples.png").convert("RGB")).astype(int)
     green = (pixels[:, :, 1] > 180) & (pixels[:, :, 0] < 60) & (pixels[:, :, 2] < 120)

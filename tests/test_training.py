@@ -11,15 +11,19 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
 
 from frame_vit import model as models
+from frame_vit.checkpoints import newest
 from frame_vit.config import Config, Training, load_config
-from frame_vit.data.examples import Split
+from frame_vit.data.cache import Rows
+from frame_vit.data.examples import Example, Split
 from frame_vit.data.prepare import Prepared, prepare
 from frame_vit.errors import ConfigError, UsageError
+from frame_vit.feed import RowNumbers
+from frame_vit.history import history_rows, read_history
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelledView, LabelSpace
 from frame_vit.metrics import score
 from frame_vit.predictor import Predictor
-from frame_vit.training import Loss, PixelDataset, augmentation, history_rows, read_history, train, training_arguments
+from frame_vit.training import Loss, augmentation, check_trackers, train, training_arguments
 from tests.conftest import TINY
 
 
@@ -28,7 +32,7 @@ def tiny(tmp_path: Path, *overrides: str) -> Config:
     return load_config(tmp_path / "tiny.yaml", ["training.precision=fp32", *overrides])
 
 
-def start(config: Config) -> tuple[models.Classifier, Prepared]:
+def begin(config: Config) -> tuple[models.Classifier, Prepared]:
     processor = models.load_processor(config.model)
     pixels = models.pixels_of(processor)
     prepared = prepare(config, pixels)
@@ -42,7 +46,7 @@ class TestRun:
     def test_the_best_validated_weights_are_the_ones_kept(self, tmp_path: Path) -> None:
         """A rate that ruins the model after a good start: the last weights are not the best ones."""
         config = tiny(tmp_path, "training.epochs=6", "training.eval_steps=2", "training.learning_rate=0.3")
-        classifier, prepared = start(config)
+        classifier, prepared = begin(config)
         outcome = train(classifier, prepared.splits, config, tmp_path)
         rows = {row["step"]: row for row in read_history(tmp_path / "history.csv") if "val_macro_f1" in row}
         assert outcome.best_macro_f1 == pytest.approx(max(row["val_macro_f1"] for row in rows.values()))
@@ -56,23 +60,24 @@ class TestRun:
 
     def test_a_new_best_is_saved_whatever_the_save_cadence(self, tmp_path: Path) -> None:
         config = tiny(tmp_path, "training.eval_steps=1", "training.save_steps=1000")
-        classifier, prepared = start(config)
+        classifier, prepared = begin(config)
         outcome = train(classifier, prepared.splits, config, tmp_path)
-        weights = load_file(tmp_path / "checkpoints" / f"checkpoint-{outcome.best_step}" / "model.safetensors")
+        weights = load_file(tmp_path / "checkpoints" / f"step-{outcome.best_step:06d}" / "model.safetensors")
         assert set(weights) == set(classifier.module.state_dict())
 
     def test_going_on_after_an_interruption_loads_the_weights(self, tmp_path: Path) -> None:
         """transformers' own resume loads nothing for ViT from what its own save wrote, without a word."""
         config = tiny(tmp_path, "training.epochs=4", "training.eval_steps=3")
-        whole, prepared = start(config)
+        whole, prepared = begin(config)
         expected = train(whole, prepared.splits, config, tmp_path / "whole")
-        broken, _ = start(config)
+        broken, _ = begin(config)
         with pytest.raises(KeyboardInterrupt):
             train(broken, prepared.splits, config, tmp_path / "broken", _interrupt_at(8))
-        other, _ = start(config)
+        other, _ = begin(config)
         with torch.no_grad():
             other.module.classifier.weight.fill_(7)
-        outcome = train(other, prepared.splits, config, tmp_path / "broken", resume=True)
+        start = newest(tmp_path / "broken" / "checkpoints")
+        outcome = train(other, prepared.splits, config, tmp_path / "broken", start=start)
         assert outcome.steps == expected.steps
         for name, value in whole.module.state_dict().items():
             assert torch.equal(value, other.module.state_dict()[name]), name
@@ -80,7 +85,7 @@ class TestRun:
     def test_early_stopping_stops(self, tmp_path: Path) -> None:
         options = ["training.epochs=30", "training.learning_rate=1e-9", "training.early_stopping=2"]
         config = tiny(tmp_path, *options)
-        classifier, prepared = start(config)
+        classifier, prepared = begin(config)
         outcome = train(classifier, prepared.splits, config, tmp_path)
         assert outcome.steps == 3 * 3  # three epochs of three steps: the first is the best, two more are not better
 
@@ -94,10 +99,8 @@ def _interrupt_at(step: int):  # type: ignore[no-untyped-def]
 
 
 def split(labels: list[int]) -> Split:
-    from frame_vit.data.examples import Example
-
     examples = [Example(str(i), label, (), 4, 4, "", bytes) for i, label in enumerate(labels)]
-    return Split("train", examples, np.zeros((len(labels), 4, 4, 3), np.uint8))
+    return Split("train", examples, Rows.of(np.zeros((len(labels), 4, 4, 3), np.uint8)))
 
 
 def still(classes: int) -> tuple[LabelledView, ...]:
@@ -138,15 +141,14 @@ def test_classes_are_counted_as_the_mirror_shows_them() -> None:
 def test_a_symmetry_set_to_false_is_not_drawn_even_where_others_make_it(tmp_path: Path) -> None:
     declared = "labels.symmetries={hflip: {}, vflip: {}, rot180: {}}"
     config = tiny(tmp_path, declared, "augment.hflip=false")
-    classifier, _ = start(config)
+    classifier, _ = begin(config)
     assert [view.name for view, _ in augmentation(config, classifier).views] == ["identity", "vflip", "rot180"]
 
 
 def test_a_batch_holds_the_rows_that_were_asked_for() -> None:
-    batch = PixelDataset(split([2, 0, 1])).__getitems__([2, 0])
+    batch = RowNumbers(split([2, 0, 1])).__getitems__([2, 0])
     assert batch["labels"].tolist() == [1, 2]
     assert batch["rows"].tolist() == [2, 0]
-    assert (batch["pixels"].shape, batch["pixels"].dtype) == ((2, 4, 4, 3), torch.uint8)
 
 
 def test_the_notebooks_arguments_reach_the_trainer(tmp_path: Path) -> None:
@@ -169,18 +171,16 @@ def test_the_notebooks_arguments_reach_the_trainer(tmp_path: Path) -> None:
 
 def test_quarter_turns_of_oblong_pictures_are_refused(tmp_path: Path) -> None:
     config = tiny(tmp_path, "labels.symmetries={rot90: {}}")
-    classifier, _ = start(tiny(tmp_path, "labels.symmetries={}"))
+    classifier, _ = begin(tiny(tmp_path, "labels.symmetries={}"))
     space = LabelSpace.build(classifier.labels.names, [], {"rot90": {}})
     oblong = models.Classifier(classifier.module, space, Pixels(32, 48), None)
     with pytest.raises(ConfigError, match="not square"):
         augmentation(config, oblong)
 
 
-def test_a_tracker_that_does_not_exist_is_a_usage_error(tmp_path: Path) -> None:
-    config = tiny(tmp_path, "training.report_to=[nosuchtracker]")
-    classifier, prepared = start(config)
+def test_a_tracker_that_does_not_exist_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="nosuchtracker"):
-        train(classifier, prepared.splits, config, tmp_path)
+        check_trackers(["nosuchtracker"])
 
 
 def test_history_joins_what_was_logged_at_a_step() -> None:

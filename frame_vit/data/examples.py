@@ -1,4 +1,4 @@
-"""Raw rows -> examples: what each row says, checked against the classes, and its pixels, decoded once on all cores.
+"""Raw rows -> examples: what each row says, checked against the classes, joined to its pixels from the cache.
 
 A row or picture that cannot be used becomes a `Reject` with its reason; nothing is dropped without one. `on_bad_row`
 is applied by `prepare`, which sees the rejects of all splits together.
@@ -6,20 +6,19 @@ is applied by `prepare`, which sees the rejects of all splits together.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from frame_vit.data.cache import Rows, decoded
 from frame_vit.data.response import Annotation, parse_answer
-from frame_vit.data.sources import RawRow, RawSplit
+from frame_vit.data.sources import RawSplit
 from frame_vit.errors import RowError
 from frame_vit.geometry import Box
-from frame_vit.images import Picture, Pixels, UInt8, read_picture
+from frame_vit.images import Pixels
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import Tick, silent
 
@@ -51,11 +50,11 @@ class Reject:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples and their pixels at the model's size, (N, height, width, 3) uint8, in the same order."""
+    """Examples and their pixels at the model's size, (N, height, width, 3) uint8, in the same order; read when used."""
 
     name: str
     examples: list[Example]
-    pixels: UInt8
+    pixels: Rows
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -70,15 +69,15 @@ class Split:
         return [int(n) for n in np.bincount(self.labels, minlength=classes)]
 
     def select(self, rows: Sequence[int], name: str) -> Split:
-        return Split(name, [self.examples[i] for i in rows], self.pixels[list(rows)])
+        return Split(name, [self.examples[i] for i in rows], Rows(self.pixels, np.array(rows, np.int64)))
 
 
 @dataclass(frozen=True)
 class Annotated:
-    """A raw split whose answers were read: what each good row says, and the rows that say nothing usable."""
+    """A raw split whose answers were read: what each good row (by its number) says, and the rows that say nothing."""
 
     raw: RawSplit
-    rows: list[tuple[RawRow, Annotation]] = field(default_factory=list)
+    rows: list[tuple[int, Annotation]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
 
     @property
@@ -90,12 +89,12 @@ class Annotated:
 def annotate(raw: RawSplit, multi: str) -> Annotated:
     """Reads every answer; with `multi` error, rows with several labels are rejected."""
     found = Annotated(raw)
-    for row in raw.rows:
+    for number, row in enumerate(raw.rows):
         try:
             annotation = parse_answer(row.answer, raw.kind)
             if multi == "error" and len(annotation.labels) > 1:
                 raise RowError(f"several labels: {', '.join(annotation.labels)}")
-            found.rows.append((row, annotation))
+            found.rows.append((number, annotation))
         except RowError as error:
             found.rejects.append(Reject(raw.source, row.key, error.message))
     return found
@@ -109,40 +108,24 @@ def auto_names(train: Annotated, aliases: dict[str, str]) -> list[str]:
     return sorted(labels)
 
 
-def build_split(found: Annotated, space: LabelSpace, pixels: Pixels, tick: Tick = silent) -> tuple[Split, list[Reject]]:
-    """Decodes every picture on all cores. Returns the split and the rejected rows, with those of `found`."""
-    source = found.raw.source
-    examples, arrays, rejects = [], [], list(found.rejects)
-
-    def one(item: tuple[RawRow, Annotation]) -> tuple[Example, UInt8] | Reject:
-        row, annotation = item
+def build_split(
+    found: Annotated, space: LabelSpace, pixels: Pixels, cache: Path, tick: Tick = silent
+) -> tuple[Split, list[Reject]]:
+    """Joins the answers to the decoded pictures. Returns the split and the rejected rows, with those of `found`."""
+    raw = found.raw
+    pictures = decoded(raw, pixels, cache, tick)
+    examples, numbers, rejects = [], [], list(found.rejects)
+    for number, annotation in found.rows:
+        row, facts = raw.rows[number], pictures.facts[number]
         try:
-            return _example(row, annotation, space, pixels)
-        except RowError as error:
-            return Reject(source, row.key, error.message)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done, outcome in enumerate(pool.map(one, found.rows), 1):
-            tick(f"reading {source}", done, len(found.rows), "")
-            if isinstance(outcome, Reject):
-                rejects.append(outcome)
-            else:
-                examples.append(outcome[0])
-                arrays.append(outcome[1])
-    stacked = np.stack(arrays) if arrays else np.zeros((0, pixels.height, pixels.width, 3), np.uint8)
-    return Split(found.raw.name, examples, stacked), rejects
-
-
-def _example(row: RawRow, annotation: Annotation, space: LabelSpace, pixels: Pixels) -> tuple[Example, UInt8]:
-    try:
-        label = space.id(annotation.labels[0])
-    except KeyError as error:
-        raise RowError(error.args[0]) from None
-    try:
-        data = row.read()
-    except OSError as error:
-        raise RowError(f"the picture cannot be read: {error.strerror or error}") from None
-    picture: Picture = read_picture(data, pixels)
-    digest = hashlib.sha256(data).hexdigest()
-    example = Example(row.key, label, annotation.boxes, picture.width, picture.height, digest, row.read)
-    return example, picture.pixels
+            label = space.id(annotation.labels[0])
+        except KeyError as error:
+            rejects.append(Reject(raw.source, row.key, error.args[0]))
+            continue
+        if facts.reason:
+            rejects.append(Reject(raw.source, row.key, facts.reason))
+            continue
+        boxes = annotation.boxes
+        examples.append(Example(row.key, label, boxes, facts.width, facts.height, facts.digest, row.read))
+        numbers.append(number)
+    return Split(raw.name, examples, Rows(pictures.pixels, np.array(numbers, np.int64))), rejects

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from frame_vit.config import Config, Data
+from frame_vit.data.cache import cache_folder
 from frame_vit.data.examples import Annotated, Reject, Split, annotate, auto_names, build_split
 from frame_vit.data.sources import RawSplit, read_source, role_of
 from frame_vit.data.splits import hold_out
@@ -78,7 +79,7 @@ def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | Non
         names = auto_names(found["train"], config.labels.aliases)
         log.info("classes, from the training set: %s", ", ".join(names))
     space = config.label_space(names)
-    splits, rejects = _build(found, space, pixels, tick)
+    splits, rejects = _build(found, space, pixels, config.data, tick)
     _judge(rejects, config.data)
     if only not in raw or only == "train":
         splits = _complete(splits, config.data, space)
@@ -96,7 +97,7 @@ def prepare_other(source: str, config: Config, space: LabelSpace, pixels: Pixels
     whole = RawSplit(source, name, raw[0].kind, rows, raw[0].names, raw[0].revision)
     found = {name: annotate(whole, config.data.multi)}
     _say_several(found)
-    splits, rejects = _build(found, space, pixels, tick)
+    splits, rejects = _build(found, space, pixels, config.data, tick)
     _judge(rejects, config.data)
     if not len(splits[name]):
         raise DataError(f"{source}: no usable pictures")
@@ -128,11 +129,11 @@ def _test_source(source: str, data: Data) -> RawSplit:
 
 
 def _build(
-    found: dict[str, Annotated], space: LabelSpace, pixels: Pixels, tick: Tick
+    found: dict[str, Annotated], space: LabelSpace, pixels: Pixels, data: Data, tick: Tick
 ) -> tuple[dict[str, Split], list[Reject]]:
     splits, rejects = {}, []
     for role, annotated in found.items():
-        splits[role], bad = build_split(annotated, space, pixels, tick)
+        splits[role], bad = build_split(annotated, space, pixels, cache_folder(data.cache), tick)
         rejects += bad
     return splits, rejects
 

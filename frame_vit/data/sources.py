@@ -7,6 +7,7 @@ Pictures stay encoded: a raw row can `read()` its bytes, and nothing is decoded 
 from __future__ import annotations
 
 import glob
+import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,11 +26,15 @@ from frame_vit.progress import log
 
 
 class RawRow(NamedTuple):
-    """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives its picture."""
+    """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives its picture.
+
+    `stamp` changes when the picture may have changed, without reading it; empty where nothing can tell.
+    """
 
     key: str
     answer: object
     read: Callable[[], bytes]
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,11 +89,12 @@ _FILE_KINDS = (".parquet", ".csv", ".jsonl")
 def _demo_split(data: Data, seed_step: int) -> RawSplit:
     count = data.demo.test if seed_step else data.demo.train
     drawn = demo.frames(count, data.demo.seed + seed_step)
+    code = hashlib.sha256(Path(demo.__file__).read_bytes()).hexdigest()[:16]
     rows = [
-        RawRow(f"demo-{data.demo.seed + seed_step}-{i}", demo.response(frame), _Drawn(frame))
+        RawRow(f"demo-{data.demo.seed + seed_step}-{i}", demo.response(frame), _Drawn(frame), f"{code} {frame}")
         for i, frame in enumerate(drawn)
     ]
-    return RawSplit("demo", "train", "response", rows, demo.NAMES)
+    return RawSplit("demo", "test" if seed_step else "train", "response", rows, demo.NAMES)
 
 
 @dataclass(frozen=True)
@@ -105,10 +111,22 @@ def _from_file(path: Path, data: Data) -> list[RawSplit]:
     if path.suffix.lower() in (".csv", ".jsonl"):
         splits, kind = read_manifest(path, data)
         return [
-            RawSplit(str(path), name, kind, [RawRow(r.key, r.answer, partial(read_file, r.file)) for r in rows])
+            RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file) for r in rows])
             for name, rows in splits.items()
         ]
     raise UsageError(f"{path}: not a data set; files may be {', '.join(_FILE_KINDS)}")
+
+
+def _file_row(key: str, answer: object, file: Path) -> RawRow:
+    return RawRow(key, answer, partial(read_file, file), _stamp(file))
+
+
+def _stamp(file: Path) -> str:
+    try:
+        found = file.stat()
+    except (OSError, ValueError):
+        return ""
+    return f"{file.absolute()} {found.st_size} {found.st_mtime_ns}"
 
 
 def _from_folder(path: Path, data: Data) -> list[RawSplit]:
@@ -142,7 +160,7 @@ def _class_folders(path: Path, split: str) -> RawSplit:
     for folder in _folders(path):
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
-                rows.append(RawRow(file.relative_to(path).as_posix(), folder.name, partial(read_file, file)))
+                rows.append(_file_row(file.relative_to(path).as_posix(), folder.name, file))
             elif file.is_file() and not file.name.startswith("."):
                 passed_over += 1
     if not rows:
@@ -213,8 +231,27 @@ def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
     if isinstance(feature, datasets.ClassLabel):
         names = tuple(feature.names)
         answers = (None if a is None or a < 0 else feature.int2str(a) for a in answers)
-    rows = [RawRow(f"{name}[{i}]", answer, _Cell(pictures, i, data.image_column)) for i, answer in enumerate(answers)]
+    stamps = _cell_stamps(table, pictures, data.image_column)
+    rows = [
+        RawRow(f"{name}[{i}]", answer, _Cell(pictures, i, data.image_column), stamp)
+        for i, (answer, stamp) in enumerate(zip(answers, stamps, strict=True))
+    ]
     return RawSplit(source, name, kind, rows, names, _revision(table))
+
+
+def _cell_stamps(table: Any, pictures: Any, column: str) -> list[str]:
+    """A table's own fingerprint and files tell whether its cells have changed; files that cells name, by themselves."""
+    import pyarrow.compute as pc
+
+    files = " ".join(_stamp(Path(file["filename"])) for file in table.cache_files)
+    if not files or table._indices is not None:
+        return [""] * len(table)
+    cells = pictures.data.column(column)
+    named, inside = pc.struct_field(cells, "path").to_pylist(), pc.is_valid(pc.struct_field(cells, "bytes")).to_pylist()
+    return [
+        _stamp(Path(path)) if path and not held else f"{table._fingerprint} {files} {i}"
+        for i, (path, held) in enumerate(zip(named, inside, strict=True))
+    ]
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def test_a_test_set_that_lacks_a_class_keeps_the_class_ids(frames: Path, tmp_pat
 def test_labels_stay_with_their_pictures(frames: Path) -> None:
     prepared = prepare(config(frames, NAMES), SMALL)
     for split in prepared.splits.values():
-        for example, pixels in zip(split.examples, split.pixels, strict=True):
+        for example, pixels in zip(split.examples, split.pixels[:], strict=True):
             assert prepared.labels.names[example.label] == example.key.split("/")[0]
             whole = Image.open(io.BytesIO((frames / example.key).read_bytes()))
             resized = whole.resize((8, 8), Image.Resampling(SMALL.resample))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
 from frame_vit.data.splits import hold_out
 from frame_vit.errors import DataError
@@ -27,7 +28,7 @@ def split_of(*counts: int) -> Split:
                 labels.append(label)
                 left[label] -= 1
     examples = [Example(f"row-{i}", label, (), 1, 1, str(i), bytes) for i, label in enumerate(labels)]
-    return Split("train", examples, np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3))
+    return Split("train", examples, Rows.of(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)))
 
 
 def keys(split: Split) -> list[str]:
@@ -60,7 +61,7 @@ def test_the_split_is_not_changed_and_its_pixels_go_along() -> None:
     whole = split_of(10, 10)
     before = keys(whole)
     for part in hold_out(whole, 0.3, 1, "test", SPACE):
-        assert [f"row-{n}" for n in part.pixels[:, 0, 0, 0]] == keys(part)
+        assert [f"row-{n}" for n in part.pixels[:][:, 0, 0, 0]] == keys(part)
         assert keys(part) == sorted(keys(part), key=before.index), "in the order of the source"
     assert keys(whole) == before
 

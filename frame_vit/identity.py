@@ -1,0 +1,71 @@
+"""What makes a run that run: its settings, its data, the weights it began with. A run goes on only as itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from frame_vit.config import Config
+from frame_vit.errors import UsageError
+from frame_vit.progress import log
+from frame_vit.runs import write_json
+
+FREE = ("training.device", "training.report_to", "training.save_total_limit", "data.cache")
+"""Settings that may change between the parts of a run: nothing that is computed depends on them."""
+EXPECTED = ("processes", "precision", "packages.torch", "packages.transformers", "packages.accelerate")
+"""What may differ, but then the bits do too."""
+
+
+def identity(config: Config, data: dict[str, str], weights: str, facts: dict[str, Any]) -> dict[str, Any]:
+    """Flat, by dotted key: the settings, fingerprints of the splits and of the first weights, and `facts`."""
+    settings = {key: value for key, value in _flat(config.model_dump()).items() if key not in FREE}
+    return (
+        settings
+        | {f"pictures and labels of {name}": value for name, value in data.items()}
+        | {
+            "weights at the start": weights,
+            **facts,
+        }
+    )
+
+
+def remember(folder: Path, found: dict[str, Any]) -> None:
+    """Writes identity.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "identity.json", found)
+
+
+def check(folder: Path, found: dict[str, Any]) -> None:
+    """Raises `UsageError` with every difference to what was remembered; warns where only the bits will differ."""
+    path = folder / "identity.json"
+    if not path.is_file():
+        return
+    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(found))
+    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    for key in keys:
+        if key in EXPECTED:
+            log.warning("%s: not bit for bit the same run", _difference(key, before, now))
+    wrong = [_difference(key, before, now) for key in keys if key not in EXPECTED]
+    if wrong:
+        raise UsageError(
+            "\n".join(["this is not the run that was interrupted:", *wrong]), "Put it back, or start a new run"
+        )
+
+
+def _difference(key: str, before: dict[str, Any], now: dict[str, Any]) -> str:
+    return f"{key}: was {_short(before.get(key))}, is {_short(now.get(key))}"
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:12] + "..."
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = prefix + key
+        # Class names are values, not keys: only the sections of the schema are taken apart.
+        found |= _flat(value, name + ".") if isinstance(value, dict) and prefix != "labels." else {name: value}
+    return found
