@@ -42,7 +42,8 @@ class Checkpoint:
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of NAME.safetensors, by name, on the CPU."""
-        return load_file(self.folder / f"{name}.safetensors")
+        # Copied: what `load_file` gives is the mapped file, which could then not be deleted everywhere.
+        return {key: value.clone() for key, value in load_file(self.folder / f"{name}.safetensors").items()}
 
     def values(self, name: str) -> Any:
         """The content of NAME.json."""
@@ -57,14 +58,12 @@ class Checkpoint:
 def write(
     root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any], keep: set[int]
 ) -> Checkpoint:
-    """Writes step-NNNNNN under `root` and then deletes the other checkpoints whose steps are not in `keep`.
+    """Writes step-NNNNNN under `root` and then deletes the others, but for the steps in `keep` and their best ones.
 
     `tensors` and `values` by file name, without suffix. Raises `FrameVitError` where it cannot be written; what was
     there before is then still there.
     """
     final = root / f"step-{step:06d}"
-    if final.exists() and verify(final) is None:
-        return Checkpoint(final)  # the same step gives the same bytes
     aside = root / f".{final.name}.part"
     try:
         shutil.rmtree(aside, ignore_errors=True)
@@ -76,7 +75,8 @@ def write(
         manifest = {file.name: _flushed_digest(file) for file in sorted(aside.iterdir())}
         (aside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
         _flush(aside / MANIFEST)
-        if final.exists():  # one that did not verify when the run was taken up again
+        _flush(aside)
+        if final.exists():  # one that was passed over when the run was taken up again
             _remove(final)
         aside.rename(final)
         _flush(root)
@@ -86,10 +86,26 @@ def write(
             f"the checkpoint of step {step} could not be written: {error}",
             "What was saved before is whole. Make room, then go on with --resume",
         ) from None
-    for other in found(root):
-        if other.step not in keep | {step}:
-            _remove(other.folder)
+    _rotate(root, keep | {step})
     return Checkpoint(final)
+
+
+def _rotate(root: Path, keep: set[int]) -> None:
+    # A checkpoint without the one that was the best when it was written can't be gone on from.
+    needed = keep | {best for c in found(root) if c.step in keep and (best := _best_step(c)) is not None}
+    for other in found(root):
+        if other.step not in needed:
+            try:
+                _remove(other.folder)
+            except OSError as error:
+                log.warning("%s could not be deleted: %s", other.folder, error)
+
+
+def _best_step(checkpoint: Checkpoint) -> int | None:
+    try:
+        return checkpoint.best_step
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged one
+        return None
 
 
 def found(root: Path) -> list[Checkpoint]:
@@ -99,7 +115,10 @@ def found(root: Path) -> list[Checkpoint]:
 
 
 def newest(root: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies, its best one too; says which it passed over, clears what lies half done."""
+    """The newest checkpoint that verifies, its best one too; says which it passed over, clears what lies half done.
+
+    None where none was written yet. Raises `FrameVitError` where there are some, and none is whole.
+    """
     for left in root.glob(".step-*") if root.is_dir() else []:
         shutil.rmtree(left, ignore_errors=True)
     for checkpoint in reversed(found(root)):
@@ -110,16 +129,21 @@ def newest(root: Path) -> Checkpoint | None:
         if fault is None:
             return checkpoint
         log.warning("%s is passed over: %s", checkpoint.folder, fault)
+    if found(root):
+        raise FrameVitError(f"no checkpoint in {root} is whole", "Begin a new run; nothing here was touched")
     return None
 
 
 def verify(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None: every file of its manifest there, with its sha256, and no other."""
+    """What is wrong with a checkpoint, or None: every file of its manifest is there, with its sha256.
+
+    Other files in it are not looked at, here or elsewhere: a file browser may have left them.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        files = {path.name for path in folder.iterdir()} - {MANIFEST}
-        if files != set(manifest):
-            return f"the files differ from the manifest: {', '.join(sorted(files ^ set(manifest)))}"
+        missing = [name for name in manifest if not (folder / name).is_file()]
+        if missing or not manifest:
+            return f"not whole: {', '.join(missing or [MANIFEST])}"
         wrong = [name for name, digest in manifest.items() if _digest(folder / name) != digest]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         return f"no usable manifest ({error})"

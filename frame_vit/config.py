@@ -143,6 +143,8 @@ class Training(Section):
     """batches added up before the weights move"""
     gradient_checkpointing: bool = False
     """recompute activations instead of keeping them: slower, much less memory"""
+    deterministic: bool = False
+    """on CUDA: only algorithms that give the same bits each time, somewhat slower; a CPU gives them anyway"""
     compile: bool = False
     """torch.compile: some minutes of compiling, then somewhat faster steps; for long runs on large cards"""
     freeze: Annotated[int, Field(ge=1)] | Literal["none", "backbone"] = "none"

@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor, nn
 
-from frame_vit.data.cache import HINT, alone, check_room, size
+from frame_vit import geometry, transforms
+from frame_vit.data.cache import HINT, alone, check_room, decoder, size
 from frame_vit.data.examples import Split
 from frame_vit.devices import autocast
 from frame_vit.errors import ModelError, UsageError
@@ -32,6 +34,8 @@ from frame_vit.progress import Tick, log, silent
 from frame_vit.transforms import normalise, viewed
 
 FEATURES, SEAL = "features.f16", "features.json"
+CODE = hashlib.sha256(Path(geometry.__file__).read_bytes() + Path(transforms.__file__).read_bytes()).hexdigest()
+"""Views computed by other code would not be these views."""
 Features = np.memmap[Any, np.dtype[np.float16]]
 
 
@@ -206,17 +210,19 @@ class Frozen:
                 tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}")
 
     def _key(self, split: Split, views: Sequence[LabelledView]) -> str:
-        trained = {id(parameter) for parameter in self.cut.tail.parameters()}
+        module = self.cut.module
+        trained = {id(tensor) for tensor in self.cut.tail.state_dict(keep_vars=True).values()}
         digest = hashlib.sha256()
-        for name, parameter in self.cut.module.named_parameters():
-            if id(parameter) not in trained:
+        for name, tensor in module.state_dict(keep_vars=True).items():
+            if id(tensor) not in trained:
                 digest.update(name.encode())
-                digest.update(parameter.detach().cpu().reshape(-1).numpy().data)
+                digest.update(tensor.detach().cpu().reshape(-1).numpy().data)
         for text in (
+            f"{type(module).__name__} {type(self.cut.border).__name__} {module.config.to_json_string()}",
             json.dumps(self.pixels.to_json()),
             " ".join(view.name for view, _ in views),
             " ".join(example.digest for example in split.examples),
-            f"{self.device.type} {self.precision} {torch.__version__}",
+            f"{self.device.type} {self.precision} {torch.__version__} {transformers.__version__} {decoder()} {CODE}",
         ):
             digest.update(text.encode())
         return digest.hexdigest()[:24]

@@ -13,21 +13,20 @@ from frame_vit.runs import write_json
 
 FREE = ("training.device", "training.report_to", "training.save_total_limit", "data.cache")
 """Settings that may change between the parts of a run: nothing that is computed depends on them."""
-EXPECTED = ("processes", "precision", "packages.torch", "packages.transformers", "packages.accelerate")
-"""What may differ, but then the bits do too."""
+BITS = ("training.batch_size", "training.gradient_accumulation", "processes", "precision", "device", "framevit")
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
+"""What may differ, as long as a step sees as many pictures; but then the bits do too."""
 
 
 def identity(config: Config, data: dict[str, str], weights: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Flat, by dotted key: the settings, fingerprints of the splits and of the first weights, and `facts`."""
+    """Flat, by dotted key: the settings, fingerprints of the splits and of the first weights, and `facts`.
+
+    Among the facts is the number of `processes`.
+    """
     settings = {key: value for key, value in _flat(config.model_dump()).items() if key not in FREE}
-    return (
-        settings
-        | {f"pictures and labels of {name}": value for name, value in data.items()}
-        | {
-            "weights at the start": weights,
-            **facts,
-        }
-    )
+    step = config.training.batch_size * config.training.gradient_accumulation * facts["processes"]
+    pictures = {f"pictures and labels of {name}": value for name, value in data.items()}
+    return settings | pictures | {"weights at the start": weights, "pictures a step": step} | facts
 
 
 def remember(folder: Path, found: dict[str, Any]) -> None:
@@ -44,13 +43,17 @@ def check(folder: Path, found: dict[str, Any]) -> None:
     before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(found))
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     for key in keys:
-        if key in EXPECTED:
+        if _bits_only(key):
             log.warning("%s: not bit for bit the same run", _difference(key, before, now))
-    wrong = [_difference(key, before, now) for key in keys if key not in EXPECTED]
+    wrong = [_difference(key, before, now) for key in keys if not _bits_only(key)]
     if wrong:
         raise UsageError(
             "\n".join(["this is not the run that was interrupted:", *wrong]), "Put it back, or start a new run"
         )
+
+
+def _bits_only(key: str) -> bool:
+    return key in BITS or key.startswith("packages.")
 
 
 def _difference(key: str, before: dict[str, Any], now: dict[str, Any]) -> str:

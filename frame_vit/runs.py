@@ -66,8 +66,16 @@ def find_model(given: str | None) -> tuple[str, Path | None]:
 
 def write_json(path: Path, value: Any) -> None:
     """Readable JSON, complete or absent."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file, complete or absent, also after a power cut."""
     aside = path.with_name(path.name + ".part")
-    aside.write_text(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     aside.replace(path)
 
 

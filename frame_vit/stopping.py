@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any
 
 from frame_vit.errors import Interrupted
-from frame_vit.progress import log
 
 SAME_WISH_S = 1.0
 """A launcher of several processes hands on a signal that the terminal has sent to all of them already."""
@@ -44,7 +43,9 @@ class Stop:
         now = time.monotonic()
         if not self.requested:
             self.requested, self._at = number, now
-            log.warning("stopping after this step; once more leaves at once")
+            if os.environ.get("RANK", "0") == "0":
+                # Not through a logger: the signal may have come while one was writing.
+                os.write(2, b"\nstopping after this step; once more leaves at once\n")
         elif "TORCHELASTIC_RUN_ID" not in os.environ or now - self._at > SAME_WISH_S:
             if sys.stderr.isatty():
                 os.write(2, b"\x1b[?25h\n")  # the progress bar had hidden the cursor

@@ -100,6 +100,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
         what = "loss" if len(rows) else "gradient"
         if what == "gradient":
             rows = np.concatenate([r for s, r, _ in due if s == step])
+        share = f" in process {self.args.process_index}" if self.args.world_size > 1 else ""
         self.log({"loss" if what == "loss" else "grad_norm": value})
         named = ", ".join(self.keys[row] for row in rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
         last = checkpoints.found(self.run_folder / "checkpoints")
@@ -107,7 +108,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
             f"The last good checkpoint, of step {last[-1].step}, is kept" if last else "No checkpoint was written yet"
         )
         raise FrameVitError(
-            f"the {what} of step {step + 1} is {value}; its pictures: {named}",
+            f"the {what} of step {step + 1} is {value}; its pictures{share}: {named}",
             f"{kept}. Try a lower training.learning_rate, or --precision fp32",
         )
 
@@ -222,7 +223,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
-        self._count_skipped()
+        self._count_skipped(state.global_step)
         seconds = time.perf_counter() - self._since - self.trainer.paused_s
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         self.rate = (state.global_step - self._first_step) * batch / max(seconds, 1e-9)
@@ -242,6 +243,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             write_history(self.run / "history.csv", state.log_history)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        if not math.isfinite(metrics["eval_loss"]):
+            # The largest of answers that are no numbers is the first class: it could even count as the best model.
+            raise FrameVitError(
+                f"the validation loss after step {state.global_step} is {metrics['eval_loss']}",
+                "What was saved before is kept. Try a lower training.learning_rate, or --precision fp32",
+            )
         best = state.best_metric is None or metrics["eval_macro_f1"] > state.best_metric
         # With saves rarer than validations the best model of a run would mostly have no checkpoint to load.
         control.should_save = control.should_save or best
@@ -254,13 +261,15 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             metrics["eval_macro_f1"],
             ", the best so far" if best else "",
         )
+        if args.world_size == 1 and self.stop.requested:
+            self._stopping, control.should_save = self.stop.requested, True
         if stopped_early(state, self.patience):
             log.info("no better validation in %d: the training ends early", self.patience)
             control.should_training_stop = True
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._stopping and state.global_step < state.max_steps:
+        if self._stopping:
             raise Interrupted(self._stopping, f"stopped and saved after step {state.global_step}")
 
     def _asked_to_stop(self) -> int:
@@ -274,7 +283,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         before, self._asked = self._asked, later(asked)
         return int(before())
 
-    def _count_skipped(self) -> None:
+    def _count_skipped(self, step: int) -> None:
         assert self.trainer is not None
         if not self.trainer.accelerator.optimizer_step_was_skipped:
             self._skipped = 0
@@ -282,7 +291,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self._skipped += 1
         if self._skipped == SKIPPED_IN_A_ROW:
             raise FrameVitError(
-                f"{SKIPPED_IN_A_ROW} steps one after the other had gradients too large for fp16",
+                f"{SKIPPED_IN_A_ROW} steps one after the other, up to step {step}, had gradients too large for fp16",
                 "Try a lower training.learning_rate, or --precision fp32",
             )
 

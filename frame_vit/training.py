@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812  (everybody's name for it)
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
@@ -27,10 +28,11 @@ from frame_vit.config import Config, Training
 from frame_vit.data.cache import cache_folder, check_room
 from frame_vit.data.examples import Split
 from frame_vit.devices import describe, resolve_device, resolve_precision
-from frame_vit.errors import ConfigError, FrameVitError, UsageError
+from frame_vit.errors import ConfigError, FrameVitError, Interrupted, UsageError
 from frame_vit.feed import Feed, FrozenFeed, PixelFeed, RowNumbers
 from frame_vit.frozen import Frozen, cut
 from frame_vit.geometry import GENERATORS
+from frame_vit.history import write_history
 from frame_vit.labels import LabelledView
 from frame_vit.model import Classifier, blocks, quiet
 from frame_vit.progress import Tick, log, silent
@@ -86,12 +88,14 @@ def train(
     precision = resolve_precision(config.training.precision, device)
     log.info("device: %s, precision %s", describe(device), precision)
     work = prepare_work(model, splits, config, device, precision, tick)
-    check_room(
-        run, _checkpoint_bytes(work.module, config.training), "the checkpoints", "Make room, or lower save_total_limit"
-    )
+    there = sum(file.stat().st_size for file in (run / "checkpoints").glob("step-*/*"))
+    needed = _checkpoint_bytes(work.module, config.training) - there
+    check_room(run, needed, "the checkpoints", "Make room, or lower save_total_limit")
     with Stop() as stop:
         watch = Watch(run, tick, model.labels, stop, config.training.early_stopping)
         state = _fitted(work, config.training, run, watch, precision, device, start)
+        if stop.requested:
+            raise Interrupted(stop.requested, "stopped; the training is complete and saved")
     return _best(work.module, state, run, watch, device, precision)
 
 
@@ -145,14 +149,21 @@ def _fitted(
         if start is not None:
             state = _state_of(trainer, start)
             if state.global_step >= state.max_steps or stopped_early(state, training.early_stopping):
+                write_history(run / "history.csv", state.log_history)
                 return state
         try:
             trainer.train(resume_from_checkpoint=str(start.folder) if start else None)
             trainer.check_numbers()
             return trainer.state
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
             steps = trainer.state.global_step - (start.step if start else 0)
             training = _smaller(training, steps, trainer.args.world_size, str(error))
+        # All that holds on to the card's memory must go before it is tried again.
+        trainer.model.zero_grad(set_to_none=True)
+        trainer.accelerator.free_memory()
+        watch.trainer = None
         del trainer
         if begin:
             work.module.load_state_dict(begin)
@@ -245,6 +256,7 @@ def training_arguments(training: Training, run: Path, device: torch.device, prec
         gradient_accumulation_steps=training.gradient_accumulation,
         activation_checkpointing=training.gradient_checkpointing and training.freeze != "backbone",
         torch_compile=training.compile,
+        full_determinism=training.deterministic and device.type == "cuda",
         learning_rate=training.learning_rate,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
         warmup_steps=training.warmup,

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -32,7 +32,7 @@ from frame_vit.predictor import Predictor
 from frame_vit.processes import Team
 from frame_vit.progress import Tick, log, silent
 from frame_vit.report import draw_curves, draw_samples, model_card
-from frame_vit.runs import new_run, set_latest, write_json
+from frame_vit.runs import new_run, set_latest, write_json, write_text
 from frame_vit.stopping import terminable
 from frame_vit.training import Outcome, check_trackers
 
@@ -70,9 +70,8 @@ def train(config: Config, name: str, output: Path | None = None, tick: Tick = si
         with team.first():
             prepared, classifier = _start(config, tick)
         run = team.share(new_run(name, output) if team.main else Path())
-        if team.main:
-            (run / "config.yaml").write_text(dump_config(config.with_names(prepared.labels.names)), encoding="utf-8")
-        return _train_in(run, config, prepared, classifier, tick, team, memory, fresh=True)
+        with _says_how_to_go_on(run, team):
+            return _train_in(run, _Start(config, prepared, classifier, fresh=True), tick, team, memory)
 
 
 def resume(run: Path, tick: Tick = silent) -> Trained | None:
@@ -84,11 +83,11 @@ def resume(run: Path, tick: Tick = silent) -> Trained | None:
         raise UsageError(f"{run} is not a run folder (no config.yaml)")
     config = load_config(run / "config.yaml")
     team = Team(config.training.device)
-    with _remembered() as memory:
+    with _remembered() as memory, _says_how_to_go_on(run, team):
         check_trackers(config.training.report_to)
         with team.first():
             prepared, classifier = _start(config, tick)
-        return _train_in(run, config, prepared, classifier, tick, team, memory, fresh=False)
+        return _train_in(run, _Start(config, prepared, classifier, fresh=False), tick, team, memory)
 
 
 def finished(run: Path) -> bool:
@@ -156,54 +155,57 @@ def _start(config: Config, tick: Tick) -> tuple[Prepared, model.Classifier]:
     return prepared, begin(config.model, prepared.labels, pixels, processor)
 
 
-def _train_in(
-    run: Path,
-    config: Config,
-    prepared: Prepared,
-    classifier: model.Classifier,
-    tick: Tick,
-    team: Team,
-    memory: MemoryHandler,
-    fresh: bool,
-) -> Trained | None:
+@dataclass(frozen=True)
+class _Start:
+    """What a run begins or goes on with."""
+
+    config: Config
+    prepared: Prepared
+    classifier: model.Classifier
+    fresh: bool
+
+
+def _train_in(run: Path, begin: _Start, tick: Tick, team: Team, memory: MemoryHandler) -> Trained | None:
     place = run / "checkpoints"
     tick = tick if team.main else silent
-    go_on = f"framevit train --resume {shlex.quote(str(run))}"
-    log_file = run / "train.log" if team.main else None
-    with _alone(place) if team.main else nullcontext(), _logged(memory, log_file), terminable():
-        try:
-            facts = _environment(config, prepared, classifier, team)
-            if team.main:
-                log.info("run folder: %s", run)
-                log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in prepared.splits.items()))
-                _begin(run, config, prepared, classifier, facts, fresh)
-            start = team.share(None if fresh or not team.main else _newest(place))
-            outcome = training.train(classifier, prepared.splits, config, run, tick, start)
-            return _finish(run, config, prepared, classifier, outcome, tick) if team.main else None
-        except (Interrupted, KeyboardInterrupt) as stopped:
-            number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
-            said = stopped.message if isinstance(stopped, Interrupted) else "stopped; the training is saved"
-            log.info("%s", said)
-            raise Interrupted(number, said, go_on) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise
-            raise FrameVitError(
-                f"no room to write {error.filename or run}: {error.strerror}",
-                f"What was saved before is whole. Make room, then: {go_on}",
-            ) from None
+    with _alone(place) if team.main else nullcontext(), _logged(memory, run / "train.log" if team.main else None):
+        if team.main:
+            log.info("run folder: %s", run)
+            splits = begin.prepared.splits
+            log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in splits.items()))
+            _write_down(run, begin, _environment(begin, team))
+        start = team.share(None if begin.fresh or not team.main else _newest(place))
+        outcome = training.train(begin.classifier, begin.prepared.splits, begin.config, run, tick, start)
+        return _finish(run, begin, outcome, tick) if team.main else None
 
 
-def _begin(
-    run: Path, config: Config, prepared: Prepared, classifier: model.Classifier, facts: dict[str, Any], fresh: bool
-) -> None:
+@contextmanager
+def _says_how_to_go_on(run: Path, team: Team) -> Iterator[None]:
+    """Whatever a signal or a full disk interrupts ends in `FrameVitError` with the command that goes on."""
+    go_on = f"{team.launcher} train --resume {shlex.quote(str(run))}"
+    try:
+        with terminable():
+            yield
+    except (Interrupted, KeyboardInterrupt) as stopped:
+        number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
+        said = stopped.message if isinstance(stopped, Interrupted) else "stopped"
+        raise Interrupted(number, said, go_on) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        reason = f"no room to write {error.filename or run}: {error.strerror}"
+        raise FrameVitError(reason, f"What was saved before is whole. Make room, then: {go_on}") from None
+
+
+def _write_down(run: Path, begin: _Start, facts: dict[str, Any]) -> None:
     """Writes down what the run is, or checks that it still is."""
+    prepared, named = begin.prepared, begin.config.with_names(begin.prepared.labels.names)
     splits = {name: prepared.split_fingerprint(name) for name in prepared.splits}
-    chosen = {"precision": facts["precision"], "processes": facts["processes"]}
-    chosen |= {f"packages.{name}": facts["packages"][name] for name in ("torch", "transformers", "accelerate")}
-    named = config.with_names(prepared.labels.names)
-    found = identity.identity(named, splits, model.fingerprint(classifier.module), chosen)
-    if fresh or not (run / "checkpoints" / "identity.json").is_file():
+    chosen = {key: facts[key] for key in ("device", "precision", "processes", "framevit")}
+    chosen |= {f"packages.{name}": facts["packages"][name] for name in identity.PACKAGES}
+    found = identity.identity(named, splits, model.fingerprint(begin.classifier.module), chosen)
+    if begin.fresh or not (run / "checkpoints" / "identity.json").is_file():
+        write_text(run / "config.yaml", dump_config(named))
         write_json(run / "environment.json", facts)
         identity.remember(run / "checkpoints", found)
     else:
@@ -213,21 +215,20 @@ def _begin(
 def _newest(place: Path) -> checkpoints.Checkpoint | None:
     start = checkpoints.newest(place)
     if start is None:
-        log.warning("there is no whole checkpoint: the run begins anew")
+        log.warning("no checkpoint was written yet: the run begins anew")
     else:
         log.info("going on after step %d (%s)", start.step, start.folder)
     return start
 
 
-def _finish(
-    run: Path, config: Config, prepared: Prepared, classifier: model.Classifier, outcome: Outcome, tick: Tick
-) -> Trained:
+def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
+    config, prepared = begin.config, begin.prepared
     log.info("best: step %d of %d, validation macro-F1 %.4f", outcome.best_step, outcome.steps, outcome.best_macro_f1)
     if outcome.pictures_per_second:
         fed = (outcome.pictures_per_second, 100 * outcome.share_fed)
         log.info("trained at %.3g pictures/s; %.1f %% of the time went into making the batches", *fed)
     draw_curves(run / "curves.png", read_history(run / "history.csv"), outcome.best_step)
-    model.save(classifier, run / "model")
+    model.save(begin.classifier, run / "model")
     if "test" not in prepared.splits:
         log.warning("there is no test set; the validation split is tested, which also chose the model")
     split = prepared.splits["test" if "test" in prepared.splits else "val"]
@@ -259,18 +260,19 @@ def _alone(checkpoints: Path) -> Iterator[None]:
         lock.release()
 
 
-def _environment(config: Config, prepared: Prepared, classifier: model.Classifier, team: Team) -> dict[str, Any]:
+def _environment(begin: _Start, team: Team) -> dict[str, Any]:
     packages = ("torch", "transformers", "datasets", "accelerate", "torchvision", "numpy", "pillow")
-    device = resolve_device(config.training.device)
+    prepared, settings = begin.prepared, begin.config.training
+    device = resolve_device(settings.device)
     return {
         "framevit": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "device": describe(device),
-        "precision": resolve_precision(config.training.precision, device),
+        "precision": resolve_precision(settings.precision, device),
         "processes": team.count,
-        "model_revision": classifier.revision,
+        "model_revision": begin.classifier.revision,
         "data": {
             "fingerprint": prepared.fingerprint,
             "splits": {name: prepared.split_fingerprint(name) for name in prepared.splits},
@@ -308,7 +310,7 @@ def _logged(memory: MemoryHandler, path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     memory.setTarget(file)
     memory.flush()
@@ -316,6 +318,17 @@ def _logged(memory: MemoryHandler, path: Path | None) -> Iterator[None]:
     log.addHandler(file)
     try:
         yield
+    except FrameVitError as error:
+        file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, error.message, (), None))
+        raise
     finally:
         log.removeHandler(file)
-        file.close()
+        with suppress(OSError):  # a full disk
+            file.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log that the disk has no room for is said by the checkpoint that has none either, not by a traceback a line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
+        pass

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "frame_vit"
 
 LAYERS: list[set[str]] = [
     {"errors", "geometry", "progress", "history"},
-    {"labels", "data.response", "strict_yaml", "runs", "hub", "stopping", "processes"},
+    {"labels", "data.response", "strict_yaml", "runs", "hub", "stopping"},
     {"config", "metrics"},
     {"images"},
     {"data.demo", "data.manifest"},
@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"data.splits"},
     {"data.prepare"},
     {"devices"},
-    {"transforms", "model", "checkpoints", "parameters", "identity"},
+    {"transforms", "model", "checkpoints", "parameters", "identity", "processes"},
     {"frozen", "feed", "predictor"},
     {"trainer"},
     {"training"},

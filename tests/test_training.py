@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 
 from frame_vit import model as models
 from frame_vit.checkpoints import newest
-from frame_vit.config import Config, Training, load_config
+from frame_vit.config import Training, load_config
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
-from frame_vit.data.prepare import Prepared, prepare
 from frame_vit.errors import ConfigError, UsageError
 from frame_vit.feed import RowNumbers
 from frame_vit.history import history_rows, read_history
@@ -24,20 +23,7 @@ from frame_vit.labels import LabelledView, LabelSpace
 from frame_vit.metrics import score
 from frame_vit.predictor import Predictor
 from frame_vit.training import Loss, augmentation, check_trackers, train, training_arguments
-from tests.conftest import TINY
-
-
-def tiny(tmp_path: Path, *overrides: str) -> Config:
-    (tmp_path / "tiny.yaml").write_text(TINY)
-    return load_config(tmp_path / "tiny.yaml", ["training.precision=fp32", *overrides])
-
-
-def begin(config: Config) -> tuple[models.Classifier, Prepared]:
-    processor = models.load_processor(config.model)
-    pixels = models.pixels_of(processor)
-    prepared = prepare(config, pixels)
-    torch.manual_seed(0)
-    return models.create(config.model, prepared.labels, pixels, processor), prepared
+from tests.small import begin, tiny
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -274,9 +274,12 @@ def _bytes(shape: tuple[int, ...]) -> int:
 def _key(raw: RawSplit, pixels: Pixels) -> str:
     place = Path(raw.source).expanduser()
     source = str(place.resolve()) if os.path.exists(place) else raw.source  # noqa: PTH110  (no error for odd names)
-    # The code and the library that decode belong to the key: pixels made by others would not be these pixels.
-    code = hashlib.sha256(Path(images.__file__).read_bytes()).hexdigest()
-    return _sha256(json.dumps([source, raw.name, pixels.to_json(), code, PIL.__version__]))[:24]
+    return _sha256(json.dumps([source, raw.name, pixels.to_json(), decoder()]))[:24]
+
+
+def decoder() -> str:
+    """The code and the library that decode: pixels made by others would not be these pixels."""
+    return f"{hashlib.sha256(Path(images.__file__).read_bytes()).hexdigest()} {PIL.__version__}"
 
 
 def _sha256(text: str) -> str:

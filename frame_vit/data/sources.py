@@ -126,7 +126,8 @@ def _stamp(file: Path) -> str:
         found = file.stat()
     except (OSError, ValueError):
         return ""
-    return f"{file.absolute()} {found.st_size} {found.st_mtime_ns}"
+    # A copy may keep the time of the last change, but not the time at which the file came to be what it is.
+    return f"{file.absolute()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _from_folder(path: Path, data: Data) -> list[RawSplit]:
