@@ -19,7 +19,7 @@ from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Split
 from frame_vit.devices import send
 from frame_vit.images import Pixels
-from frame_vit.transforms import Augment, normalise
+from frame_vit.transforms import Augment, normalise, normalise_
 
 RowIds = NDArray[np.int64]
 
@@ -64,7 +64,7 @@ class PixelFeed:
         coins = self.augment.draw(torch.from_numpy(rows), step, self.pixels.width)
         pictures = self.augment.pixels(self._train(rows).permute(0, 3, 1, 2), coins)
         labels = self.augment.labels(torch.from_numpy(self._labels[rows]), coins)
-        return normalise(pictures, self.pixels), send(labels, self.device)
+        return normalise_(pictures, self.pixels), send(labels, self.device)
 
     def validation(self, rows: RowIds) -> Tensor:
         return normalise(self._val(rows).permute(0, 3, 1, 2), self.pixels)
