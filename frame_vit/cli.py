@@ -83,7 +83,10 @@ def prepare(
 ) -> None:
     """Read, check and split the data; count and show it."""
     settings = _settings(config, overrides, {}, print_config)
-    from frame_vit import console, workflow
+    from frame_vit import console
+
+    with console.starting():
+        from frame_vit import workflow
 
     folder = output or Path("prepared") / _name(config)
     with console.progress() as tick:
@@ -135,7 +138,10 @@ def train(
         settings = _on_one_card(settings)
         if data and settings.data.test and not any(o.startswith("data.test=") for o in overrides or []):
             log.warning("trained on %s, but tested on the config's data.test, %s", data, settings.data.test)
-    from frame_vit import console, workflow
+    from frame_vit import console
+
+    with console.starting():
+        from frame_vit import workflow
 
     with console.progress() as tick:
         if settings is None:
@@ -192,8 +198,11 @@ def evaluate(
         raise UsageError("the model is named twice, as an argument and by --model")
     if data and split:
         raise UsageError("--split is for the run's own data; with --data everything in it is tested")
-    from frame_vit import console, workflow
-    from frame_vit.predictor import load_predictor
+    from frame_vit import console
+
+    with console.starting():
+        from frame_vit import workflow
+        from frame_vit.predictor import load_predictor
 
     predictor, run = load_predictor(model or model_option, **_asked(device, precision, tta, batch_size))
     settings = workflow.evaluation_config(run, config, overrides or [])
@@ -230,7 +239,9 @@ def predict(
     if output is not None and chosen is Format.table:
         raise UsageError("a table is for the terminal", "Use --format jsonl, json or csv with -o/--output")
     from frame_vit import console
-    from frame_vit.predictor import expand, load_predictor
+
+    with console.starting():
+        from frame_vit.predictor import expand, load_predictor
 
     files = expand(paths)
     predictor, _ = load_predictor(model, **_asked(device, precision, tta, batch_size))

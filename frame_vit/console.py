@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,11 @@ def start_messages() -> None:
     log.handlers = [_Messages()]
     for library in ("huggingface_hub", "datasets", "fsspec", "httpx", "PIL", "matplotlib"):
         logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def starting() -> AbstractContextManager[object]:
+    """A sign of life on a terminal while torch and transformers are imported, which takes seconds."""
+    return err.status("starting ...") if err.is_terminal else nullcontext()
 
 
 @contextmanager

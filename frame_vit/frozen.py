@@ -12,6 +12,7 @@ import copy
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,14 +201,15 @@ class Frozen:
 
     def _answers(self, split: Split, views: Sequence[LabelledView], tick: Tick) -> Iterator[Tensor]:
         self.cut.module.to(self.device).eval()
-        step, total = 32, len(views) * len(split)
+        step, total, began = 32, len(views) * len(split), time.perf_counter()
         for number, (view, _) in enumerate(views):
             for start in range(0, len(split), step):
                 batch = torch.from_numpy(split.pixels[start : start + step]).to(self.device).permute(0, 3, 1, 2)
                 with torch.inference_mode(), autocast(self.device, self.precision):
                     yield self.cut.front(viewed(normalise(batch, self.pixels), view))
                 done = number * len(split) + min(start + step, len(split))
-                tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}")
+                rate = done / (time.perf_counter() - began)
+                tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}, {rate:.3g} pictures/s")
 
     def _key(self, split: Split, views: Sequence[LabelledView]) -> str:
         module = self.cut.module

@@ -111,7 +111,7 @@ def prepare_work(
             model.module, PixelFeed(train_split, val, augment, model.pixels, device), splits, augment.views, path
         )
     if augment.brightness or augment.contrast or augment.shift:
-        log.warning("frozen blocks are computed once a view: brightness, contrast and shift are not drawn")
+        log.info("frozen blocks are computed once a view: brightness, contrast and shift are not drawn")
     found = cut(model, freeze)
     frozen = Frozen(found, model.pixels, device, precision, cache_folder(config.data.cache))
     still = augment.views[:1]
