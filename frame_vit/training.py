@@ -28,7 +28,7 @@ from frame_vit.config import Config, Training
 from frame_vit.data.cache import cache_folder, check_room
 from frame_vit.data.examples import Split
 from frame_vit.devices import describe, resolve_device, resolve_precision
-from frame_vit.errors import ConfigError, FrameVitError, Interrupted, UsageError
+from frame_vit.errors import ConfigError, FrameVitError, Interrupted, ModelError, UsageError
 from frame_vit.feed import Feed, FrozenFeed, PixelFeed, RowNumbers
 from frame_vit.frozen import Frozen, cut
 from frame_vit.geometry import GENERATORS
@@ -106,18 +106,27 @@ def prepare_work(
     augment, freeze = augmentation(config, model), config.training.freeze
     train_split, val = splits["train"], splits["val"]
     if freeze == "none":
-        path = blocks(model.module)[0] if config.training.layer_decay < 1 else None
-        return Work(
-            model.module, PixelFeed(train_split, val, augment, model.pixels, device), splits, augment.views, path
-        )
+        feed = PixelFeed(train_split, val, augment, model.pixels, device)
+        return Work(model.module, feed, splits, augment.views, _path_of_blocks(model, config.training))
     if augment.brightness or augment.contrast or augment.shift:
         log.info("frozen blocks are computed once a view: brightness, contrast and shift are not drawn")
     found = cut(model, freeze)
     frozen = Frozen(found, model.pixels, device, precision, cache_folder(config.data.cache))
     still = augment.views[:1]
     features = frozen.features(train_split, augment.views, tick), frozen.features(val, still, tick)
-    path = None if freeze == "backbone" else blocks(model.module)[0]
+    path = None if freeze == "backbone" else _path_of_blocks(model, config.training)
     return Work(found.tail, FrozenFeed(train_split, *features, augment, device), splits, augment.views, path)
+
+
+def _path_of_blocks(model: Classifier, training: Training) -> str | None:
+    """Where the blocks lie whose rates differ by depth; None where all learn alike."""
+    if training.layer_decay == 1:
+        return None
+    try:
+        return blocks(model.module)[0]
+    except ModelError as error:
+        log.warning("%s: layer_decay is not used, all of it learns at the same rate", error.message)
+        return None
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -159,7 +168,10 @@ def _fitted(
             if not should_reduce_batch_size(error):
                 raise
             steps = trainer.state.global_step - (start.step if start else 0)
-            training = _smaller(training, steps, trainer.args.world_size, str(error))
+            # A card may run out in the second step, when the optimizer has its moments; the weights are put back then.
+            if steps > (1 if begin else 0) or trainer.args.world_size > 1:
+                raise _out_of_memory(training, error) from None
+            training = _smaller(training, error)
         # All that holds on to the card's memory must go before it is tried again.
         trainer.model.zero_grad(set_to_none=True)
         trainer.accelerator.free_memory()
@@ -178,15 +190,19 @@ def _state_of(trainer: FrameTrainer, start: Checkpoint) -> Any:
     return TrainerState.load_from_json(str(start.folder / "trainer_state.json"))
 
 
-def _smaller(training: Training, steps_done: int, processes: int, error: str) -> Training:
+def _out_of_memory(training: Training, error: RuntimeError) -> FrameVitError:
+    return FrameVitError(
+        f"out of memory with {training.batch_size} pictures at once: {' '.join(str(error).split())[:200]}",
+        "Set a smaller training.batch_size with more gradient_accumulation, or gradient_checkpointing",
+    )
+
+
+def _smaller(training: Training, error: RuntimeError) -> Training:
     """Half the micro-batch (or the next smaller divisor) and more accumulation: the effective batch stays."""
     whole = training.batch_size * training.gradient_accumulation
     smaller = next((n for n in range(training.batch_size // 2, 0, -1) if whole % n == 0), None)
-    if steps_done > 1 or processes > 1 or smaller is None:
-        raise FrameVitError(
-            f"out of memory with {training.batch_size} pictures at once: {' '.join(error.split())[:200]}",
-            "Set a smaller training.batch_size with more gradient_accumulation, or gradient_checkpointing",
-        )
+    if smaller is None:
+        raise _out_of_memory(training, error) from None
     log.warning(
         "%d pictures at once do not fit: %d at once, %d times, so that a step still sees %d",
         training.batch_size,

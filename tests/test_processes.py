@@ -85,8 +85,6 @@ def test_what_one_process_began_two_end(folder: Path) -> None:
     for name in ("model", "evaluation", "history.csv", "checkpoints/step-000012"):
         path = run / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    done = launched("torchrun", folder, "train", "--resume", run)
-    assert "pictures a step: was 16, is 32" in " ".join(done.stderr.replace("│", " ").split())
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["training"]["batch_size"] = 8
     (run / "config.yaml").write_text(yaml.safe_dump(config))

@@ -1,0 +1,66 @@
+"""What makes a run that run: every difference is named, and what changes nothing is let pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frame_vit import identity
+from frame_vit.config import Config
+from frame_vit.errors import UsageError
+
+FACTS = {"processes": 1, "precision": "fp32", "device": "cpu (2 threads)", "packages.torch": "2.14.1"}
+
+
+def of(*, data: str = "a", weights: str = "w", facts: dict[str, Any] | None = None, **training: Any) -> dict[str, Any]:
+    config = Config.model_validate({"training": training, "labels": {"symmetries": {"hflip": {"a": "b", "b": "a"}}}})
+    return identity.identity(config, {"train": data, "val": "v"}, weights, FACTS | (facts or {}))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (of(seed=3), "training.seed: was 0, is 3"),
+        (of(data="b"), 'pictures and labels of train: was "a", is "b"'),
+        (of(weights="x"), 'weights at the start: was "w", is "x"'),
+        (of(batch_size=32), "pictures a step: was 16, is 32"),
+        (of(facts={"processes": 2}), "pictures a step: was 16, is 32"),
+    ],
+)
+def test_another_run_is_refused_with_the_difference(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
+    identity.remember(tmp_path, of())
+    with pytest.raises(UsageError) as error:
+        identity.check(tmp_path, changed)
+    assert said in error.value.message.splitlines()
+
+
+def test_all_differences_are_named_at_once(tmp_path: Path) -> None:
+    identity.remember(tmp_path, of())
+    with pytest.raises(UsageError) as error:
+        identity.check(tmp_path, of(seed=3, learning_rate=0.1, data="b"))
+    assert len(error.value.message.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (of(batch_size=8, gradient_accumulation=2), "training.batch_size: was 16, is 8"),
+        (of(batch_size=8, facts={"processes": 2}), "processes: was 1, is 2"),
+        (of(facts={"packages.torch": "2.15.0"}), 'packages.torch: was "2.14.1", is "2.15.0"'),
+        (of(facts={"device": "cpu (4 threads)"}), 'device: was "cpu (2 threads)", is "cpu (4 threads)"'),
+    ],
+)
+def test_what_changes_only_the_bits_is_said_and_let_pass(
+    tmp_path: Path, changed: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity.remember(tmp_path, of())
+    identity.check(tmp_path, changed)
+    assert f"{said}: not bit for bit the same run" in caplog.text
+
+
+def test_what_changes_nothing_is_not_even_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    identity.remember(tmp_path, of())
+    identity.check(tmp_path, of(save_total_limit=7, report_to=["tensorboard"], device="cpu"))
+    assert caplog.text == ""
