@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  (everybody's name for it)
 from accelerate.utils.memory import should_reduce_batch_size
-from torch import Tensor, nn
+from torch import nn
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback
@@ -34,6 +32,7 @@ from frame_vit.frozen import Frozen, cut
 from frame_vit.geometry import GENERATORS
 from frame_vit.history import write_history
 from frame_vit.labels import LabelledView
+from frame_vit.loss import Loss
 from frame_vit.model import Classifier, blocks, quiet
 from frame_vit.progress import Tick, log, silent
 from frame_vit.stopping import Stop
@@ -324,32 +323,6 @@ def _checkpoint_bytes(module: nn.Module, training: Training) -> int:
     """What the checkpoints take: weights and two moments each; the kept ones, the best, and the one being written."""
     weights: int = sum(tensor.nbytes for tensor in module.state_dict().values())
     return weights * (4 if training.ema else 3) * (training.save_total_limit + 2)
-
-
-class Loss:
-    """Cross entropy with label smoothing and class weights, averaged over the pictures of the accumulated batch.
-
-    Weights are scaled so that they average 1 over the training pictures: the learning rate keeps its meaning. How often
-    a class is seen is counted as augmentation shows it: a mirrored Xplus is seen as an Xminus.
-    """
-
-    def __init__(self, split: Split, training: Training, views: Sequence[LabelledView]) -> None:
-        self.smoothing = training.label_smoothing
-        self.weight: Tensor | None = None
-        if training.class_weights == "balanced":
-            seen = np.array([view.classes for view in views])
-            counts = np.bincount(seen[:, split.labels].ravel(), minlength=seen.shape[1]) / len(views)
-            present = np.where(counts > 0, counts, 1)
-            weight = np.where(counts > 0, len(split) / ((counts > 0).sum() * present), 0)
-            self.weight = torch.tensor(weight, dtype=torch.float32)
-
-    def __call__(self, outputs: Any, labels: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        logits = outputs["logits"].float()
-        each = F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.smoothing)
-        if self.weight is not None:
-            # Not cross_entropy's own weight: with smoothing it would weigh the share of the other classes too.
-            each = each * self.weight.to(each.device)[labels]
-        return each.sum() / (labels.numel() if num_items_in_batch is None else num_items_in_batch)
 
 
 def _as_it_is(batch: Any) -> Any:

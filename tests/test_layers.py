@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
     {"data.splits"},
     {"data.prepare"},
     {"devices"},
-    {"transforms", "model", "checkpoints", "parameters", "identity", "processes"},
+    {"transforms", "model", "checkpoints", "parameters", "identity", "processes", "loss"},
     {"frozen", "feed", "predictor"},
     {"trainer"},
     {"training"},

@@ -20,9 +20,10 @@ from frame_vit.feed import RowNumbers
 from frame_vit.history import history_rows, read_history
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelledView, LabelSpace
+from frame_vit.loss import Loss
 from frame_vit.metrics import score
 from frame_vit.predictor import Predictor
-from frame_vit.training import Loss, augmentation, check_trackers, train, training_arguments
+from frame_vit.training import augmentation, check_trackers, train, training_arguments
 from tests.small import begin, tiny
 
 
