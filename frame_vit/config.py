@@ -77,8 +77,16 @@ class Data(Section):
     """share of train kept for validation where the source has no validation split"""
     test_fraction: Fraction = 0.2
     """share of train kept for the test where there is no test set at all"""
+    calibration_fraction: Fraction = 0.0
+    """share of train kept apart to calibrate confidence and thresholds on"""
     seed: Seed = 0
     """seed of the stratified split"""
+    group_by: str | None = None
+    """what must stay on one side of a division: a column, or an expression over the file's name, such as lot(\\d+)"""
+    splits: str | None = None
+    """manifest.json of an earlier `prepare`: divide train as it was divided then"""
+    exclude: str | None = None
+    """CSV file with the column key (and source): rows to leave out; `prepare` writes such a list"""
     on_bad_row: Literal["error", "skip"] = "error"
     """a row or picture that cannot be read: stop and name it, or leave it out, counted and listed"""
     multi: Literal["first", "error"] = "first"
@@ -306,8 +314,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"model.scratch.image_size: {scratch.image_size} is not a multiple of patch_size {scratch.patch_size}"
     if scratch.hidden_size % scratch.heads:
         yield f"model.scratch.hidden_size: {scratch.hidden_size} is not a multiple of heads {scratch.heads}"
-    if config.data.val_fraction + config.data.test_fraction >= 1:
-        yield "data.val_fraction: together with test_fraction nothing is left to train on"
+    if config.data.val_fraction + config.data.test_fraction + config.data.calibration_fraction >= 1:
+        yield "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on"
 
 
 def _commented(section: BaseModel, indent: str) -> Iterator[str]:

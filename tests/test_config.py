@@ -104,7 +104,7 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(tmp_path: Path, key: str
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "data: {val_fraction: 0.5, test_fraction: 0.5}") == [
-        "data.val_fraction: together with test_fraction nothing is left to train on"
+        "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on"
     ]
 
 

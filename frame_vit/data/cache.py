@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -43,14 +42,17 @@ AHEAD = 32_000_000
 
 
 class Facts(NamedTuple):
-    """What is known of a row's picture: its own size, the sha256 of its bytes, or why it can't be used (`reason`)."""
+    """What is known of a row's picture: its own size, the sha256 of its bytes, or why it can't be used (`reason`).
+
+    `seal` is the sha256 of its decoded pixels: by it damage is found, and the same picture in other bytes.
+    """
 
     stamp: str
     width: int = 0
     height: int = 0
     digest: str = ""
     reason: str = ""
-    crc: int = 0
+    seal: str = ""
 
 
 @dataclass(frozen=True)
@@ -207,12 +209,12 @@ def _decode(row: RawRow, pixels: Pixels) -> tuple[Facts, UInt8]:
         return _unusable(row, f"the picture cannot be read: {error.strerror or error}", pixels)
     array = np.ascontiguousarray(picture.pixels)
     digest = hashlib.sha256(data).hexdigest()
-    return Facts(row.stamp, picture.width, picture.height, digest, "", zlib.crc32(array.data)), array
+    return Facts(row.stamp, picture.width, picture.height, digest, "", _seal(array)), array
 
 
 def _unusable(row: RawRow, reason: str, pixels: Pixels) -> tuple[Facts, UInt8]:
     black = np.zeros((pixels.height, pixels.width, 3), np.uint8)
-    return Facts(row.stamp, reason=reason, crc=zlib.crc32(black.data)), black
+    return Facts(row.stamp, reason=reason, seal=_seal(black)), black
 
 
 def _earlier(home: Path, pixels: Pixels) -> Callable[[str], tuple[Facts, UInt8] | None]:
@@ -230,7 +232,7 @@ def _earlier(home: Path, pixels: Pixels) -> Callable[[str], tuple[Facts, UInt8] 
             return None
         array, index, fact = known[stamp]
         picture = np.array(array[index])
-        return (fact, picture) if zlib.crc32(picture.data) == fact.crc else None
+        return (fact, picture) if _seal(picture) == fact.seal else None
 
     return find
 
@@ -243,7 +245,7 @@ def _whole(place: Path, shape: tuple[int, ...]) -> list[Facts] | None:
     array = np.memmap(place / PIXELS, np.uint8, "r", shape=shape)
 
     def same(rows: slice) -> bool:
-        return all(zlib.crc32(row.data) == f.crc for row, f in zip(array[rows], facts[rows], strict=True))
+        return all(_seal(row) == f.seal for row, f in zip(array[rows], facts[rows], strict=True))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         whole = all(pool.map(same, [slice(i, i + 256) for i in range(0, shape[0], 256)]))
@@ -265,6 +267,10 @@ def _size(place: Path) -> int:
         return (place / PIXELS).stat().st_size
     except OSError:
         return -1
+
+
+def _seal(picture: UInt8) -> str:
+    return hashlib.sha256(picture.data).hexdigest()
 
 
 def _bytes(shape: tuple[int, ...]) -> int:

@@ -25,7 +25,10 @@ from frame_vit.progress import Tick, silent
 
 @dataclass(frozen=True)
 class Example:
-    """One usable row. Boxes in pixels of the upright picture, which is `width` x `height`; `digest` of its bytes."""
+    """One usable row. Boxes in pixels of the upright picture, which is `width` x `height`; `digest` of its bytes.
+
+    `seal` is that of its decoded pixels; rows of one `group` belong together (empty: nothing is grouped).
+    """
 
     key: str
     label: int
@@ -34,6 +37,8 @@ class Example:
     height: int
     digest: str
     read: Callable[[], bytes]
+    seal: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,7 @@ def build_split(
             rejects.append(Reject(raw.source, row.key, facts.reason))
             continue
         boxes = annotation.boxes
-        examples.append(Example(row.key, label, boxes, facts.width, facts.height, facts.digest, row.read))
+        picture = (facts.width, facts.height, facts.digest, row.read, facts.seal)
+        examples.append(Example(row.key, label, boxes, *picture, row.group))
         numbers.append(number)
     return Split(raw.name, examples, Rows(pictures.pixels, np.array(numbers, np.int64))), rejects

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from frame_vit.config import Data
+from frame_vit.data.groups import Grouping
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import UsageError
 
@@ -24,6 +25,7 @@ class ManifestRow(NamedTuple):
     key: str
     answer: object
     file: Path
+    group: str = ""
 
 
 def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]], Kind]:
@@ -38,9 +40,11 @@ def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]],
         raise UsageError(f"{path}: no column with the file's path ({known}); it has {', '.join(columns)}")
     kind, answer = answer_column(columns, data.response_column, data.label_column, str(path))
     splits: dict[str, list[ManifestRow]] = {}
+    grouping = Grouping(data.group_by, columns, str(path))
     for line, record in records:
         name = str(record.get(file_column) or "")
-        row = ManifestRow(f"line {line} ({name})", record.get(answer), _inside(path, name, line))
+        key, file = f"line {line} ({name})", _inside(path, name, line)
+        row = ManifestRow(key, record.get(answer), file, grouping.of(record, name))
         splits.setdefault(str(record.get("split") or "train"), []).append(row)
     return splits, kind
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from frame_vit.config import Config, Data
 from frame_vit.data.cache import cache_folder
-from frame_vit.data.examples import Annotated, Reject, Split, annotate, auto_names, build_split
+from frame_vit.data.examples import Annotated, Example, Reject, Split, annotate, auto_names, build_split
+from frame_vit.data.exclusions import leave_out
 from frame_vit.data.sources import RawSplit, read_source, role_of
-from frame_vit.data.splits import hold_out
+from frame_vit.data.splits import SPLITS, divide
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelSpace
@@ -23,13 +24,14 @@ SHOWN_REJECTS = 5
 
 @dataclass(frozen=True)
 class Prepared:
-    """The label space, splits by name (train, val, test), rows left out, origins, rows with several labels."""
+    """The label space, splits by name, rows that can't be used, origins, rows with several labels, rows excluded."""
 
     labels: LabelSpace
     splits: dict[str, Split]
     rejects: list[Reject]
     sources: dict[str, dict[str, str]]
     several: dict[str, int]
+    excluded: list[str] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -52,11 +54,13 @@ class Prepared:
             "fingerprint": self.fingerprint,
             "several_labels": self.several,
             "rejects": [vars(reject) for reject in self.rejects],
-            "splits": {
-                name: [{"key": e.key, "label": self.labels.names[e.label], "sha256": e.digest} for e in split.examples]
-                for name, split in self.splits.items()
-            },
+            "excluded": self.excluded,
+            "splits": {name: [self._row(e) for e in split.examples] for name, split in self.splits.items()},
         }
+
+    def _row(self, example: Example) -> dict[str, str]:
+        row = {"key": example.key, "label": self.labels.names[example.label], "sha256": example.digest}
+        return row | ({"group": example.group} if example.group else {})
 
 
 def _sha256(lines: Iterable[str]) -> str:
@@ -71,7 +75,7 @@ def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | Non
 
     With `only` that split must come out; where it has a source of its own, nothing else is read.
     """
-    raw = _gather(config.data, only)
+    raw, excluded = leave_out(_gather(config.data, only), config.data.exclude)
     found = {role: annotate(split, config.data.multi) for role, split in raw.items()}
     _say_several(found)
     names = config.labels.names
@@ -82,16 +86,16 @@ def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | Non
     splits, rejects = _build(found, space, pixels, config.data, tick)
     _judge(rejects, config.data)
     if only not in raw or only == "train":
-        splits = _complete(splits, config.data, space)
+        splits = divide(splits, config.data, space)
     if only is not None and only not in splits:
         raise UsageError(f"there is no split {only!r}; there are {', '.join(splits)}")
     named = {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}
-    return Prepared(space, named, rejects, _origins(raw), _several(found))
+    return Prepared(space, named, rejects, _origins(raw), _several(found), excluded)
 
 
 def prepare_other(source: str, config: Config, space: LabelSpace, pixels: Pixels, tick: Tick = silent) -> Prepared:
     """Another data set for a model that is already trained: all of it, as one split named after it (data-...)."""
-    raw = read_source(source, config.data, seed_step=1)
+    raw = read_source(source, config.data.model_copy(update={"group_by": None}), seed_step=1)
     rows = [row._replace(key=f"{s.name}/{row.key}") if len(raw) > 1 else row for s in raw for row in s.rows]
     name = "data-" + re.sub(r"[^\w.-]+", "-", source).strip("-.")[-60:]
     whole = RawSplit(source, name, raw[0].kind, rows, raw[0].names, raw[0].revision)
@@ -111,8 +115,10 @@ def _gather(data: Data, only: str | None) -> dict[str, RawSplit]:
     assert data.train is not None, "the config was checked"
     given = read_source(data.train, data)
     raw = {"train": given[0]} if len(given) == 1 else {role_of(split.name): split for split in given}
-    if not {"train"} <= {*raw} <= {"train", "val", "test"} or len(raw) < len(given):
-        raise UsageError(f"{data.train}: splits {', '.join(s.name for s in given)}; expected train, validation, test")
+    if not {"train"} <= {*raw} <= {*SPLITS} or len(raw) < len(given):
+        raise UsageError(
+            f"{data.train}: splits {', '.join(s.name for s in given)}; expected train, validation, calibration, test"
+        )
     if data.test is not None:
         if "test" in raw:
             log.warning("%s has a test split of its own; data.test is used instead of it", data.train)
@@ -121,7 +127,8 @@ def _gather(data: Data, only: str | None) -> dict[str, RawSplit]:
 
 
 def _test_source(source: str, data: Data) -> RawSplit:
-    splits = read_source(source, data, seed_step=1)
+    # A test set that is given is never divided, so it needs no groups.
+    splits = read_source(source, data.model_copy(update={"group_by": None}), seed_step=1)
     chosen = splits if len(splits) == 1 else [split for split in splits if role_of(split.name) == "test"]
     if len(chosen) != 1:
         raise UsageError(f"{source}: splits {', '.join(s.name for s in splits)}; expected one, or one called test")
@@ -150,23 +157,6 @@ def _judge(rejects: list[Reject], data: Data) -> None:
         )
     for line in [f"{head} and are left out (data.on_bad_row is skip):", *map(str, rejects)]:
         log.warning("%s", line)
-
-
-def _complete(splits: dict[str, Split], data: Data, space: LabelSpace) -> dict[str, Split]:
-    """Holds out the test and validation splits that the sources do not have."""
-    train = splits["train"].select(range(len(splits["train"])), "train")
-    held: dict[str, Split] = {}
-    share = data.val_fraction
-    if "test" not in splits and data.test_fraction:
-        train, held["test"] = hold_out(train, data.test_fraction, data.seed, "test", space)
-        share = data.val_fraction / (1 - data.test_fraction)
-    if "val" not in splits:
-        train, held["val"] = hold_out(train, share, data.seed, "val", space)
-    whole = {**splits, **held, "train": train}
-    for name, split in whole.items():
-        if not len(split):
-            raise DataError(f"the {name} split has no usable pictures")
-    return {name: whole[name] for name in ("train", "val", "test") if name in whole}
 
 
 def _origins(raw: dict[str, RawSplit]) -> dict[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from frame_vit.config import Data
 from frame_vit.data import demo
+from frame_vit.data.groups import Grouping
 from frame_vit.data.manifest import read_manifest
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import FrameVitError, RowError, UsageError
@@ -28,13 +29,15 @@ from frame_vit.progress import log
 class RawRow(NamedTuple):
     """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives its picture.
 
-    `stamp` changes when the picture may have changed, without reading it; empty where nothing can tell.
+    `stamp` changes when the picture may have changed, without reading it; empty where nothing can tell. Rows of one
+    `group` belong together; empty where nothing is grouped.
     """
 
     key: str
     answer: object
     read: Callable[[], bytes]
     stamp: str = ""
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ ROLES = {
     "train": ("train", "training"),
     "val": ("validation", "val", "valid", "dev", "eval"),
     "test": ("test", "testing"),
+    "calibration": ("calibration", "calib"),
 }
 """The split names that are understood, by what they are used for."""
 
@@ -90,9 +94,10 @@ def _demo_split(data: Data, seed_step: int) -> RawSplit:
     count = data.demo.test if seed_step else data.demo.train
     drawn = demo.frames(count, data.demo.seed + seed_step)
     code = hashlib.sha256(Path(demo.__file__).read_bytes()).hexdigest()[:16]
+    grouping = Grouping(data.group_by, (), "demo")
     rows = [
-        RawRow(f"demo-{data.demo.seed + seed_step}-{i}", demo.response(frame), _Drawn(frame), f"{code} {frame}")
-        for i, frame in enumerate(drawn)
+        RawRow(key, demo.response(frame), _Drawn(frame), f"{code} {frame}", grouping.of({}, key))
+        for key, frame in ((f"demo-{data.demo.seed + seed_step}-{i}", frame) for i, frame in enumerate(drawn))
     ]
     return RawSplit("demo", "test" if seed_step else "train", "response", rows, demo.NAMES)
 
@@ -111,14 +116,14 @@ def _from_file(path: Path, data: Data) -> list[RawSplit]:
     if path.suffix.lower() in (".csv", ".jsonl"):
         splits, kind = read_manifest(path, data)
         return [
-            RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file) for r in rows])
+            RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file, r.group) for r in rows])
             for name, rows in splits.items()
         ]
     raise UsageError(f"{path}: not a data set; files may be {', '.join(_FILE_KINDS)}")
 
 
-def _file_row(key: str, answer: object, file: Path) -> RawRow:
-    return RawRow(key, answer, partial(read_file, file), _stamp(file))
+def _file_row(key: str, answer: object, file: Path, group: str) -> RawRow:
+    return RawRow(key, answer, partial(read_file, file), _stamp(file), group)
 
 
 def _stamp(file: Path) -> str:
@@ -148,20 +153,22 @@ def _from_folder(path: Path, data: Data) -> list[RawSplit]:
             "Either every folder is a split, or every folder is a class",
         )
     if parts and not others:
-        return [_class_folders(child, name) for name, child in sorted(parts.items())]
-    return [_class_folders(path, "train")]
+        return [_class_folders(child, name, data) for name, child in sorted(parts.items())]
+    return [_class_folders(path, "train", data)]
 
 
 def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _class_folders(path: Path, split: str) -> RawSplit:
+def _class_folders(path: Path, split: str, data: Data) -> RawSplit:
+    grouping = Grouping(data.group_by, (), str(path))
     rows, passed_over = [], sum(file.is_file() and not file.name.startswith(".") for file in path.iterdir())
     for folder in _folders(path):
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
-                rows.append(_file_row(file.relative_to(path).as_posix(), folder.name, file))
+                key = file.relative_to(path).as_posix()
+                rows.append(_file_row(key, folder.name, file, grouping.of({}, key)))
             elif file.is_file() and not file.name.startswith("."):
                 passed_over += 1
     if not rows:
@@ -232,12 +239,28 @@ def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
     if isinstance(feature, datasets.ClassLabel):
         names = tuple(feature.names)
         answers = (None if a is None or a < 0 else feature.int2str(a) for a in answers)
-    stamps = _cell_stamps(table, pictures, data.image_column)
+    keys = [f"{name}[{i}]" for i in range(len(table))]
+    facts = zip(answers, _cell_stamps(table, pictures, data.image_column), _groups(table, data, keys), strict=True)
     rows = [
-        RawRow(f"{name}[{i}]", answer, _Cell(pictures, i, data.image_column), stamp)
-        for i, (answer, stamp) in enumerate(zip(answers, stamps, strict=True))
+        RawRow(keys[i], answer, _Cell(pictures, i, data.image_column), stamp, group)
+        for i, (answer, stamp, group) in enumerate(facts)
     ]
     return RawSplit(source, name, kind, rows, names, _revision(table))
+
+
+def _groups(table: Any, data: Data, keys: list[str]) -> list[str]:
+    """The group of every row, by a column or by the name that a picture's file had."""
+    import datasets
+
+    grouping = Grouping(data.group_by, table.column_names, "the data set")
+    if grouping.column is not None:
+        values = table[grouping.column]
+        return [grouping.of({grouping.column: value}, key) for value, key in zip(values, keys, strict=True)]
+    if grouping.pattern is None:
+        return [""] * len(keys)
+    encoded = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
+    cells = (row[data.image_column] or {} for row in encoded)
+    return [grouping.of({}, cell.get("path") or key) for cell, key in zip(cells, keys, strict=True)]
 
 
 def _cell_stamps(table: Any, pictures: Any, column: str) -> list[str]:

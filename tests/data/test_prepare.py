@@ -346,7 +346,7 @@ def test_of_a_test_source_with_several_splits_the_one_called_test_is_taken(frame
 def test_splits_that_cannot_be_told_apart_are_refused_by_name(tmp_path: Path, parts: tuple[str, ...]) -> None:
     lines = ["file_name,label,split", *(f"{part}.png,a,{part}" for part in parts)]
     (tmp_path / "m.csv").write_text("\n".join(lines))
-    with pytest.raises(UsageError, match=f"splits {', '.join(parts)}; expected train, validation, test"):
+    with pytest.raises(UsageError, match=f"splits {', '.join(parts)}; expected train, validation, calibration, test"):
         prepare(config(tmp_path / "m.csv"), SMALL)
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from frame_vit.config import Data
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
-from frame_vit.data.splits import hold_out
-from frame_vit.errors import DataError
+from frame_vit.data.splits import divide, hold_out
+from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
 
 SPACE = LabelSpace.build(["passed", "Xplus", "Xminus", "Yplus", "Yminus"])
@@ -29,6 +33,15 @@ def split_of(*counts: int) -> Split:
                 left[label] -= 1
     examples = [Example(f"row-{i}", label, (), 1, 1, str(i), bytes) for i, label in enumerate(labels)]
     return Split("train", examples, Rows.of(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)))
+
+
+def grouped(*rows: tuple[int, str, str]) -> Split:
+    """One example a (label, group, seal)."""
+    examples = [
+        Example(f"row-{i}", label, (), 1, 1, str(i), bytes, seal or f"own-{i}", group)
+        for i, (label, group, seal) in enumerate(rows)
+    ]
+    return Split("train", examples, Rows.of(np.arange(len(rows), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)))
 
 
 def keys(split: Split) -> list[str]:
@@ -117,3 +130,109 @@ def test_a_larger_share_is_not_advised_where_it_would_not_help() -> None:
     with pytest.raises(DataError) as caught:
         hold_out(split_of(5, 5), 0.9, 0, "val", SPACE)
     assert "raise data.val_fraction" not in caught.value.hint
+
+
+class TestGroups:
+    def test_a_group_is_never_divided(self) -> None:
+        whole = grouped(*((label, f"lot{lot}", "") for lot in range(20) for label in (0, 1) for _ in range(5)))
+        for seed in range(10):
+            kept, held = hold_out(whole, 0.2, seed, "val", SPACE)
+            assert not {e.group for e in kept.examples} & {e.group for e in held.examples}
+            assert held.counts(2) == [20, 20]
+            assert len(kept) + len(held) == len(whole)
+
+    def test_the_same_picture_in_several_rows_is_never_divided(self) -> None:
+        whole = grouped(*((i % 2, "", f"picture {i // 4 * 2 + i % 2}") for i in range(80)))
+        for seed in range(10):
+            kept, held = hold_out(whole, 0.25, seed, "val", SPACE)
+            assert not {e.seal for e in kept.examples} & {e.seal for e in held.examples}
+            assert len(held) == 20
+
+    def test_without_groups_and_doubles_the_division_is_what_it_was(self) -> None:
+        """A seed must go on giving the same division in later versions: this one is from version 0.1.0."""
+        _, held = hold_out(split_of(10, 10), 0.2, 7, "val", SPACE)
+        assert keys(held) == ["row-8", "row-12", "row-15", "row-17"]
+
+    def test_the_same_seed_gives_the_same_division_and_another_another(self) -> None:
+        whole = grouped(*((i % 2, f"g{i // 2}", "") for i in range(60)))
+        first = keys(hold_out(whole, 0.2, 1, "val", SPACE)[1])
+        assert keys(hold_out(whole, 0.2, 1, "val", SPACE)[1]) == first
+        assert keys(hold_out(whole, 0.2, 2, "val", SPACE)[1]) != first
+
+    def test_too_few_groups_are_refused_with_the_number_needed(self) -> None:
+        whole = grouped(*((label, f"g{label}", "") for label in (0, 1) for _ in range(20)), (0, "g2", ""))
+        with pytest.raises(
+            DataError, match="too few groups to hold out 20% of train as val: every class needs 2; 'Xplus' has 1"
+        ):
+            hold_out(whole, 0.2, 0, "val", SPACE)
+
+    def test_a_share_that_groups_do_not_give_is_said(self, caplog: pytest.LogCaptureFixture) -> None:
+        whole = grouped(*((label, f"g{lot}", "") for lot in range(2) for label in (0, 1) for _ in range(5)))
+        kept, held = hold_out(whole, 0.2, 0, "val", SPACE)
+        assert (len(kept), len(held)) == (10, 10)
+        assert "val has 50 % of the pictures, not 20 %" in caplog.text
+
+    @given(
+        rows=st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abcdefgh"), st.just("")), min_size=4, max_size=60),
+        fraction=st.floats(0.1, 0.9),
+    )
+    @settings(deadline=None, max_examples=60)
+    def test_whatever_the_groups_nothing_is_lost_and_every_class_is_on_both_sides(
+        self, rows: list[tuple[int, str, str]], fraction: float
+    ) -> None:
+        whole = grouped(*rows)
+        try:
+            kept, held = hold_out(whole, fraction, 0, "val", SPACE)
+        except DataError:
+            return
+        assert sorted(keys(kept) + keys(held)) == sorted(keys(whole))
+        assert not {e.group for e in kept.examples} & {e.group for e in held.examples}
+        assert {*kept.labels.tolist()} == {*held.labels.tolist()} == {*whole.labels.tolist()}
+
+
+class TestDivide:
+    def test_shares_are_of_the_whole(self) -> None:
+        data = Data(test_fraction=0.2, val_fraction=0.2, calibration_fraction=0.1)
+        found = divide({"train": split_of(100, 50)}, data, SPACE)
+        assert {name: len(split) for name, split in found.items()} == {
+            "train": 75,
+            "val": 30,
+            "calibration": 15,
+            "test": 30,
+        }
+        assert [*found] == ["train", "val", "calibration", "test"]
+
+    def test_splits_that_are_given_are_not_touched(self) -> None:
+        test = split_of(3, 4)
+        found = divide({"train": split_of(20, 20), "test": test}, Data(), SPACE)
+        assert found["test"] is test
+        assert (len(found["train"]), len(found["val"])) == (32, 8)
+
+    def test_a_division_that_was_written_down_comes_back(self, tmp_path: Path) -> None:
+        first = divide({"train": split_of(20, 20)}, Data(seed=5, calibration_fraction=0.1), SPACE)
+        file = written(tmp_path, first)
+        again = divide({"train": split_of(20, 20)}, Data(seed=99, splits=str(file)), SPACE)
+        assert {name: keys(split) for name, split in again.items()} == {n: keys(s) for n, s in first.items()}
+
+    def test_a_division_of_other_data_is_refused_row_by_row(self, tmp_path: Path) -> None:
+        file = written(tmp_path, divide({"train": split_of(10, 10)}, Data(), SPACE))
+        whole = split_of(10, 11)
+        whole.examples[3] = replace(whole.examples[3], digest="another")
+        with pytest.raises(DataError) as caught:
+            divide({"train": whole}, Data(splits=str(file)), SPACE)
+        assert "row-20 is new, row-3 has another picture" in caught.value.message
+        with pytest.raises(DataError, match="row-19 is gone"):
+            divide({"train": split_of(10, 9)}, Data(splits=str(file)), SPACE)
+
+    @pytest.mark.parametrize("content", ["", "{}", "[]", '{"splits": 3}', '{"splits": {"train": [{"key": "a"}]}}'])
+    def test_what_is_no_manifest_is_refused(self, tmp_path: Path, content: str) -> None:
+        (tmp_path / "m.json").write_text(content)
+        with pytest.raises(UsageError, match=r"m\.json is not the manifest"):
+            divide({"train": split_of(10, 10)}, Data(splits=str(tmp_path / "m.json")), SPACE)
+
+
+def written(folder: Path, splits: dict[str, Split]) -> Path:
+    """The part of a manifest that says how the data was divided."""
+    rows = {name: [{"key": e.key, "sha256": e.digest} for e in split.examples] for name, split in splits.items()}
+    (folder / "manifest.json").write_text(json.dumps({"splits": rows}))
+    return folder / "manifest.json"

@@ -1,0 +1,64 @@
+"""Pictures that belong together (one lot, one part, one minute) and must stay on one side of a division."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from frame_vit.errors import UsageError
+
+
+class Grouping:
+    """`data.group_by` over a source that has these columns: the column of that name, or an expression over file names.
+
+    An expression's first group is taken, or all that it matches. Raises `UsageError` where it is neither.
+    """
+
+    def __init__(self, group_by: str | None, columns: Sequence[str], where: str) -> None:
+        self.where, self.column, self.pattern = where, None, None
+        if group_by is None:
+            return
+        if group_by in columns:
+            self.column = group_by
+            return
+        try:
+            self.pattern = re.compile(group_by)
+        except re.error as error:
+            has = f"; its columns are {', '.join(columns)}" if columns else ""
+            raise UsageError(
+                f"{where}: data.group_by {group_by!r} is neither a column nor an expression ({error}){has}"
+            ) from None
+
+    def of(self, row: Mapping[str, object], name: str) -> str:
+        """The group of a row, whose picture has this file name; empty where nothing is grouped."""
+        if self.column is not None:
+            value = row.get(self.column)
+            if value is None or value == "":
+                raise UsageError(f"{self.where}: {name} has nothing in the column {self.column!r} (data.group_by)")
+            return str(value)
+        if self.pattern is None:
+            return ""
+        found = self.pattern.search(name)
+        if found is None:
+            raise UsageError(
+                f"{self.where}: data.group_by {self.pattern.pattern!r} finds nothing in {name!r}",
+                "Every row must belong to a group: widen the expression, or name a column",
+            )
+        return found.group(1 if self.pattern.groups else 0) or ""
+
+
+def joined(groups: Sequence[str], digests: Sequence[str]) -> list[int]:
+    """One number a row: the same for rows of one group and for rows of one picture, also by way of others."""
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for group, digest in zip(groups, digests, strict=True):
+        if group:
+            parent[root(f"picture {digest}")] = root(f"group {group}")
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(root(f"picture {digest}"), len(numbers)) for digest in digests]
