@@ -92,6 +92,10 @@ def prepare(
     with console.progress() as tick:
         prepared = workflow.prepare_data(settings, folder, tick)
     console.show_counts(prepared.manifest()["counts"])
+    roi = prepared.proposed_roi()
+    if roi and settings.data.roi is None:
+        typer.echo(f"all boxes of train lie well within data.roi: {roi}, which would show more detail;")
+        typer.echo("whatever displacement is measured against (the frame) must lie within it too")
     console.show_files({"pictures": folder / "samples.png", "manifest": folder / "manifest.json"})
     _leave_on(len(prepared.rejects), "rows were left out; they are listed in the manifest")
 

@@ -93,6 +93,8 @@ class Data(Section):
     """several labels in one row: take the first and count it, or treat the row as bad"""
     bit_depth: Annotated[int, Field(ge=8, le=16)] = 8
     """bits a channel really uses in 16-bit pictures (10, 12, 14, 16); 8 refuses such pictures"""
+    roi: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
+    """region of interest [x1, y1, x2, y2], the same for all pictures: shares if none is over 1, else pixels"""
     cache: str | None = None
     """folder for decoded pictures and the answers of frozen blocks; null: $FRAMEVIT_CACHE, else ~/.cache/framevit"""
     demo: Demo = Demo()
@@ -309,6 +311,10 @@ def _contradictions(config: Config) -> Iterator[str]:
                 f"another class; say which in labels.symmetries.{key}, such as {{Xplus: Xminus, Xminus: Xplus}}, "
                 "or {} where no class changes"
             )
+    if config.data.roi is not None:
+        x1, y1, x2, y2 = config.data.roi
+        if not (0 <= x1 < x2 and 0 <= y1 < y2):
+            yield f"data.roi: {config.data.roi} is not [x1, y1, x2, y2] with x1 < x2 and y1 < y2"
     scratch = config.model.scratch
     if scratch.image_size % scratch.patch_size:
         yield f"model.scratch.image_size: {scratch.image_size} is not a multiple of patch_size {scratch.patch_size}"

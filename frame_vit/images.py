@@ -47,7 +47,9 @@ class Pixels:
 
     The whole picture is resized to height x width. With `resize` it is first resized to that (height, width), or its
     shorter side to that many pixels, and height x width is cut from the middle: what the processors of DeiT, DINOv2
-    or ConvNeXt do. A cut loses the margin of the frame, so loading such a model says so.
+    or ConvNeXt do. A cut loses the margin of the frame, so loading such a model says so. Before all that the region of
+    interest `roi` is cut out, xyxy, the same for all pictures: in shares of the picture if no number is over 1, else in
+    pixels.
     """
 
     height: int
@@ -58,6 +60,7 @@ class Pixels:
     resample: int = int(Image.Resampling.BILINEAR)
     resize: tuple[int, int] | int | None = None
     bit_depth: int = 8
+    roi: tuple[float, float, float, float] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -80,7 +83,21 @@ class Picture:
 def read_picture(source: bytes | Path, pixels: Pixels) -> Picture:
     """Encoded bytes or a file as the model will see it. Raises `RowError` with the reason where it can't be read."""
     image = open_rgb(source, pixels.bit_depth)
-    return Picture(resize(image, pixels), image.width, image.height)
+    seen = image if pixels.roi is None else image.crop(region(pixels.roi, image.size))
+    return Picture(resize(seen, pixels), image.width, image.height)
+
+
+def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The region of interest in whole pixels, xyxy, of a picture of this (width, height).
+
+    Raises `RowError` where it does not lie within the picture or is empty.
+    """
+    width, height = size
+    scale = (width, height, width, height) if max(roi) <= 1 else (1, 1, 1, 1)
+    x1, y1, x2, y2 = (round(value * by) for value, by in zip(roi, scale, strict=True))
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise RowError(f"the region of interest {[x1, y1, x2, y2]} is empty or outside this {width} x {height} picture")
+    return x1, y1, x2, y2
 
 
 def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:

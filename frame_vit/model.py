@@ -59,8 +59,8 @@ def load_processor(model: Model) -> Any:
     return ViTImageProcessor(size={"height": side, "width": side})
 
 
-def pixels_of(processor: Any, bit_depth: int = 8) -> Pixels:
-    """The pixel settings that do what a processor does, proven on probe pictures.
+def pixels_of(processor: Any, bit_depth: int = 8, roi: Sequence[float] | None = None) -> Pixels:
+    """The pixel settings that do what a processor does, proven on probe pictures, to the region of interest.
 
     Raises `ModelError` where the processor does something that `images` does not reproduce to two grey levels.
     """
@@ -76,6 +76,7 @@ def pixels_of(processor: Any, bit_depth: int = 8) -> Pixels:
             scale=settings["rescale_factor"] if settings.get("do_rescale") else 1.0,
             resample=int(settings["resample"]),
             bit_depth=bit_depth,
+            roi=None if roi is None else (roi[0], roi[1], roi[2], roi[3]),
         )
     except (KeyError, TypeError) as error:
         raise ModelError(f"the model's image processor ({type(processor).__name__}) lacks {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from frame_vit.data.examples import Split
-from frame_vit.images import open_rgb
+from frame_vit.images import Pixels, open_rgb, region
 from frame_vit.labels import LabelSpace
 
 
@@ -56,8 +56,8 @@ def draw_curves(path: Path, rows: list[dict[str, float]], best_step: int) -> Non
     _save(figure, path)
 
 
-def draw_samples(path: Path, split: Split, labels: LabelSpace, bit_depth: int) -> None:
-    """The first picture of every class, its boxes drawn."""
+def draw_samples(path: Path, split: Split, labels: LabelSpace, pixels: Pixels) -> None:
+    """The first picture of every class, its boxes drawn, and the region of interest where there is one."""
     columns = min(5, len(labels))
     rows = -(-len(labels) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.1 * rows), layout="constrained")
@@ -71,14 +71,28 @@ def draw_samples(path: Path, split: Split, labels: LabelSpace, bit_depth: int) -
         example = next((e for e in split.examples if e.label == index), None)
         if example is None:
             continue
-        axes.imshow(open_rgb(example.read(), bit_depth))
-        for x1, y1, x2, y2 in example.boxes:
-            axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="#00c853", linewidth=2))
+        picture = open_rgb(example.read(), pixels.bit_depth)
+        axes.imshow(picture)
+        for box in example.boxes:
+            axes.add_patch(_outline(box, edgecolor="#00c853", linewidth=2))
+        if pixels.roi is not None:
+            axes.add_patch(_outline(region(pixels.roi, picture.size), edgecolor="#ffab00", linestyle="--"))
     _save(figure, path)
 
 
-def model_card(labels: LabelSpace, base: str, metrics: Mapping[str, Any]) -> str:
+def _outline(box: Sequence[float], **style: Any) -> Rectangle:
+    x1, y1, x2, y2 = box
+    return Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, **style)
+
+
+def model_card(labels: LabelSpace, pixels: Pixels, base: str, metrics: Mapping[str, Any]) -> str:
     """README.md of a model folder, with the front matter that model hubs read."""
+    region_of = (
+        f"\nOnly the region {list(pixels.roi)} (xyxy) of a picture is looked at. framevit cuts it out; other "
+        "programs must be given the region, not the whole picture.\n"
+        if pixels.roi
+        else ""
+    )
     moved = {
         key: ", ".join(f"{a} becomes {b}" for a, b in mapping.items() if a != b) or "no class changes"
         for key, mapping in labels.symmetries.items()
@@ -98,7 +112,7 @@ What a mirrored or turned picture shows: {"; ".join(f"{k}: {v}" for k, v in move
 On {metrics["n"]} pictures of the {metrics["split"]} split: accuracy {metrics["accuracy"]:.4f}, macro-F1 \
 {metrics["macro_f1"]:.4f}, escape rate {percent(metrics["escape_rate"])}, overkill rate \
 {percent(metrics["overkill_rate"])}.
-
+{region_of}
 `framevit.json` holds the label space and the pixel settings: `framevit predict --model FOLDER PICTURE`.
 """
 

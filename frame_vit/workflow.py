@@ -49,13 +49,13 @@ class Trained:
 
 def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Prepared:
     """Reads, checks and splits the data; writes samples.png and, last, manifest.json into `output`."""
-    pixels = model.pixels_of(model.load_processor(config.model), config.data.bit_depth)
+    pixels = model.pixels_of(model.load_processor(config.model), config.data.bit_depth, config.data.roi)
     prepared = prepare(config, pixels, tick)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {output}: {error.strerror}") from None
-    draw_samples(output / "samples.png", prepared.splits["train"], prepared.labels, config.data.bit_depth)
+    draw_samples(output / "samples.png", prepared.splits["train"], prepared.labels, pixels)
     write_json(output / "manifest.json", prepared.manifest())
     return prepared
 
@@ -148,7 +148,7 @@ def _check_unchanged(run: Path, split: str, prepared: Prepared) -> None:
 def _start(config: Config, tick: Tick) -> tuple[Prepared, model.Classifier]:
     """The data and the model to begin with; what starts at random starts from the config's seed."""
     processor = model.load_processor(config.model)
-    pixels = model.pixels_of(processor, config.data.bit_depth)
+    pixels = model.pixels_of(processor, config.data.bit_depth, config.data.roi)
     prepared = prepare(config, pixels, tick)
     set_seed(config.training.seed)
     begin = model.create if config.model.init == "scratch" else model.load_pretrained
@@ -238,7 +238,9 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     evaluation.metrics["skipped"] = len(prepared.rejects)
     write_evaluation(evaluation, predictor, run / "evaluation" / split.name)
     base = "scratch" if config.model.init == "scratch" else config.model.name
-    (run / "model" / "README.md").write_text(model_card(prepared.labels, base, evaluation.metrics), encoding="utf-8")
+    (run / "model" / "README.md").write_text(
+        model_card(prepared.labels, begin.classifier.pixels, base, evaluation.metrics), encoding="utf-8"
+    )
     set_latest(run)
     return Trained(run, outcome, evaluation, len(prepared.rejects))
 

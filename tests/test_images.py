@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from frame_vit.errors import RowError
-from frame_vit.images import MAX_PIXELS, Pixels, UInt8, normalise, open_rgb, read_picture, resize
+from frame_vit.images import MAX_PIXELS, Pixels, UInt8, normalise, open_rgb, read_picture, region, resize
 
 SMALL = Pixels(8, 8)
 
@@ -161,3 +162,41 @@ def test_normalise_is_scale_minus_mean_over_std() -> None:
     pixels = Pixels(1, 1, (0.5, 0.25, 0.0), (0.5, 0.5, 2.0))
     batch: UInt8 = np.array([[[[255, 0, 51]]]], np.uint8)
     assert np.allclose(normalise(batch, pixels).ravel(), [1.0, -0.5, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("roi", "expected"),
+    [
+        ((0.25, 0.5, 0.75, 1.0), (3, 4, 9, 8)),
+        ((3, 4, 9, 8), (3, 4, 9, 8)),
+        ((0.0, 0.0, 1.0, 1.0), (0, 0, 12, 8)),
+        ((0.3, 0.3, 0.9, 0.9), (4, 2, 11, 7)),
+    ],
+)
+def test_a_region_is_in_shares_or_in_pixels(
+    roi: tuple[float, float, float, float], expected: tuple[int, int, int, int]
+) -> None:
+    assert region(roi, (12, 8)) == expected
+
+
+@pytest.mark.parametrize("roi", [(3, 4, 13, 8), (0, 0, 5, 9), (0.0, 0.0, 0.01, 1.0)])
+def test_a_region_outside_or_without_a_pixel_is_refused(roi: tuple[float, float, float, float]) -> None:
+    with pytest.raises(RowError, match=r"the region of interest .* 12 x 8 picture"):
+        region(roi, (12, 8))
+
+
+def test_only_the_region_is_seen_and_it_is_cut_from_the_upright_picture() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    upright, file = Image.fromarray(values), io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter: the file holds the picture lying on its side
+    upright.transpose(Image.Transpose.ROTATE_90).save(file, "PNG", exif=exif)
+    picture = read_picture(file.getvalue(), Pixels(4, 6, roi=(3, 4, 9, 8)))
+    assert np.array_equal(picture.pixels, values[4:8, 3:9])
+    assert (picture.width, picture.height) == (12, 8)
+
+
+def test_settings_with_a_region_come_back() -> None:
+    pixels = Pixels(4, 6, roi=(0.1, 0.2, 0.8, 0.9))
+    assert Pixels.from_json(json.loads(json.dumps(pixels.to_json()))) == pixels
+    assert Pixels.from_json({"height": 4, "width": 6}).roi is None, "models of version 0.1.0 have none"

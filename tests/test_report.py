@@ -10,6 +10,7 @@ from PIL import Image
 from frame_vit.data import demo
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
+from frame_vit.images import Pixels
 from frame_vit.labels import LabelSpace
 from frame_vit.metrics import evaluation_metrics
 from frame_vit.report import draw_confusion, draw_curves, draw_samples, model_card
@@ -42,15 +43,19 @@ def test_samples_show_a_picture_of_every_class_with_its_boxes(tmp_path: Path) ->
         tmp_path / "samples.png",
         Split("train", examples, Rows.of(np.zeros((len(examples), 1, 1, 3), np.uint8))),
         space,
-        8,
+        Pixels(8, 8, roi=(0.1, 0.1, 0.9, 0.9)),
     )
     pixels = np.asarray(Image.open(tmp_path / "samples.png").convert("RGB")).astype(int)
     green = (pixels[:, :, 1] > 180) & (pixels[:, :, 0] < 60) & (pixels[:, :, 2] < 120)
     fifth = pixels.shape[1] // 5
     assert [bool(green[:, i * fifth : (i + 1) * fifth].any()) for i in range(5)] == [True, True, True, False, True]
+    amber = (pixels[:, :, 0] > 240) & (abs(pixels[:, :, 1] - 171) < 20) & (pixels[:, :, 2] < 40)
+    assert [bool(amber[:, i * fifth : (i + 1) * fifth].any()) for i in range(5)] == [True, True, True, False, True]
 
 
 def test_the_card_says_what_was_measured() -> None:
-    card = model_card(ODD, "scratch", metrics())
+    card = model_card(ODD, Pixels(8, 8), "scratch", metrics())
+    assert "region" not in card
+    assert "the region [0.2, 0.0, 0.8, 1.0]" in model_card(ODD, Pixels(8, 8, roi=(0.2, 0.0, 0.8, 1.0)), "x", metrics())
     assert card.startswith("---\nlibrary_name: transformers\n")
     assert "On 4 pictures of the test split: accuracy 0.7500" in card

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from frame_vit.config import Config, Data
 from frame_vit.data.cache import cache_folder
 from frame_vit.data.examples import Annotated, Example, Reject, Split, annotate, auto_names, build_split
@@ -20,6 +22,8 @@ from frame_vit.labels import LabelSpace
 from frame_vit.progress import Tick, log, silent
 
 SHOWN_REJECTS = 5
+WORTH_CUTTING = 0.7
+"""A region of interest is proposed where it has less than this share of the picture's area."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,26 @@ class Prepared:
                 for name, split in self.splits.items()
             },
             "fingerprint": self.fingerprint,
+            "proposed_roi": self.proposed_roi(),
             "several_labels": self.several,
             "rejects": [vars(reject) for reject in self.rejects],
             "excluded": self.excluded,
             "splits": {name: [self._row(e) for e in split.examples] for name, split in self.splits.items()},
         }
+
+    def proposed_roi(self) -> list[float] | None:
+        """A region of interest, in shares: what all boxes of train lie in, with a tenth of its sides to spare.
+
+        None where not every row of train has boxes, or where the region would not be much smaller than the picture.
+        """
+        examples = self.splits["train"].examples
+        if not all(example.boxes for example in examples):
+            return None
+        shares = np.array([np.divide(box, (e.width, e.height) * 2) for e in examples for box in e.boxes])
+        low, high = shares[:, :2].min(axis=0), shares[:, 2:].max(axis=0)
+        spare = 0.1 * (high - low)
+        low, high = np.maximum(low - spare, 0), np.minimum(high + spare, 1)
+        return [round(float(v), 3) for v in (*low, *high)] if np.prod(high - low) < WORTH_CUTTING else None
 
     def _row(self, example: Example) -> dict[str, str]:
         row = {"key": example.key, "label": self.labels.names[example.label], "sha256": example.digest}

@@ -37,7 +37,7 @@ def test_rows_are_left_out_by_key_and_source(tmp_path: Path) -> None:
 
 def test_what_is_listed_and_not_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "x.csv").write_text("\ufeffkey\nrow 9\nrow 1\n", encoding="utf-8")
-    kept, gone = leave_out(raw(), str(tmp_path / "x.csv"))
+    _, gone = leave_out(raw(), str(tmp_path / "x.csv"))
     assert "lists 1 rows that are not in the data: row 9" in caplog.text
     assert len(gone) == 2
 

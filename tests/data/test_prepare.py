@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from PIL import Image
 
 from frame_vit.config import Config
 from frame_vit.data import demo
-from frame_vit.data.examples import Split
+from frame_vit.data.cache import Rows
+from frame_vit.data.examples import Example, Split
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.errors import ConfigError, DataError, FrameVitError, UsageError
-from frame_vit.images import Pixels
+from frame_vit.images import Pixels, region
 from frame_vit.labels import LabelSpace
 
 SMALL = Pixels(8, 8)
@@ -501,3 +503,24 @@ def test_the_manifest_is_json_and_names_every_picture_with_split_label_and_diges
         ]
         assert [row["label"] for row in written["splits"][name]] == [key.split("/")[0] for key in keys(split)]
         assert sum(written["counts"][name].values()) == len(split)
+
+
+def test_the_proposed_region_holds_all_boxes_of_train_with_a_tenth_to_spare() -> None:
+    boxes = [((30.0, 40.0, 60.0, 80.0),), ((50.0, 20.0, 80.0, 60.0),)]
+    examples = [Example(str(i), i, box, 100, 100, "", bytes) for i, box in enumerate(boxes)]
+    split = Split("train", examples, Rows.of(np.zeros((2, 1, 1, 3), np.uint8)))
+    space = LabelSpace.build(["a", "b"])
+    assert Prepared(space, {"train": split}, [], {}, {}).proposed_roi() == [0.25, 0.14, 0.85, 0.86]
+    without = [replace(examples[0], boxes=()), examples[1]]
+    assert Prepared(space, {"train": Split("train", without, split.pixels)}, [], {}, {}).proposed_roi() is None
+    large = [replace(examples[0], boxes=((5.0, 5.0, 95.0, 95.0),))]
+    assert Prepared(space, {"train": Split("train", large, split.pixels)}, [], {}, {}).proposed_roi() is None
+
+
+def test_a_region_is_cut_from_every_picture_and_never_by_its_own_box(frames: Path) -> None:
+    pixels = Pixels(8, 8, roi=(0.2, 0.2, 0.8, 0.8))
+    prepared = prepare(config(frames, NAMES), pixels)
+    for example, row in zip(prepared.splits["train"].examples, prepared.splits["train"].pixels[:], strict=True):
+        whole = Image.open(io.BytesIO((frames / example.key).read_bytes()))
+        cut = whole.crop(region((0.2, 0.2, 0.8, 0.8), whole.size)).resize((8, 8), Image.Resampling(pixels.resample))
+        assert np.array_equal(np.asarray(cut), row)
