@@ -78,11 +78,12 @@ def begin(
 def prepare(
     config: ConfigFile = None,
     overrides: Set = None,
+    data: Annotated[str | None, typer.Option("--data", help="Prepare this data set (data.train).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder.", show_default="prepared/NAME")] = None,
     print_config: PrintConfig = False,
 ) -> None:
     """Read, check and split the data; count and show it."""
-    settings = _settings(config, overrides, {}, print_config)
+    settings = _settings(config, overrides, {"data.train": data}, print_config)
     from frame_vit import console
 
     with console.starting():
@@ -230,7 +231,8 @@ def predict(
     ],
     model: ModelOption = None,
     form: Annotated[
-        Format | None, typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe or file")
+        Format | None,
+        typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe; by the name of -o"),
     ] = None,
     tta: Tta = True,
     device: Device = None,
@@ -239,7 +241,7 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
 ) -> None:
     """Say what pictures show, one row each, in order."""
-    chosen = form or (Format.table if output is None and sys.stdout.isatty() else Format.jsonl)
+    chosen = form or _format_for(output)
     if output is not None and chosen is Format.table:
         raise UsageError("a table is for the terminal", "Use --format jsonl, json or csv with -o/--output")
     from frame_vit import console
@@ -340,6 +342,13 @@ def _asked(device: str | None, precision: Precision | None, tta: bool, batch_siz
         "tta": tta,
         "batch_size": batch_size,
     }
+
+
+def _format_for(output: Path | None) -> Format:
+    """By the file's name, where there is a file; else a table for people and lines for programs."""
+    if output is not None:
+        return Format.csv if output.suffix == ".csv" else Format.json if output.suffix == ".json" else Format.jsonl
+    return Format.table if sys.stdout.isatty() else Format.jsonl
 
 
 def _opened(output: Path | None) -> Any:

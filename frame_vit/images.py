@@ -189,7 +189,9 @@ def _to_rgb(image: Image.Image, bit_depth: int) -> Image.Image:
 def _deep_grey(image: Image.Image, bit_depth: int) -> Image.Image:
     values = np.asarray(image)
     if bit_depth == 8:
-        raise RowError("a 16-bit picture; say how many bits are used with data.bit_depth (10, 12, 14 or 16)")
+        raise RowError(
+            "a 16-bit picture; data.bit_depth of the training says how many bits are used (10, 12, 14 or 16)"
+        )
     top = 2**bit_depth - 1
     if values.min() < 0 or values.max() > top:
         raise RowError(f"pixel values from {values.min()} to {values.max()} do not fit data.bit_depth {bit_depth}")

@@ -26,8 +26,10 @@ def draw_confusion(path: Path, metrics: Mapping[str, Any]) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (i, j), count in np.ndenumerate(counts):
-        colour = "white" if shares[i, j] > 0.5 else "#b00020" if i != j and count else "black"
-        axes.text(j, i, str(count), ha="center", va="center", color=colour)
+        # A mistake is red where red can be read: on the darker blues of a frequent one it is white, and bold.
+        wrong = i != j and count
+        colour = "white" if shares[i, j] > 0.35 else "#b00020" if wrong else "black"
+        axes.text(j, i, str(count), ha="center", va="center", color=colour, weight="bold" if wrong else "normal")
     axes.set_xticks(range(len(names)), [_plain(n) for n in names], rotation=30, ha="right")
     axes.set_yticks(range(len(names)), [_plain(n) for n in names])
     axes.set(xlabel="predicted", ylabel="true")

@@ -59,7 +59,8 @@ def find_model(given: str | None) -> tuple[str, Path | None]:
     if (path / "config.json").is_file():
         parent = path.resolve().parent
         return place, path.parent if (parent / "config.yaml").is_file() and path.name == "model" else None
-    if path.exists() or place.startswith((".", os.sep, "~")):
+    # `runs/demo-007` has the form of a hub name; where there is a folder runs, it is meant as a folder in it.
+    if path.exists() or place.startswith((".", os.sep, "~")) or (path.parent == RUNS and RUNS.is_dir()):
         raise UsageError(f"{place}: neither a run folder nor a model folder", "A run folder holds model/config.json")
     return place, None
 

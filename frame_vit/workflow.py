@@ -173,6 +173,8 @@ def _train_in(run: Path, begin: _Start, tick: Tick, team: Team, memory: MemoryHa
             log.info("run folder: %s", run)
             splits = begin.prepared.splits
             log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in splits.items()))
+            if not begin.prepared.labels.ok:
+                log.warning("labels.ok names no class: escape and overkill rates will not be defined")
             _write_down(run, begin, _environment(begin, team))
         start = team.share(None if begin.fresh or not team.main else _newest(place))
         outcome = training.train(begin.classifier, begin.prepared.splits, begin.config, run, tick, start)

@@ -77,7 +77,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["train", "-c", "tiny.yaml", "--device", "tpu"], 2, "device"),
         (["train", "-c", "tiny.yaml", "--data", "gone.csv"], 2, "no such file or folder: gone.csv"),
         (["train", "-c", "tiny.yaml", "--data", "empty"], 2, "no pictures found in empty"),
-        (["prepare", "-c", "tiny.yaml", "--data"], 2, "data"),
+        (["prepare", "-c", "tiny.yaml", "--data", "gone.csv"], 2, "no such file or folder: gone.csv"),
+        (["prepare", "-c", "tiny.yaml", "--data-set", "x"], 2, "--data-set"),
         (["evaluate"], 2, "no finished run here"),
         (["evaluate", "a", "--model", "b"], 2, "named twice"),
         (["evaluate", "empty"], 2, "neither a run folder nor a model folder"),
@@ -204,6 +205,10 @@ class TestWithARun:
         answer = call("predict", pictures, "-o", tmp_path / "rows.jsonl")
         assert (answer.code, answer.out) == (0, "")
         assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 5
+        assert call("predict", pictures, "-o", tmp_path / "rows.csv").code == 0
+        assert (tmp_path / "rows.csv").read_text().startswith("file,label,confidence,")
+        assert call("predict", pictures, "-o", tmp_path / "rows.json").code == 0
+        assert len(json.loads((tmp_path / "rows.json").read_text())) == 5
         assert call("predict", pictures, "-o", tmp_path / "no" / "rows.csv").code == 2
         assert call("predict", pictures, "-o", tmp_path / "t", "--format", "table").code == 2
 

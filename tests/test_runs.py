@@ -73,3 +73,10 @@ def test_json_is_written_whole_or_not_at_all() -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(Path("a.json"), {"a": float("nan")})
     assert Path("a.json").read_text() == '{\n  "a": 1\n}\n'
+
+
+def test_a_run_that_is_not_there_is_not_taken_for_a_hub_name() -> None:
+    Path("runs").mkdir()
+    with pytest.raises(UsageError, match="runs/nope-001: neither a run folder nor a model folder"):
+        find_model("runs/nope-001")
+    assert find_model("google/vit-large-patch16-224") == ("google/vit-large-patch16-224", None)

@@ -37,7 +37,9 @@ def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]],
     file_column = next((c for c in (data.image_column, *FILE_COLUMNS) if c in columns), None)
     if file_column is None:
         known = ", ".join((data.image_column, *FILE_COLUMNS))
-        raise UsageError(f"{path}: no column with the file's path ({known}); it has {', '.join(columns)}")
+        raise UsageError(
+            f"{path}: no column with the file's path ({known}); it has {', '.join(columns)}", "Set data.image_column"
+        )
     kind, answer = answer_column(columns, data.response_column, data.label_column, str(path))
     splits: dict[str, list[ManifestRow]] = {}
     grouping = Grouping(data.group_by, columns, str(path))

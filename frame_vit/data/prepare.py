@@ -171,9 +171,10 @@ def _judge(rejects: list[Reject], data: Data) -> None:
     more = [f"... and {len(rejects) - SHOWN_REJECTS} more"] if len(rejects) > SHOWN_REJECTS else []
     head = "1 row cannot be used" if len(rejects) == 1 else f"{len(rejects)} rows cannot be used"
     if data.on_bad_row == "error":
-        raise DataError(
-            "\n".join([f"{head}:", *shown, *more]), "Mend them, or leave them out with --set data.on_bad_row=skip"
-        )
+        way_out = "Mend them, or leave them out with --set data.on_bad_row=skip"
+        if any("is not among the classes" in reject.reason for reject in rejects):
+            way_out += "; for labels, see labels.names and labels.aliases"
+        raise DataError("\n".join([f"{head}:", *shown, *more]), way_out)
     for line in [f"{head} and are left out (data.on_bad_row is skip):", *map(str, rejects)]:
         log.warning("%s", line)
 
