@@ -130,7 +130,8 @@ def newest(root: Path) -> Checkpoint | None:
             return checkpoint
         log.warning("%s is passed over: %s", checkpoint.folder, fault)
     if found(root):
-        raise FrameVitError(f"no checkpoint in {root} is whole", "Begin a new run; nothing here was touched")
+        reason = f"no checkpoint in {root} is whole, together with the best one that it remembers"
+        raise FrameVitError(reason, "Begin a new run; nothing here was touched")
     return None
 
 

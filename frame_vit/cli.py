@@ -109,7 +109,9 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Run folder, new or empty.", show_default="runs/NAME-001, ...")
     ] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this interrupted run folder.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Start from this model (model.name).")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Start from this model: run folder, model folder or hub name.")
+    ] = None,
     data: Annotated[str | None, typer.Option("--data", help="Train on this data set (data.train).")] = None,
     epochs: Annotated[float | None, typer.Option("--epochs", help="training.epochs")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", help="training.batch_size")] = None,
@@ -125,6 +127,7 @@ def train(
     """Prepare the data, train, test, and say where everything lies."""
     flags = {
         "model.name": model,
+        "model.init": model and "pretrained",
         "data.train": data,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
@@ -292,8 +295,16 @@ def main() -> None:
     except FrameVitError as error:
         from frame_vit import console
 
-        console.show_error(error)
+        # Of several processes all make the mistake of the command line, and one says it.
+        if os.environ.get("RANK", "0") == "0" or not isinstance(error, UsageError):
+            console.show_error(error)
         sys.exit(error.exit_code)
+    except SystemExit as end:
+        if end.code == 130:  # Ctrl-C where nothing had begun that could be saved
+            from frame_vit import console
+
+            console.err.print("stopped")
+        raise
     except Exception as error:
         from frame_vit import console
 

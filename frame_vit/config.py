@@ -36,6 +36,12 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 
 
+Freeze = Annotated[
+    Annotated[int, Field(ge=1), Tag("number")] | Annotated[Literal["none", "backbone"], Tag("word")],
+    Discriminator(lambda value: "number" if isinstance(value, int) else "word"),
+]
+
+
 class Section(BaseModel):
     """One block of the YAML file."""
 
@@ -157,7 +163,7 @@ class Training(Section):
     """on CUDA: only algorithms that give the same bits each time, somewhat slower; a CPU gives them anyway"""
     compile: bool = False
     """torch.compile: some minutes of compiling, then somewhat faster steps; for long runs on large cards"""
-    freeze: Annotated[int, Field(ge=1)] | Literal["none", "backbone"] = "none"
+    freeze: Freeze = "none"
     """what stays as it is: backbone trains the head only, a number freezes the embeddings and so many first blocks.
     What is frozen is computed once for each view, so brightness, contrast and shift are not drawn then"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
@@ -168,8 +174,8 @@ class Training(Section):
     """share of all steps in which the rate rises from nothing"""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """AdamW's decay; never on norms and biases"""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """each block learns at this share of the rate of the block above it; 1: all alike"""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    """each block learns at this share of the rate of the block above it; 1: all alike (README: a small study)"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """validate, choose and keep a moving average of the weights with this decay, such as 0.99; null: the weights"""
     label_smoothing: Fraction = 0.0
@@ -183,7 +189,7 @@ class Training(Section):
     save_steps: PositiveInt | None = None
     """save every so many steps; null: at every validation; a new best is saved in any case"""
     save_total_limit: PositiveInt = 2
-    """checkpoints kept; the best one is never deleted"""
+    """the newest so many checkpoints are kept, and the best one"""
     early_stopping: PositiveInt | None = None
     """stop after so many validations without a better macro-F1; null: never"""
     logging_steps: PositiveInt = 10

@@ -48,8 +48,9 @@ def show_error(error: FrameVitError) -> None:
 
 def show_interrupted(stopped: FrameVitError) -> None:
     """What was done before leaving, and as the last line the command that goes on."""
-    err.print(f"{plain(stopped.message)}; to go on:", soft_wrap=True)
-    err.print(plain(stopped.hint), soft_wrap=True)
+    err.print(f"{plain(stopped.message)}{'; to go on:' if stopped.hint else ''}", soft_wrap=True)
+    if stopped.hint:
+        err.print(plain(stopped.hint), soft_wrap=True)
 
 
 def show_unexpected(error: Exception) -> None:
@@ -76,6 +77,7 @@ def start_messages() -> None:
     """Sends framevit's own messages to stderr; the libraries' stay quiet below errors."""
     if not os.environ.get("FRAMEVIT_DEBUG"):
         warnings.simplefilter("ignore")  # what libraries tell each other's developers
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers = [_Messages()]

@@ -31,7 +31,7 @@ from frame_vit.errors import ModelError, UsageError
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelledView
 from frame_vit.model import Classifier, blocks, head_module
-from frame_vit.progress import Tick, log, silent
+from frame_vit.progress import Tick, log, silent, speed
 from frame_vit.transforms import normalise, viewed
 
 FEATURES, SEAL = "features.f16", "features.json"
@@ -209,7 +209,7 @@ class Frozen:
                     yield self.cut.front(viewed(normalise(batch, self.pixels), view))
                 done = number * len(split) + min(start + step, len(split))
                 rate = done / (time.perf_counter() - began)
-                tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}, {rate:.3g} pictures/s")
+                tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}, {speed(rate)}")
 
     def _key(self, split: Split, views: Sequence[LabelledView]) -> str:
         module = self.cut.module

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from frame_vit.config import Config
 from frame_vit.errors import UsageError
 from frame_vit.progress import log
-from frame_vit.runs import write_json
 
 FREE = ("training.device", "training.report_to", "training.save_total_limit", "data.cache")
 """Settings that may change between the parts of a run: nothing that is computed depends on them."""
@@ -29,27 +27,22 @@ def identity(config: Config, data: dict[str, str], weights: str, facts: dict[str
     return settings | pictures | {"weights at the start": weights, "pictures a step": step} | facts
 
 
-def remember(folder: Path, found: dict[str, Any]) -> None:
-    """Writes identity.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "identity.json", found)
-
-
-def check(folder: Path, found: dict[str, Any]) -> None:
-    """Raises `UsageError` with every difference to what was remembered; warns where only the bits will differ."""
-    path = folder / "identity.json"
-    if not path.is_file():
-        return
-    before, now = json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(found))
+def check(before: dict[str, Any], found: dict[str, Any]) -> None:
+    """Raises `UsageError` with every difference to what the run was; warns where only the bits will differ."""
+    now = json.loads(json.dumps(found))
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     for key in keys:
         if _bits_only(key):
             log.warning("%s: not bit for bit the same run", _difference(key, before, now))
     wrong = [_difference(key, before, now) for key in keys if not _bits_only(key)]
-    if wrong:
-        raise UsageError(
-            "\n".join(["this is not the run that was interrupted:", *wrong]), "Put it back, or start a new run"
+    if not wrong:
+        return
+    way_out = "Put it back, or start a new run"
+    if before.get("processes") != now["processes"]:
+        way_out = (
+            f"The run was started in {before.get('processes')} processes, now there are {now['processes']}. {way_out}"
         )
+    raise UsageError("\n".join(["this is not the run that was interrupted:", *wrong]), way_out)
 
 
 def _bits_only(key: str) -> bool:
@@ -62,7 +55,7 @@ def _difference(key: str, before: dict[str, Any], now: dict[str, Any]) -> str:
 
 def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:12] + "..."
+    return text if len(text) <= 60 else f"{text[:12]}...{text[-1]}"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,5 +15,10 @@ Tick = Callable[[str, int, int, str], None]
 """`tick(stage, done, total, note)`: called as often as is convenient; `done == total` ends the stage."""
 
 
+def speed(rate: float) -> str:
+    """Pictures a second, for people."""
+    return f"{rate:,.0f} pictures/s" if rate >= 10 else f"{rate:.2g} pictures/s"
+
+
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """A `Tick` that shows nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ LATEST = "latest.txt"
 def new_run(name: str, output: Path | None = None) -> Path:
     """Makes the folder of a new run: `output`, which must be new or empty, or runs/<name>-NNN."""
     if output is not None:
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
+        check_new(output)
         return _make(output)
     _make(RUNS)
     number = 1 + max(
@@ -28,6 +28,12 @@ def new_run(name: str, output: Path | None = None) -> Path:
             return _make(RUNS / f"{name}-{number:03d}", fresh=True)
         except FileExistsError:  # another run took the number meanwhile
             number += 1
+
+
+def check_new(output: Path | None) -> None:
+    """Raises `UsageError` where a folder is there already and not empty."""
+    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
 
 
 def set_latest(run: Path) -> None:
@@ -61,8 +67,17 @@ def find_model(given: str | None) -> tuple[str, Path | None]:
         return place, path.parent if (parent / "config.yaml").is_file() and path.name == "model" else None
     # `runs/demo-007` has the form of a hub name; where there is a folder runs, it is meant as a folder in it.
     if path.exists() or place.startswith((".", os.sep, "~")) or (path.parent == RUNS and RUNS.is_dir()):
+        if (path / "config.yaml").is_file():
+            raise UsageError(
+                f"{place}: a run that has no model yet", f"framevit train --resume {place} goes on with it"
+            )
         raise UsageError(f"{place}: neither a run folder nor a model folder", "A run folder holds model/config.json")
+    if not _HUB_NAME.fullmatch(place):
+        raise UsageError(f"{place}: no such folder", "A model on the hub is named owner/name")
     return place, None
+
+
+_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 from frame_vit.errors import Interrupted
+from frame_vit.progress import log
 
 SAME_WISH_S = 1.0
 """A launcher of several processes hands on a signal that the terminal has sent to all of them already."""
@@ -44,11 +45,13 @@ class Stop:
         if not self.requested:
             self.requested, self._at = number, now
             if os.environ.get("RANK", "0") == "0":
-                # Not through a logger: the signal may have come while one was writing.
-                os.write(2, b"\nstopping after this step; once more leaves at once\n")
+                # In a thread: the signal may have come while this one was writing, and writers cannot be entered twice.
+                threading.Thread(
+                    target=log.warning, args=("stopping after this step; once more leaves at once",)
+                ).start()
         elif "TORCHELASTIC_RUN_ID" not in os.environ or now - self._at > SAME_WISH_S:
-            if sys.stderr.isatty():
-                os.write(2, b"\x1b[?25h\n")  # the progress bar had hidden the cursor
+            cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the progress bar had hidden it
+            os.write(2, cursor + b"\nleft at once; what was saved before is whole\n")
             os._exit(128 + number)  # whatever is being written is complete or absent
 
 

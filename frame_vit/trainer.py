@@ -30,7 +30,7 @@ from frame_vit.history import write_history
 from frame_vit.labels import LabelSpace
 from frame_vit.metrics import score
 from frame_vit.parameters import Average, groups, optimizer_state, restore_optimizer
-from frame_vit.progress import Tick, log
+from frame_vit.progress import Tick, log, speed
 from frame_vit.stopping import Stop
 from frame_vit.transforms import mix
 
@@ -50,6 +50,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
         self._batch = (-1, 0)
         self._carried: dict[str, Any] | None = None
         self.fed_s = self.paused_s = 0.0
+        self.seen = 0
         self.optimizer: Any = None
         super().__init__(**options)
         if training.ema:
@@ -72,6 +73,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Tensor:
         step = self.state.global_step
+        self.seen += len(inputs["rows"]) * self.args.world_size
         self._batch = (step, self._batch[1] + 1 if self._batch[0] == step else 0)
         # Dropout too is a function of seed, step, batch and process: a checkpoint needs no state of generators.
         torch.manual_seed(mix(self.args.seed, step, self._batch[1], self.args.process_index))
@@ -202,7 +204,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         self.run, self.tick, self.labels, self.stop, self.patience = run, tick, labels, stop, patience
         self.trainer: FrameTrainer | None = None
         self.rate, self.loss, self.share_fed = 0.0, float("nan"), 0.0
-        self._since, self._first_step, self._skipped = 0.0, 0, 0
+        self._since, self._skipped = 0.0, 0
         self._stopping = 0
         self._asked: Callable[[], float] = float
 
@@ -214,7 +216,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
         self.trainer.carry_on()
-        self._since, self._first_step = time.perf_counter(), state.global_step
+        self._since = time.perf_counter()
 
     def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None
@@ -225,8 +227,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         assert self.trainer is not None
         self._count_skipped(state.global_step)
         seconds = time.perf_counter() - self._since - self.trainer.paused_s
-        batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        self.rate = (state.global_step - self._first_step) * batch / max(seconds, 1e-9)
+        self.rate = self.trainer.seen / max(seconds, 1e-9)
         self.share_fed = self.trainer.fed_s / max(seconds, 1e-9)
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
@@ -234,7 +235,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         if self._stopping:
             control.should_save = True
         loss = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, "
-        note = f"epoch {state.epoch:.1f}, {loss}{self.rate:.0f} pictures/s"
+        note = f"epoch {state.epoch:.1f}, {loss}{speed(self.rate)}"
         self.tick("training", state.global_step, state.max_steps, note)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:

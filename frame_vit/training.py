@@ -128,6 +128,23 @@ def _path_of_blocks(model: Classifier, training: Training) -> str | None:
         return None
 
 
+def check_possible(model: Classifier, config: Config, pictures: int, processes: int) -> None:
+    """Raises `UsageError` for a training that cannot be done with this model; warns of one that makes little sense."""
+    augmentation(config, model)
+    training = config.training
+    if training.freeze != "none":
+        cut(model, training.freeze)
+        if config.model.init == "scratch":
+            log.warning("training.freeze with model.init scratch: what is frozen is random and stays so")
+    step = training.batch_size * training.gradient_accumulation * processes
+    if step > pictures:
+        log.warning(
+            "a step sees up to %d pictures, and there are only %d to train on: one step an epoch", step, pictures
+        )
+    if training.compile:
+        log.info("training.compile: the first steps take minutes")
+
+
 def check_trackers(names: Sequence[str]) -> None:
     """Raises `UsageError` for an experiment tracker that is not known or not installed, before any work is done."""
     try:

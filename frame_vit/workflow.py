@@ -30,11 +30,11 @@ from frame_vit.evaluation import Evaluation, evaluate_split, write_evaluation
 from frame_vit.history import read_history
 from frame_vit.predictor import Predictor
 from frame_vit.processes import Team
-from frame_vit.progress import Tick, log, silent
+from frame_vit.progress import Tick, log, silent, speed
 from frame_vit.report import draw_curves, draw_samples, model_card
-from frame_vit.runs import new_run, set_latest, write_json, write_text
+from frame_vit.runs import check_new, find_model, new_run, set_latest, write_json, write_text
 from frame_vit.stopping import terminable
-from frame_vit.training import Outcome, check_trackers
+from frame_vit.training import Outcome, check_possible, check_trackers
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Trained:
 
 def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Prepared:
     """Reads, checks and splits the data; writes samples.png and, last, manifest.json into `output`."""
-    pixels = model.pixels_of(model.load_processor(config.model), config.data.bit_depth, config.data.roi)
+    pixels = model.pixels_of(model.load_processor(_located(config).model), config.data.bit_depth, config.data.roi)
     prepared = prepare(config, pixels, tick)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -64,11 +64,14 @@ def train(config: Config, name: str, output: Path | None = None, tick: Tick = si
     """Prepares, trains, saves the best model, and tests what was saved. None in processes that only help."""
     team = Team(config.training.device)
     with _remembered() as memory:
-        # What cannot work is found out before a run folder is made.
+        # What cannot work is found out before a run folder is made, and if possible before the data is read.
+        config = _located(config)
+        check_new(output)
         check_trackers(config.training.report_to)
         resolve_precision(config.training.precision, resolve_device(config.training.device))
         with team.first():
             prepared, classifier = _start(config, tick)
+        check_possible(classifier, config, len(prepared.splits["train"]), team.count)
         run = team.share(new_run(name, output) if team.main else Path())
         with _says_how_to_go_on(run, team):
             return _train_in(run, _Start(config, prepared, classifier, fresh=True), tick, team, memory)
@@ -145,6 +148,14 @@ def _check_unchanged(run: Path, split: str, prepared: Prepared) -> None:
         )
 
 
+def _located(config: Config) -> Config:
+    """The same, with a run folder in model.name replaced by the model in it."""
+    if config.model.init == "scratch":
+        return config
+    place, _ = find_model(config.model.name)
+    return config.model_copy(update={"model": config.model.model_copy(update={"name": place})})
+
+
 def _start(config: Config, tick: Tick) -> tuple[Prepared, model.Classifier]:
     """The data and the model to begin with; what starts at random starts from the config's seed."""
     processor = model.load_processor(config.model)
@@ -184,19 +195,26 @@ def _train_in(run: Path, begin: _Start, tick: Tick, team: Team, memory: MemoryHa
 @contextmanager
 def _says_how_to_go_on(run: Path, team: Team) -> Iterator[None]:
     """Whatever a signal or a full disk interrupts ends in `FrameVitError` with the command that goes on."""
-    go_on = f"{team.launcher} train --resume {shlex.quote(str(run))}"
+
+    def go_on() -> str:
+        begun = (run / "config.yaml").is_file()
+        return f"{team.launcher} train --resume {shlex.quote(str(run))}" if begun else ""
+
     try:
         with terminable():
             yield
     except (Interrupted, KeyboardInterrupt) as stopped:
         number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
         said = stopped.message if isinstance(stopped, Interrupted) else "stopped"
-        raise Interrupted(number, said, go_on) from None
+        raise Interrupted(number, said, go_on()) from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         reason = f"no room to write {error.filename or run}: {error.strerror}"
-        raise FrameVitError(reason, f"What was saved before is whole. Make room, then: {go_on}") from None
+        way_out = (
+            f"What was saved before is whole. Make room, then: {go_on()}" if go_on() else "Make room, and begin again"
+        )
+        raise FrameVitError(reason, way_out) from None
 
 
 def _write_down(run: Path, begin: _Start, facts: dict[str, Any]) -> None:
@@ -206,18 +224,22 @@ def _write_down(run: Path, begin: _Start, facts: dict[str, Any]) -> None:
     chosen = {key: facts[key] for key in ("device", "precision", "processes", "framevit")}
     chosen |= {f"packages.{name}": facts["packages"][name] for name in identity.PACKAGES}
     found = identity.identity(named, splits, model.fingerprint(begin.classifier.module), chosen)
-    if begin.fresh or not (run / "checkpoints" / "identity.json").is_file():
-        write_text(run / "config.yaml", dump_config(named))
-        write_json(run / "environment.json", facts)
-        identity.remember(run / "checkpoints", found)
-    else:
-        identity.check(run / "checkpoints", found)
+    path = run / "environment.json"
+    if begin.fresh:
+        write_json(path, facts | {"identity": found})
+        write_text(run / "config.yaml", dump_config(named))  # last: with it, the folder is a run that can be resumed
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))["identity"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise UsageError(f"{path} is missing or damaged: it says what the run was", "Begin a new run") from None
+    identity.check(before, found)
 
 
 def _newest(place: Path) -> checkpoints.Checkpoint | None:
     start = checkpoints.newest(place)
     if start is None:
-        log.warning("no checkpoint was written yet: the run begins anew")
+        log.warning("there is no checkpoint: the run begins anew")
     else:
         log.info("going on after step %d (%s)", start.step, start.folder)
     return start
@@ -227,8 +249,8 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     config, prepared = begin.config, begin.prepared
     log.info("best: step %d of %d, validation macro-F1 %.4f", outcome.best_step, outcome.steps, outcome.best_macro_f1)
     if outcome.pictures_per_second:
-        fed = (outcome.pictures_per_second, 100 * outcome.share_fed)
-        log.info("trained at %.3g pictures/s; %.1f %% of the time went into making the batches", *fed)
+        rate, fed = speed(outcome.pictures_per_second), 100 * outcome.share_fed
+        log.info("trained at %s; %.1f %% of the time went into making the batches", rate, fed)
     draw_curves(run / "curves.png", read_history(run / "history.csv"), outcome.best_step)
     model.save(begin.classifier, run / "model")
     if "test" not in prepared.splits:

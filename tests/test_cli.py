@@ -72,6 +72,10 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["train", "-c", "tiny.yaml", "--set", "epochs"], 2, "expected key.sub=value"),
         (["train"], 2, "data.train: not set"),
         (["train", "--resume", "gone"], 2, "gone is not a run folder"),
+        (["train", "-c", "tiny.yaml", "--model", "gone/a/b"], 2, "gone/a/b: no such folder"),
+        (["train", "-c", "tiny.yaml", "-o", "full"], 2, "full is there already and not empty"),
+        (["train", "-c", "tiny.yaml", "--set", "training.freeze=7"], 2, "training.freeze: 7 of 1 blocks"),
+        (["train", "-c", "tiny.yaml", "--set", "training.freeze=all"], 2, "input should be 'none' or 'backbone'"),
         (["train", "--resume", "gone", "--epochs", "3"], 2, "takes nothing else"),
         (["train", "-c", "tiny.yaml", "--precision", "fp16"], 2, "need a CUDA card"),
         (["train", "-c", "tiny.yaml", "--device", "tpu"], 2, "device"),
@@ -94,6 +98,7 @@ def test_a_mistake_is_one_panel_with_the_right_exit_code(
     call: Call, arguments: list[str], code: int, said: str
 ) -> None:
     Path("empty").mkdir()
+    Path("full/x").mkdir(parents=True)
     answer = call(*arguments)
     assert said in answer.words
     assert answer.code == code
@@ -255,6 +260,13 @@ class TestWithARun:
         answer = call("evaluate", "--set", "data.demo.seed=7", "-o", tmp_path / "e")
         assert answer.code == 2
         assert "not the one of the training any more" in answer.words
+
+    def test_a_run_folder_can_be_gone_on_from(self, call: Call, tmp_path: Path) -> None:
+        """Although the config says scratch: --model says where to start."""
+        answer = call("train", "-c", "tiny.yaml", "--model", "runs/tiny-001", "--epochs", "1", "-o", tmp_path / "on")
+        assert answer.code == 0, answer.err
+        assert "knows these classes: its head is kept" in answer.err
+        assert "init: pretrained" in (tmp_path / "on" / "config.yaml").read_text()
 
     def test_an_unknown_split_names_the_known_ones(self, call: Call) -> None:
         answer = call("evaluate", "--split", "holdout")

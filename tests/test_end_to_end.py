@@ -49,7 +49,7 @@ def test_the_run_folder_has_exactly_the_promised_files(run: Path) -> None:
     found = files(run)
     checkpoints = {name for name in found if name.startswith("checkpoints/")}
     assert found - checkpoints == EXPECTED
-    steps = {name.split("/")[1] for name in checkpoints} - {"identity.json", ".lock"}
+    steps = {name.split("/")[1] for name in checkpoints} - {".lock"}
     assert "step-000006" in steps
     assert steps <= {"step-000003", "step-000006"}
     assert {name.rpartition("/")[2] for name in checkpoints if "step-000006" in name} == CHECKPOINT
@@ -94,6 +94,7 @@ def test_pictures_open(run: Path) -> None:
 
 def test_the_environment_names_what_made_the_run(run: Path) -> None:
     facts = json.loads((run / "environment.json").read_text())
+    assert facts["identity"]["training.batch_size"] == 16
     assert facts["precision"] in ("fp32", "bf16")
     assert len(facts["data"]["fingerprint"]) == 64
     assert {"torch", "transformers", "datasets"} <= set(facts["packages"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,17 +28,15 @@ def of(*, data: str = "a", weights: str = "w", facts: dict[str, Any] | None = No
         (of(facts={"processes": 2}), "pictures a step: was 16, is 32"),
     ],
 )
-def test_another_run_is_refused_with_the_difference(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
-    identity.remember(tmp_path, of())
+def test_another_run_is_refused_with_the_difference(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError) as error:
-        identity.check(tmp_path, changed)
+        identity.check(of(), changed)
     assert said in error.value.message.splitlines()
 
 
-def test_all_differences_are_named_at_once(tmp_path: Path) -> None:
-    identity.remember(tmp_path, of())
+def test_all_differences_are_named_at_once() -> None:
     with pytest.raises(UsageError) as error:
-        identity.check(tmp_path, of(seed=3, learning_rate=0.1, data="b"))
+        identity.check(of(), of(seed=3, learning_rate=0.1, data="b"))
     assert len(error.value.message.splitlines()) == 4
 
 
@@ -53,14 +50,23 @@ def test_all_differences_are_named_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_what_changes_only_the_bits_is_said_and_let_pass(
-    tmp_path: Path, changed: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
+    changed: dict[str, Any], said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    identity.remember(tmp_path, of())
-    identity.check(tmp_path, changed)
+    identity.check(of(), changed)
     assert f"{said}: not bit for bit the same run" in caplog.text
 
 
-def test_what_changes_nothing_is_not_even_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    identity.remember(tmp_path, of())
-    identity.check(tmp_path, of(save_total_limit=7, report_to=["tensorboard"], device="cpu"))
+def test_what_changes_nothing_is_not_even_said(caplog: pytest.LogCaptureFixture) -> None:
+    identity.check(of(), of(save_total_limit=7, report_to=["tensorboard"], device="cpu"))
     assert caplog.text == ""
+
+
+def test_another_number_of_processes_is_named_as_the_way_out() -> None:
+    with pytest.raises(UsageError) as error:
+        identity.check(of(facts={"processes": 2}), of())
+    assert "The run was started in 2 processes, now there are 1" in error.value.hint
+
+
+def test_long_values_are_shortened_with_their_quotes() -> None:
+    with pytest.raises(UsageError, match=r'was "a{11}\.\.\.", is "b{11}\.\.\."'):
+        identity.check(of(weights="a" * 64), of(weights="b" * 64))

@@ -272,6 +272,26 @@ def test_another_run_is_not_gone_on_with(nursery: Nursery, stopped: Path, key: s
         path.write_text(before)
 
 
+@pytest.mark.parametrize("damage", ["missing", "empty", "other"])
+def test_a_run_that_does_not_say_what_it_was_is_not_gone_on_with(nursery: Nursery, stopped: Path, damage: str) -> None:
+    path = stopped / "environment.json"
+    before = path.read_text()
+    path.write_text({"missing": "", "empty": "", "other": "{}"}[damage])
+    if damage == "missing":
+        path.unlink()
+    try:
+        assert nursery.run("train", "--resume", stopped) == 2, nursery.said
+        assert "environment.json is missing or damaged" in " ".join(nursery.said.replace("│", " ").split())
+    finally:
+        path.write_text(before)
+
+
+def test_a_run_without_a_model_is_no_model_yet(nursery: Nursery, stopped: Path) -> None:
+    for words in (("predict", "x.jpg"), ("train", "-c", "long.yaml")):
+        assert nursery.run(*words, "--model", stopped) == 2, nursery.said
+        assert "a run that has no model yet" in " ".join(nursery.said.replace("│", " ").split())
+
+
 def test_what_changes_nothing_may_be_changed(nursery: Nursery, stopped: Path, whole: Path) -> None:
     path = stopped / "config.yaml"
     config = yaml.safe_load(path.read_text())

@@ -33,7 +33,7 @@ from frame_vit import images
 from frame_vit.data.sources import RawRow, RawSplit
 from frame_vit.errors import RowError, UsageError
 from frame_vit.images import Pixels, UInt8, read_picture
-from frame_vit.progress import Tick, log, silent
+from frame_vit.progress import Tick, log, silent, speed
 
 PIXELS, ROWS = "pixels.u8", "rows.json"
 HINT = "Make room, or name another folder with data.cache or FRAMEVIT_CACHE"
@@ -104,7 +104,9 @@ def decoded(raw: RawSplit, pixels: Pixels, cache: Path, tick: Tick = silent) -> 
         facts = _whole(place, shape) if all(row.stamp for row in raw.rows) else None
         if facts is None or _readable_now(raw, facts, pixels):
             facts = _build(raw, pixels, place, tick)
-            log.info("%s: %d pictures decoded into %s (%s)", raw.source, len(facts), place, size(_bytes(shape)))
+            bad = sum(bool(fact.reason) for fact in facts)
+            but = f", {bad} of which cannot be used," if bad else ""
+            log.info("%s: %d pictures%s decoded into %s (%s)", raw.source, len(facts), but, place, size(_bytes(shape)))
         else:
             log.info("%s: %d decoded pictures taken from %s", raw.source, len(facts), place)
         return Decoded(np.memmap(place / PIXELS, np.uint8, "r", shape=shape), facts)
@@ -196,7 +198,7 @@ def _pictures(raw: RawSplit, pixels: Pixels, home: Path, tick: Tick) -> Iterator
                 yield outcome
                 done += 1
                 rate = done / max(time.perf_counter() - began, 1e-9)
-                tick(f"reading {raw.source}, {raw.name}", done, len(raw.rows), f"{rate:.0f} pictures/s")
+                tick(f"reading {raw.source}, {raw.name}", done, len(raw.rows), speed(rate))
 
 
 def _decode(row: RawRow, pixels: Pixels) -> tuple[Facts, UInt8]:
