@@ -174,8 +174,8 @@ class Training(Section):
     """share of all steps in which the rate rises from nothing"""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """AdamW's decay; never on norms and biases"""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
-    """each block learns at this share of the rate of the block above it; 1: all alike (README: a small study)"""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """each block learns at this share of the rate of the block above it; 1: all alike (README has a small study)"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """validate, choose and keep a moving average of the weights with this decay, such as 0.99; null: the weights"""
     label_smoothing: Fraction = 0.0
