@@ -196,7 +196,7 @@ class Frozen:
             raise UsageError(reason, HINT) from None
         finally:
             shutil.rmtree(part, ignore_errors=True)
-        log.info("%s: the frozen blocks' answers to %d views are kept in %s", split.name, len(views), place)
+        log.info("%s: what the frozen blocks answer is kept in %s", split.name, place)
         return shape
 
     def _answers(self, split: Split, views: Sequence[LabelledView], tick: Tick) -> Iterator[Tensor]:

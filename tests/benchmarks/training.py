@@ -41,6 +41,7 @@ from torchvision.transforms import (  # type: ignore[import-untyped]
     ToTensor,
 )
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
 
 from frame_vit import model as models
 from frame_vit import training
@@ -282,7 +283,11 @@ def notebook_training(module: Any, parquet: Path, folder: Path, size: int, **arg
         dataloader_pin_memory=torch.cuda.is_available(),
         **arguments,
     )
-    Trainer(module, options, train_dataset=halves["train"], eval_dataset=halves["test"], data_collator=collate).train()
+    trainer = Trainer(
+        module, options, train_dataset=halves["train"], eval_dataset=halves["test"], data_collator=collate
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
 
 
 def frames(path: Path) -> None:
