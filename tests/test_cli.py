@@ -261,13 +261,6 @@ class TestWithARun:
         assert answer.code == 2
         assert "not the one of the training any more" in answer.words
 
-    def test_a_run_folder_can_be_gone_on_from(self, call: Call, tmp_path: Path) -> None:
-        """Although the config says scratch: --model says where to start."""
-        answer = call("train", "-c", "tiny.yaml", "--model", "runs/tiny-001", "--epochs", "1", "-o", tmp_path / "on")
-        assert answer.code == 0, answer.err
-        assert "knows these classes: its head is kept" in answer.err
-        assert "init: pretrained" in (tmp_path / "on" / "config.yaml").read_text()
-
     def test_an_unknown_split_names_the_known_ones(self, call: Call) -> None:
         answer = call("evaluate", "--split", "holdout")
         assert answer.code == 2

@@ -133,6 +133,14 @@ def test_a_pipe_that_closes_early_is_no_error(trained: Path, pictures: Path) -> 
     assert "BrokenPipe" not in done.stderr
 
 
+def test_a_run_folder_can_be_gone_on_from(framevit: Framevit, trained: Path, run: Path, tmp_path: Path) -> None:
+    """Although the config says scratch: --model says where to start."""
+    done = framevit("train", "-c", trained / "tiny.yaml", "--model", run, "--epochs", "1", "-o", tmp_path / "on")
+    assert done.returncode == 0, done.stderr
+    assert "knows these classes: its head is kept" in done.stderr
+    assert "init: pretrained" in (tmp_path / "on" / "config.yaml").read_text()
+
+
 def test_a_tracker_gets_the_run(framevit: Framevit, trained: Path, tmp_path: Path) -> None:
     done = framevit("train", "-c", trained / "tiny.yaml", "--epochs", "1", "--report-to", "tensorboard")
     assert done.returncode == 0, done.stderr
