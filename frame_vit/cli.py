@@ -6,18 +6,18 @@ import os
 import sys
 from collections.abc import Iterator
 from enum import StrEnum
-from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from frame_vit.errors import FrameVitError, Interrupted, UsageError
+from frame_vit.errors import UsageError
 from frame_vit.progress import log
 
 if TYPE_CHECKING:
     from frame_vit.config import Config
-    from frame_vit.predictor import Prediction, Predictor
+    from frame_vit.predictor import Prediction
+    from frame_vit.workflow import Trained
 
 app = typer.Typer(
     help="Fine-tune a Vision Transformer on frames whose classes are directions, test it, and predict.",
@@ -162,6 +162,13 @@ def train(
             done = workflow.train(settings, _name(config), output, tick)
     if done is None:  # one of several processes, and not the one that writes
         return
+    _show_trained(done)
+
+
+def _show_trained(done: Trained) -> None:
+    """The numbers and where everything lies; leaves with exit code 3 if rows were left out."""
+    from frame_vit import console
+
     console.show_metrics(done.evaluation.metrics)
     tested = done.run / "evaluation" / done.evaluation.metrics["split"]
     console.show_files(
@@ -190,7 +197,8 @@ def evaluate(
     overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of the run's own.")] = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="train, val or test of the run's own data.", show_default="test")
+        str | None,
+        typer.Option("--split", help="A split of the run's own data, such as val.", show_default="test"),
     ] = None,
     tta: Tta = True,
     device: Device = None,
@@ -251,6 +259,7 @@ def predict(
 
     with console.starting():
         from frame_vit.predictor import expand, load_predictor
+        from frame_vit.tables import write_rows
 
     files = expand(paths)
     predictor, _ = load_predictor(model, **_asked(device, precision, tta, batch_size))
@@ -269,7 +278,7 @@ def predict(
         else:
             try:
                 with _opened(output) as file:
-                    _print_rows(rows, chosen, predictor, file)
+                    write_rows(rows, chosen.value, predictor.labels, file)
             except BrokenPipeError:
                 # The reader has seen enough (| head). Python would complain again when it flushes stdout at exit.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -277,39 +286,6 @@ def predict(
     if chosen is Format.table:
         console.show_predictions(table)
     _leave_on(bad, "of the inputs could not be read; their rows say why")
-
-
-def main() -> None:
-    """Runs the command line; errors become one panel and an exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its code
-    try:
-        app()
-    except Interrupted as stopped:
-        from frame_vit import console
-
-        if os.environ.get("RANK", "0") == "0":
-            console.show_interrupted(stopped)
-        sys.exit(stopped.exit_code)
-    except FrameVitError as error:
-        from frame_vit import console
-
-        # Of several processes all make the mistake of the command line, and one says it.
-        if os.environ.get("RANK", "0") == "0" or not isinstance(error, UsageError):
-            console.show_error(error)
-        sys.exit(error.exit_code)
-    except SystemExit as end:
-        if end.code == 130:  # Ctrl-C where nothing had begun that could be saved
-            from frame_vit import console
-
-            console.err.print("stopped")
-        raise
-    except Exception as error:
-        from frame_vit import console
-
-        console.show_unexpected(error)
-        sys.exit(1)
 
 
 def _settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
@@ -371,28 +347,6 @@ def _opened(output: Path | None) -> Any:
         return output.open("w", encoding="utf-8", newline="")
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
-
-
-def _print_rows(rows: Iterator[Prediction], form: Format, predictor: Predictor, file: IO[str]) -> None:
-    """Rows as they come, flushed, so that a reader downstream does not wait for the last picture."""
-    import csv
-    import json
-
-    from frame_vit.tables import csv_header, csv_row, json_row
-
-    if form is Format.json:
-        json.dump([json_row(row) for row in rows], file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        return
-    writer = csv.writer(file, lineterminator="\n")
-    if form is Format.csv:
-        writer.writerow(csv_header(predictor.labels))
-    for row in rows:
-        if form is Format.csv:
-            writer.writerow(csv_row(row, predictor.labels))
-        else:
-            file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
-        file.flush()
 
 
 def _leave_on(bad: int, what: str) -> None:

@@ -11,7 +11,6 @@ import contextlib
 import copy
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import transformers
 from torch import Tensor, nn
 
 from frame_vit import geometry, transforms
-from frame_vit.data.cache import HINT, alone, check_room, decoder, size
+from frame_vit.data.cache import alone, beside, check_room, decoder, size
 from frame_vit.data.examples import Split
 from frame_vit.devices import autocast
 from frame_vit.errors import ModelError, UsageError
@@ -175,10 +174,8 @@ class Frozen:
         return np.memmap(place / FEATURES, np.float16, "r", shape=shape)
 
     def _keep(self, split: Split, views: Sequence[LabelledView], place: Path, tick: Tick) -> tuple[int, ...]:
-        part = place.with_name(f".{place.name}.part")
         digest, shape = hashlib.sha256(), (0,)
-        try:
-            part.mkdir()
+        with beside(place) as part:
             with (part / FEATURES).open("wb") as file:
                 for answer in self._answers(split, views, tick):
                     if shape == (0,):
@@ -189,13 +186,6 @@ class Frozen:
                     file.write(content)
             seal = {"shape": shape, "sha256": digest.hexdigest()}
             (part / SEAL).write_text(json.dumps(seal), encoding="utf-8")
-            shutil.rmtree(place, ignore_errors=True)
-            part.rename(place)
-        except OSError as error:
-            reason = f"the cache {place.parent} cannot be written: {error.strerror or error}"
-            raise UsageError(reason, HINT) from None
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
         log.info("%s: what the frozen blocks answer is kept in %s", split.name, place)
         return shape
 
@@ -252,5 +242,5 @@ def _sealed(place: Path) -> tuple[int, ...] | None:
         with (place / FEATURES).open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == seal["sha256"]
         return tuple(seal["shape"]) if whole else None
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -13,12 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from frame_vit.data.cache import Rows
 from frame_vit.devices import autocast, resolve_device, resolve_precision
 from frame_vit.errors import ModelError, RowError, UsageError
 from frame_vit.images import SUFFIXES, UInt8, normalise, read_picture
@@ -28,6 +27,9 @@ from frame_vit.model import Classifier, load_trained
 from frame_vit.progress import Tick, log, silent
 from frame_vit.runs import find_model
 from frame_vit.transforms import check_square, viewed
+
+if TYPE_CHECKING:
+    from frame_vit.data.cache import Rows
 
 
 @dataclass(frozen=True)

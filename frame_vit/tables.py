@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from frame_vit.labels import LabelSpace
 from frame_vit.predictor import Prediction
@@ -31,6 +32,23 @@ def csv_row(row: Prediction, labels: LabelSpace, true: str | None = None) -> lis
 def json_row(row: Prediction) -> dict[str, Any]:
     """The prediction as the JSON formats print it."""
     return asdict(row)
+
+
+def write_rows(rows: Iterable[Prediction], form: str, labels: LabelSpace, file: IO[str]) -> None:
+    """json, jsonl or csv. Lines are flushed as they come: a reader downstream does not wait for the last picture."""
+    if form == "json":
+        json.dump([json_row(row) for row in rows], file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        return
+    writer = csv.writer(file, lineterminator="\n")
+    if form == "csv":
+        writer.writerow(csv_header(labels))
+    for row in rows:
+        if form == "csv":
+            writer.writerow(csv_row(row, labels))
+        else:
+            file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
+        file.flush()
 
 
 def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels: LabelSpace) -> None:

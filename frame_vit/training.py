@@ -53,8 +53,6 @@ class Outcome:
     steps: int
     pictures_per_second: float
     share_fed: float
-    device: torch.device
-    precision: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def train(
         state = _fitted(work, config.training, run, watch, precision, device, start)
         if stop.requested:
             raise Interrupted(stop.requested, "stopped; the training is complete and saved")
-    return _best(work.module, state, run, watch, device, precision)
+    return _best(work.module, state, run, watch)
 
 
 def prepare_work(
@@ -248,7 +246,7 @@ def _trainer(work: Work, training: Training, run: Path, watch: Watch, arguments:
     return trainer
 
 
-def _best(module: nn.Module, state: Any, run: Path, watch: Watch, device: torch.device, precision: str) -> Outcome:
+def _best(module: nn.Module, state: Any, run: Path, watch: Watch) -> Outcome:
     if state.best_global_step is None or state.best_metric is None:
         raise FrameVitError(
             "no validation gave a usable macro-F1, so there is no best model", "See history.csv; try a lower rate"
@@ -260,7 +258,7 @@ def _best(module: nn.Module, state: Any, run: Path, watch: Watch, device: torch.
     module.load_state_dict(best.tensors("model"))
     if (best.folder / "average.safetensors").exists():
         module.load_state_dict(best.tensors("average"), strict=False)  # buffers have no average
-    return Outcome(state.best_metric, best.step, state.global_step, watch.rate, watch.share_fed, device, precision)
+    return Outcome(state.best_metric, best.step, state.global_step, watch.rate, watch.share_fed)
 
 
 def augmentation(config: Config, model: Classifier) -> Augment:

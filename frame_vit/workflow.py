@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import json
-import logging
 import platform
 import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -34,6 +33,7 @@ from frame_vit.progress import Tick, log, silent, speed
 from frame_vit.report import draw_curves, draw_samples, model_card
 from frame_vit.runs import check_new, find_model, new_run, set_latest, write_json, write_text
 from frame_vit.stopping import terminable
+from frame_vit.train_log import logged, remembered
 from frame_vit.training import Outcome, check_possible, check_trackers
 
 
@@ -63,7 +63,7 @@ def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Prepared:
 def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained | None:
     """Prepares, trains, saves the best model, and tests what was saved. None in processes that only help."""
     team = Team(config.training.device)
-    with _remembered() as memory:
+    with remembered() as memory:
         # What cannot work is found out before a run folder is made, and if possible before the data is read.
         config = _located(config)
         check_new(output)
@@ -80,13 +80,13 @@ def train(config: Config, name: str, output: Path | None = None, tick: Tick = si
 def resume(run: Path, tick: Tick = silent) -> Trained | None:
     """Goes on with an interrupted run from its newest whole checkpoint, by the config it was started with.
 
-    A finished run is only said to be finished. None in processes that only help.
+    None in processes that only help.
     """
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run folder (no config.yaml)")
     config = load_config(run / "config.yaml")
     team = Team(config.training.device)
-    with _remembered() as memory, _says_how_to_go_on(run, team):
+    with remembered() as memory, _says_how_to_go_on(run, team):
         check_trackers(config.training.report_to)
         with team.first():
             prepared, classifier = _start(config, tick)
@@ -179,7 +179,7 @@ class _Start:
 def _train_in(run: Path, begin: _Start, tick: Tick, team: Team, memory: MemoryHandler) -> Trained | None:
     place = run / "checkpoints"
     tick = tick if team.main else silent
-    with _alone(place) if team.main else nullcontext(), _logged(memory, run / "train.log" if team.main else None):
+    with _alone(place) if team.main else nullcontext(), logged(memory, run / "train.log" if team.main else None):
         if team.main:
             log.info("run folder: %s", run)
             splits = begin.prepared.splits
@@ -316,45 +316,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip()
-
-
-@contextmanager
-def _remembered() -> Iterator[MemoryHandler]:
-    """Keeps what is said before there is a run folder to write it into."""
-    memory = MemoryHandler(capacity=1_000_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-    log.addHandler(memory)
-    try:
-        yield memory
-    finally:
-        log.removeHandler(memory)
-        memory.close()
-
-
-@contextmanager
-def _logged(memory: MemoryHandler, path: Path | None) -> Iterator[None]:
-    """Everything said before and meanwhile also goes to `path`, if there is one, with the time."""
-    if path is None:
-        yield
-        return
-    file = _LogFile(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    memory.setTarget(file)
-    memory.flush()
-    log.removeHandler(memory)
-    log.addHandler(file)
-    try:
-        yield
-    except FrameVitError as error:
-        file.handle(log.makeRecord(log.name, logging.ERROR, "", 0, error.message, (), None))
-        raise
-    finally:
-        log.removeHandler(file)
-        with suppress(OSError):  # a full disk
-            file.close()
-
-
-class _LogFile(logging.FileHandler):
-    """A log that the disk has no room for is said by the checkpoint that has none either, not by a traceback a line."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
-        pass

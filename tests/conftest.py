@@ -61,7 +61,7 @@ def run_framevit(cwd: Path, *arguments: str | Path, **extra: str) -> subprocess.
 
 _MANY = """
 import contextlib, io, json, sys
-from frame_vit.cli import main
+from frame_vit.__main__ import main
 for words in json.loads(sys.argv[1]):
     sys.argv, code = ["framevit", *words], 0
     with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()) as out:

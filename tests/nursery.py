@@ -12,7 +12,7 @@ from tests.conftest import environment
 
 _PROGRAM = """
 import json, os, sys, traceback
-from frame_vit import cli, console, workflow
+from frame_vit import __main__, console, workflow
 import datasets, torchvision, transformers.models.vit.modeling_vit, transformers.models.vit.image_processing_vit
 for line in sys.stdin:
     words = json.loads(line)
@@ -24,7 +24,7 @@ for line in sys.stdin:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv, code = ["framevit", *words], 0
         try:
-            cli.main()
+            __main__.main()
         except SystemExit as end:
             code = end.code or 0
         except BaseException:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from frame_vit import cli
+from frame_vit.__main__ import main
 from frame_vit.config import Config, load_config
 from frame_vit.data import demo
 from tests.conftest import TINY
@@ -47,7 +47,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         monkeypatch.setattr(sys, "argv", ["framevit", *map(str, arguments)])
         capsys.readouterr()
         try:
-            cli.main()
+            main()
             code = 0
         except SystemExit as end:
             code = int(end.code or 0)

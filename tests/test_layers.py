@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "frame_vit"
 
 LAYERS: list[set[str]] = [
     {"errors", "geometry", "progress", "history"},
-    {"labels", "data.response", "strict_yaml", "runs", "hub", "stopping"},
+    {"labels", "data.response", "strict_yaml", "runs", "hub", "stopping", "train_log"},
     {"config", "metrics"},
     {"images"},
     {"data.demo", "data.groups"},
@@ -99,7 +99,7 @@ def test_the_command_line_imports_nothing_heavy_at_the_top() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"], ["--version"]])
 def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
     program = (
-        "import sys\nfrom frame_vit.cli import main\n"
+        "import sys\nfrom frame_vit.__main__ import main\n"
         f"sys.argv = ['framevit', *{arguments!r}]\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
         "heavy = {'torch', 'transformers', 'datasets', 'sklearn', 'matplotlib', 'numpy', 'PIL', 'scipy'}\n"

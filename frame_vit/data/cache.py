@@ -158,18 +158,16 @@ def _readable_now(raw: RawSplit, facts: Sequence[Facts], pixels: Pixels) -> bool
     return any(not _decode(row, pixels)[0].reason for row, fact in zip(raw.rows, facts, strict=True) if fact.reason)
 
 
-def _build(raw: RawSplit, pixels: Pixels, place: Path, tick: Tick) -> list[Facts]:
+@contextmanager
+def beside(place: Path) -> Iterator[Path]:
+    """A new folder that becomes `place`, instead of all that lay next to it, when the block ends without an error.
+
+    Raises `UsageError` where it cannot be written.
+    """
     part = place.with_name(f".{place.name}.part")
-    check_room(place, _bytes((len(raw.rows), pixels.height, pixels.width, 3)), "the decoded pictures", HINT)
     try:
         part.mkdir()
-        with (part / PIXELS).open("wb") as file:
-            facts = []
-            for fact, picture in _pictures(raw, pixels, place.parent, tick):
-                file.write(picture.data)
-                facts.append(fact)
-        body = json.dumps(facts)
-        (part / ROWS).write_text(_sha256(body) + "\n" + body, encoding="utf-8")
+        yield part
         for other in [entry for entry in place.parent.iterdir() if not entry.name.startswith(".")]:
             shutil.rmtree(other, ignore_errors=True)
         part.rename(place)
@@ -177,6 +175,18 @@ def _build(raw: RawSplit, pixels: Pixels, place: Path, tick: Tick) -> list[Facts
         raise UsageError(f"the cache {place.parent} cannot be written: {error.strerror or error}", HINT) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _build(raw: RawSplit, pixels: Pixels, place: Path, tick: Tick) -> list[Facts]:
+    check_room(place, _bytes((len(raw.rows), pixels.height, pixels.width, 3)), "the decoded pictures", HINT)
+    facts = []
+    with beside(place) as part:
+        with (part / PIXELS).open("wb") as file:
+            for fact, picture in _pictures(raw, pixels, place.parent, tick):
+                file.write(picture.data)
+                facts.append(fact)
+        body = json.dumps(facts)
+        (part / ROWS).write_text(_sha256(body) + "\n" + body, encoding="utf-8")
     return facts
 
 
@@ -260,7 +270,7 @@ def _facts(place: Path) -> list[Facts] | None:
     try:
         digest, _, body = (place / ROWS).read_text(encoding="utf-8").partition("\n")
         return [Facts(*row) for row in json.loads(body)] if digest == _sha256(body) else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, TypeError):  # TypeError: rows of another version
         return None
 
 

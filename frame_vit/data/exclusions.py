@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 from frame_vit.data.sources import RawSplit
@@ -26,7 +27,7 @@ def leave_out(raw: dict[str, RawSplit], file: str | None) -> tuple[dict[str, Raw
                 gone.append((split.source, row.key))
             else:
                 rows.append(row)
-        kept[role] = RawSplit(split.source, split.name, split.kind, rows, split.names, split.revision)
+        kept[role] = replace(split, rows=rows)
     found = {*gone, *(("", key) for _, key in gone)}
     lost = sorted(key for source, key in listed if (source, key) not in found)
     if gone:

@@ -14,8 +14,8 @@ from frame_vit.config import Config, Data
 from frame_vit.data.cache import cache_folder
 from frame_vit.data.examples import Annotated, Example, Reject, Split, annotate, auto_names, build_split
 from frame_vit.data.exclusions import leave_out
-from frame_vit.data.sources import RawSplit, read_source, role_of
-from frame_vit.data.splits import SPLITS, divide
+from frame_vit.data.sources import ROLES, RawSplit, read_source, role_of
+from frame_vit.data.splits import divide
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelSpace
@@ -134,7 +134,7 @@ def _gather(data: Data, only: str | None) -> dict[str, RawSplit]:
     assert data.train is not None, "the config was checked"
     given = read_source(data.train, data)
     raw = {"train": given[0]} if len(given) == 1 else {role_of(split.name): split for split in given}
-    if not {"train"} <= {*raw} <= {*SPLITS} or len(raw) < len(given):
+    if not {"train"} <= {*raw} <= {*ROLES} or len(raw) < len(given):
         raise UsageError(
             f"{data.train}: splits {', '.join(s.name for s in given)}; expected train, validation, calibration, test"
         )

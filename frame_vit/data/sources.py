@@ -55,10 +55,10 @@ class RawSplit:
 ROLES = {
     "train": ("train", "training"),
     "val": ("validation", "val", "valid", "dev", "eval"),
-    "test": ("test", "testing"),
     "calibration": ("calibration", "calib"),
+    "test": ("test", "testing"),
 }
-"""The split names that are understood, by what they are used for."""
+"""The split names that are understood, by what they are used for; in the order in which splits are shown."""
 
 
 def role_of(split: str) -> str:

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from frame_vit.config import Data
 from frame_vit.data.examples import Split
 from frame_vit.data.groups import joined
+from frame_vit.data.sources import ROLES
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import log
 
-SPLITS = ("train", "val", "calibration", "test")
 MOST_FOLDS = 20
 """Groups are dealt into at most so many folds, of which as many are held out as come nearest to the share."""
 
@@ -29,7 +29,7 @@ def divide(given: dict[str, Split], data: Data, space: LabelSpace) -> dict[str, 
     """The splits that the sources have, and those held out of train: test, val and, where asked for, calibration."""
     train = given["train"].select(range(len(given["train"])), "train")
     if data.splits is not None:
-        whole = given | _as_before(train, Path(data.splits).expanduser(), {*SPLITS} - ({*given} - {"train"}))
+        whole = given | _as_before(train, Path(data.splits).expanduser(), {*ROLES} - ({*given} - {"train"}))
     else:
         whole, left = {**given}, 1.0
         for name in ("test", "val", "calibration"):
@@ -41,7 +41,7 @@ def divide(given: dict[str, Split], data: Data, space: LabelSpace) -> dict[str, 
     for name, split in whole.items():
         if not len(split):
             raise DataError(f"the {name} split has no usable pictures")
-    return {name: whole[name] for name in SPLITS if name in whole}
+    return {name: whole[name] for name in ROLES if name in whole}
 
 
 def _as_before(train: Split, path: Path, names: set[str]) -> dict[str, Split]:
@@ -75,7 +75,7 @@ def hold_out(split: Split, fraction: float, seed: int, name: str, space: LabelSp
 
     Raises `DataError` with the number needed where a class is too small to have a picture on both sides.
     """
-    groups = np.array(joined([e.group for e in split.examples], [e.seal or e.key for e in split.examples]), np.int64)
+    groups = np.array(joined([e.group for e in split.examples], [e.seal for e in split.examples]), np.int64)
     if len(set(groups.tolist())) == len(split):
         held = _by_picture(split, fraction, seed, name, space)
     else:

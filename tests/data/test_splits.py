@@ -31,7 +31,7 @@ def split_of(*counts: int) -> Split:
             if n:
                 labels.append(label)
                 left[label] -= 1
-    examples = [Example(f"row-{i}", label, (), 1, 1, str(i), bytes) for i, label in enumerate(labels)]
+    examples = [Example(f"row-{i}", label, (), 1, 1, str(i), bytes, seal=str(i)) for i, label in enumerate(labels)]
     return Split("train", examples, Rows.of(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)))
 
 
