@@ -15,8 +15,8 @@ from frame_vit.errors import UsageError
 from frame_vit.progress import log
 
 if TYPE_CHECKING:
-    from frame_vit.config import Config
     from frame_vit.predictor import Prediction
+    from frame_vit.schema import Config
     from frame_vit.workflow import Trained
 
 app = typer.Typer(
@@ -80,9 +80,11 @@ def prepare(
     overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Prepare this data set (data.train).")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder.", show_default="prepared/NAME")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 for warnings, too.")] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print audit.json and nothing else.")] = False,
     print_config: PrintConfig = False,
 ) -> None:
-    """Read, check and split the data; count and show it."""
+    """Read, check and split the data; find what is wrong with it before it is trained on."""
     settings = _settings(config, overrides, {"data.train": data}, print_config)
     from frame_vit import console
 
@@ -91,14 +93,14 @@ def prepare(
 
     folder = output or Path("prepared") / _name(config)
     with console.progress() as tick:
-        prepared = workflow.prepare_data(settings, folder, tick)
-    console.show_counts(prepared.manifest()["counts"])
-    roi = prepared.proposed_roi()
-    if roi and settings.data.roi is None:
-        typer.echo(f"all boxes of train lie well within data.roi: {roi}, which would show more detail;")
-        typer.echo("whatever displacement is measured against (the frame) must lie within it too")
-    console.show_files({"pictures": folder / "samples.png", "manifest": folder / "manifest.json"})
-    _leave_on(len(prepared.rejects), "rows were left out; they are listed in the manifest")
+        found = workflow.prepare_data(settings, folder, tick)
+    if json_output:
+        typer.echo((folder / "audit.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        console.show_audit(found.to_json(), workflow.prepared_files(found, folder))
+    errors, warnings = len(found.of("error")), len(found.of("warning"))
+    if errors or (strict and warnings):
+        raise typer.Exit(3)
 
 
 @app.command()

@@ -29,6 +29,7 @@ out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 PLAIN_EVERY_S = 10.0
+SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
 def plain(text: object) -> str:
@@ -138,6 +139,33 @@ def show_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     table.add_section()
     table.add_row("all", *(str(sum(split.values())) for split in counts.values()))
     out.print(table)
+
+
+def show_audit(audit: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Pictures per class and split, what was found, and where everything lies."""
+    show_counts(audit["counts"])
+    if audit["findings"]:
+        table = Table(title="Findings", title_justify="left")
+        for heading in ("", "code", "rows", "what"):
+            table.add_column(heading, justify="right" if heading == "rows" else "left", overflow="fold")
+        for finding in audit["findings"]:
+            said = Text.assemble((finding["title"], "bold"), "; ", plain(finding["message"]))
+            style = SEVERITY_STYLES[finding["severity"]]
+            table.add_row(Text(finding["severity"], style=style), finding["code"], str(finding["count"]), said)
+        out.print(table)
+    else:
+        out.print("nothing found")
+    if audit["proposed_roi"]:
+        out.print(f"all boxes of train lie well within data.roi: {audit['proposed_roi']}", soft_wrap=True)
+        out.print("it would show more detail; what displacement is measured against (the frame) must lie within it too")
+    if not audit["divided"] and audit["rows"]["rejected"]:
+        out.print(
+            f"{audit['rows']['rejected']} rows cannot be used, so training would refuse the data, and no manifest.json "
+            "was written: mend them, list them in data.exclude, or set data.on_bad_row=skip",
+            soft_wrap=True,
+        )
+    out.print()
+    show_files(files)
 
 
 def show_metrics(metrics: Mapping[str, Any]) -> None:

@@ -40,7 +40,11 @@ class DataError(FrameVitError):
 
 
 class RowError(DataError):
-    """One row or one picture that cannot be used; the message is the reason."""
+    """One row or one picture that cannot be used; the message is the reason, `code` its kind in an audit."""
+
+    def __init__(self, message: str, code: str = "FV101") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ModelError(FrameVitError):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from frame_vit.config import Config
 from frame_vit.errors import UsageError
 from frame_vit.progress import log
+from frame_vit.schema import Config
 
 FREE = ("training.device", "training.report_to", "training.save_total_limit", "data.cache")
 """Settings that may change between the parts of a run: nothing that is computed depends on them."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,9 @@ FORMATS = (
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
 MAX_PIXELS = 150_000_000
 """Larger pictures are refused before a byte of them is decoded (12,000 x 12,000 still passes)."""
+
+ORIENTATION = 0x0112
+"""The EXIF tag that says how the camera was held."""
 
 UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -71,6 +74,15 @@ class Pixels:
         return cls(**frozen)
 
 
+class Stored(NamedTuple):
+    """How a picture lies in its file: format, Pillow's colour mode, turned by its EXIF tag, more pictures behind it."""
+
+    format: str = ""
+    mode: str = ""
+    turned: bool = False
+    several: bool = False
+
+
 @dataclass(frozen=True)
 class Picture:
     """A decoded picture at the model's size, (height, width, 3) uint8, and its own size after EXIF orientation."""
@@ -78,13 +90,14 @@ class Picture:
     pixels: UInt8
     width: int
     height: int
+    stored: Stored
 
 
 def read_picture(source: bytes | Path, pixels: Pixels) -> Picture:
     """Encoded bytes or a file as the model will see it. Raises `RowError` with the reason where it can't be read."""
-    image = open_rgb(source, pixels.bit_depth)
+    image, stored = _opened(source, pixels.bit_depth)
     seen = image if pixels.roi is None else image.crop(region(pixels.roi, image.size))
-    return Picture(resize(seen, pixels), image.width, image.height)
+    return Picture(resize(seen, pixels), image.width, image.height, stored)
 
 
 def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -96,31 +109,42 @@ def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tup
     scale = (width, height, width, height) if max(roi) <= 1 else (1, 1, 1, 1)
     x1, y1, x2, y2 = (round(value * by) for value, by in zip(roi, scale, strict=True))
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-        raise RowError(f"the region of interest {[x1, y1, x2, y2]} is empty or outside this {width} x {height} picture")
+        raise RowError(
+            f"the region of interest {[x1, y1, x2, y2]} is empty or outside this {width} x {height} picture", "FV105"
+        )
     return x1, y1, x2, y2
 
 
 def open_rgb(source: bytes | Path, bit_depth: int = 8) -> Image.Image:
     """An upright RGB picture of full size. Raises `RowError` with the reason where it can't be read."""
+    return _opened(source, bit_depth)[0]
+
+
+def _opened(source: bytes | Path, bit_depth: int) -> tuple[Image.Image, Stored]:
     data = read_file(source) if isinstance(source, Path) else source
     if not data:
         raise RowError("empty file")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise RowError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed")
+                raise RowError(f"{image.width} x {image.height} pixels, more than the {MAX_PIXELS:,} allowed", "FV104")
             if ";16" in str(image.tile[0][3] if image.tile else "") and not image.mode.startswith("I"):
-                raise RowError("a 16-bit colour picture, of which only the upper bits would be read; save it as 8 bit")
+                raise RowError(
+                    "a 16-bit colour picture, of which only the upper bits would be read; save it as 8 bit", "FV104"
+                )
+            several = getattr(image, "n_frames", 1) > 1  # before loading: counting goes through the frames and back
             image.load()
-            return _to_rgb(_upright(image), bit_depth)
+            upright = _upright(image)
+            stored = Stored(image.format or "", image.mode, upright is not image, several)
+            return _to_rgb(upright, bit_depth), stored
     except UnidentifiedImageError:
-        raise RowError(f"not a picture (it starts with {data[:12]!r})") from None
+        raise RowError(f"not a picture (it starts with {data[:12]!r})", "FV103") from None
     except Image.DecompressionBombError:
-        raise RowError(f"more than the {MAX_PIXELS:,} pixels allowed") from None
+        raise RowError(f"more than the {MAX_PIXELS:,} pixels allowed", "FV104") from None
     except RowError:
         raise
     except Exception as error:  # Pillow raises whatever a damaged file makes it stumble over
-        raise RowError(f"damaged picture: {error}") from None
+        raise RowError(f"damaged picture: {error}", "FV102") from None
 
 
 def read_file(path: Path) -> bytes:
@@ -169,7 +193,7 @@ def normalise(batch: UInt8, pixels: Pixels) -> Float32:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
     except Exception:  # damaged EXIF says nothing about the pixels, and Pillow raises many kinds for it
         return image
 
@@ -178,22 +202,24 @@ def _to_rgb(image: Image.Image, bit_depth: int) -> Image.Image:
     if image.mode.startswith("I;16") or image.mode == "I":
         return _deep_grey(image, bit_depth)
     if image.mode == "F":
-        raise RowError("floating-point pixels; save it as 8 or 16 bit")
+        raise RowError("floating-point pixels; save it as 8 or 16 bit", "FV104")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # converting what is RGB would copy it
 
 
 def _deep_grey(image: Image.Image, bit_depth: int) -> Image.Image:
     values = np.asarray(image)
     if bit_depth == 8:
         raise RowError(
-            "a 16-bit picture; data.bit_depth of the training says how many bits are used (10, 12, 14 or 16)"
+            "a 16-bit picture; data.bit_depth of the training says how many bits are used (10, 12, 14 or 16)", "FV104"
         )
     top = 2**bit_depth - 1
     if values.min() < 0 or values.max() > top:
-        raise RowError(f"pixel values from {values.min()} to {values.max()} do not fit data.bit_depth {bit_depth}")
+        raise RowError(
+            f"pixel values from {values.min()} to {values.max()} do not fit data.bit_depth {bit_depth}", "FV104"
+        )
     grey = np.round(values * (255 / top)).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")

@@ -113,9 +113,16 @@ class LabelSpace:
         )
 
 
+def plainly(name: str) -> str:
+    """A name without what people overlook: case, and blanks around or doubled in it."""
+    return " ".join(name.split()).casefold()
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"`, or nothing where no known word is near."""
-    near = difflib.get_close_matches(word.strip(), list(known), n=1, cutoff=0.6)
+    names = list(known)
+    same = [name for name in names if plainly(name) == plainly(word)]
+    near = same or difflib.get_close_matches(word.strip(), names, n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -123,7 +130,7 @@ def _name_mistakes(names: Sequence[str]) -> list[str]:
     mistakes = [] if len(names) >= 2 else [f"labels.names: at least two classes are needed, found {len(names)}"]
     seen: dict[str, str] = {}
     for name in names:
-        plain = name.strip().casefold()
+        plain = plainly(name)
         if not plain:
             mistakes.append("labels.names: an empty name")
         elif plain in seen:

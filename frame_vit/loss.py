@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (everybody's name for it)
 from torch import Tensor
 
-from frame_vit.config import Training
 from frame_vit.data.examples import Split
 from frame_vit.labels import LabelledView
+from frame_vit.schema import Training
 
 
 class Loss:

@@ -26,13 +26,13 @@ from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
 from transformers.utils import logging as transformers_logging
 
 from frame_vit import __version__
-from frame_vit.config import Model
 from frame_vit.errors import FrameVitError, ModelError, UsageError
 from frame_vit.hub import check_hub
 from frame_vit.images import Pixels, normalise, resize
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import log
 from frame_vit.runs import write_json
+from frame_vit.schema import Model
 
 FORMAT = 1
 SETTINGS = "framevit.json"

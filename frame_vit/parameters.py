@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import Trainer
 
-from frame_vit.config import Training
+from frame_vit.schema import Training
 
 
 def groups(module: nn.Module, training: Training, path: str | None) -> list[dict[str, Any]]:

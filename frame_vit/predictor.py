@@ -26,6 +26,7 @@ from frame_vit.metrics import Logits, softmax
 from frame_vit.model import Classifier, load_trained
 from frame_vit.progress import Tick, log, silent
 from frame_vit.runs import find_model
+from frame_vit.texts import printable
 from frame_vit.transforms import check_square, viewed
 
 if TYPE_CHECKING:
@@ -137,11 +138,6 @@ def judge(file: str, logits: Logits, labels: LabelSpace) -> Prediction:
     decision = ("accept" if labels.is_ok(best) else "reject") if labels.ok else None
     named = {name: float(p) for name, p in zip(labels.names, probabilities, strict=True)}
     return Prediction(printable(file), labels.names[best], float(probabilities[best]), named, decision)
-
-
-def printable(name: str) -> str:
-    """A file's name as valid text: bytes of it that are not UTF-8 become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def expand(inputs: Iterable[str]) -> list[Path]:

@@ -30,8 +30,8 @@ def draw_confusion(path: Path, metrics: Mapping[str, Any]) -> None:
         wrong = i != j and count
         colour = "white" if shares[i, j] > 0.35 else "#b00020" if wrong else "black"
         axes.text(j, i, str(count), ha="center", va="center", color=colour, weight="bold" if wrong else "normal")
-    axes.set_xticks(range(len(names)), [_plain(n) for n in names], rotation=30, ha="right")
-    axes.set_yticks(range(len(names)), [_plain(n) for n in names])
+    axes.set_xticks(range(len(names)), [math_safe(n) for n in names], rotation=30, ha="right")
+    axes.set_yticks(range(len(names)), [math_safe(n) for n in names])
     axes.set(xlabel="predicted", ylabel="true")
     axes.set_title(f"{metrics['split']}: {metrics['n']} pictures, accuracy {metrics['accuracy']:.3f}", fontsize=11)
     figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
@@ -69,7 +69,7 @@ def draw_samples(path: Path, split: Split, labels: LabelSpace, pixels: Pixels) -
         axes.axis("off")
     for index, name in enumerate(labels.names):
         axes = panels[index]
-        axes.set_title(f"{_plain(name)} ({counts[index]} in {split.name})", fontsize=11)
+        axes.set_title(f"{math_safe(name)} ({counts[index]} in {split.name})", fontsize=11)
         example = next((e for e in split.examples if e.label == index), None)
         if example is None:
             continue
@@ -130,7 +130,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names) or "none declared"
 
 
-def _plain(name: str) -> str:
+def math_safe(name: str) -> str:
     """A class name as matplotlib should draw it: a dollar sign would start a formula."""
     return name.replace("$", r"\$")
 

@@ -36,6 +36,17 @@ def check_new(output: Path | None) -> None:
         raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
 
 
+def check_apart(output: Path, *sources: str | None) -> None:
+    """Raises `UsageError` where a folder to write to lies in a folder of data: its pictures would be read as data."""
+    for source in sources:
+        folder = Path(source).expanduser() if source else None
+        if folder is not None and folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
+            raise UsageError(
+                f"{output} lies in {folder}, a folder of data; what is written there would be read as data later",
+                "Name a folder outside it with -o/--output",
+            )
+
+
 def set_latest(run: Path) -> None:
     """Notes the newest finished run, by its name in runs/ or, where it lies elsewhere, by its full path."""
     _make(RUNS)

@@ -11,8 +11,7 @@ from typing import IO, Any
 
 from frame_vit.labels import LabelSpace
 from frame_vit.predictor import Prediction
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+from frame_vit.texts import neutral
 
 
 def csv_header(labels: LabelSpace, truth: bool = False) -> list[str]:
@@ -62,5 +61,4 @@ def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = f"{value:.6f}" if isinstance(value, float) else str(value)
-    return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text
+    return f"{value:.6f}" if isinstance(value, float) else neutral(str(value))

@@ -22,7 +22,6 @@ from transformers import Trainer, TrainerCallback
 
 from frame_vit import checkpoints
 from frame_vit.checkpoints import Checkpoint
-from frame_vit.config import Training
 from frame_vit.devices import later
 from frame_vit.errors import FrameVitError, Interrupted
 from frame_vit.feed import Feed, RowIds
@@ -31,6 +30,7 @@ from frame_vit.labels import LabelSpace
 from frame_vit.metrics import score
 from frame_vit.parameters import Average, groups, optimizer_state, restore_optimizer
 from frame_vit.progress import Tick, log, speed
+from frame_vit.schema import Training
 from frame_vit.stopping import Stop
 from frame_vit.transforms import mix
 

@@ -22,7 +22,6 @@ from transformers.trainer_callback import PrinterCallback
 
 from frame_vit import checkpoints
 from frame_vit.checkpoints import Checkpoint
-from frame_vit.config import Config, Training
 from frame_vit.data.cache import cache_folder, check_room
 from frame_vit.data.examples import Split
 from frame_vit.devices import describe, resolve_device, resolve_precision
@@ -35,6 +34,7 @@ from frame_vit.labels import LabelledView
 from frame_vit.loss import Loss
 from frame_vit.model import Classifier, blocks, quiet
 from frame_vit.progress import Tick, log, silent
+from frame_vit.schema import Config, Training
 from frame_vit.stopping import Stop
 from frame_vit.trainer import FrameTrainer, Watch, stopped_early
 from frame_vit.transforms import Augment, check_square

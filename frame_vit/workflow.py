@@ -21,7 +21,9 @@ from filelock import FileLock, Timeout
 from transformers import set_seed
 
 from frame_vit import __version__, checkpoints, identity, model, training
-from frame_vit.config import Config, dump_config, load_config
+from frame_vit.audit_report import write_audit
+from frame_vit.config import dump_config, load_config
+from frame_vit.data.audit import Audit, audit, warn_of_errors
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.devices import describe, resolve_device, resolve_precision
 from frame_vit.errors import FrameVitError, Interrupted, UsageError
@@ -31,7 +33,8 @@ from frame_vit.predictor import Predictor
 from frame_vit.processes import Team
 from frame_vit.progress import Tick, log, silent, speed
 from frame_vit.report import draw_curves, draw_samples, model_card
-from frame_vit.runs import check_new, find_model, new_run, set_latest, write_json, write_text
+from frame_vit.runs import RUNS, check_apart, check_new, find_model, new_run, set_latest, write_json, write_text
+from frame_vit.schema import Config
 from frame_vit.stopping import terminable
 from frame_vit.train_log import logged, remembered
 from frame_vit.training import Outcome, check_possible, check_trackers
@@ -47,17 +50,37 @@ class Trained:
     skipped: int
 
 
-def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Prepared:
-    """Reads, checks and splits the data; writes samples.png and, last, manifest.json into `output`."""
+def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Audit:
+    """Reads, checks and splits the data, and audits it: audit.json, audit.html and pictures in `output`.
+
+    Rows to leave out are proposed in exclude.csv. manifest.json, the division, is written last, and only where
+    training would accept all rows.
+    """
+    check_apart(output, config.data.train, config.data.test)
     pixels = model.pixels_of(model.load_processor(_located(config).model), config.data.bit_depth, config.data.roi)
-    prepared = prepare(config, pixels, tick)
+    prepared = prepare(config, pixels, tick, tolerant=True)
+    found = audit(prepared, config.data, pixels, tick)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {output}: {error.strerror}") from None
     draw_samples(output / "samples.png", prepared.splits["train"], prepared.labels, pixels)
-    write_json(output / "manifest.json", prepared.manifest())
-    return prepared
+    write_audit(output, found, pixels)
+    if found.divided:
+        write_json(output / "manifest.json", prepared.manifest())
+    return found
+
+
+def prepared_files(found: Audit, folder: Path) -> dict[str, Path]:
+    """What `prepare_data` wrote, by what it is to people."""
+    written = {
+        "report": folder / "audit.html",
+        "pictures": folder / "samples.png",
+        "to leave out": folder / "exclude.csv",
+        "division": folder / "manifest.json",
+    }
+    gone = [*([] if found.exclusions() else ["to leave out"]), *([] if found.divided else ["division"])]
+    return {what: place for what, place in written.items() if what not in gone}
 
 
 def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained | None:
@@ -67,10 +90,13 @@ def train(config: Config, name: str, output: Path | None = None, tick: Tick = si
         # What cannot work is found out before a run folder is made, and if possible before the data is read.
         config = _located(config)
         check_new(output)
+        check_apart(output or RUNS, config.data.train, config.data.test)
         check_trackers(config.training.report_to)
         resolve_precision(config.training.precision, resolve_device(config.training.device))
         with team.first():
             prepared, classifier = _start(config, tick)
+        if team.main:
+            warn_of_errors(prepared, config.data.audit)
         check_possible(classifier, config, len(prepared.splits["train"]), team.count)
         run = team.share(new_run(name, output) if team.main else Path())
         with _says_how_to_go_on(run, team):

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from frame_vit import model as models
-from frame_vit.config import Config, load_config
+from frame_vit.config import load_config
 from frame_vit.data.prepare import Prepared, prepare
+from frame_vit.schema import Config
 from tests.conftest import TINY
 
 

@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from frame_vit.__main__ import main
-from frame_vit.config import Config, load_config
+from frame_vit.config import load_config
 from frame_vit.data import demo
+from frame_vit.schema import Config
 from tests.conftest import TINY
 
 ROOT = Path(__file__).parents[1]
@@ -123,13 +124,18 @@ def test_a_bad_row_is_named_with_its_number_and_text(call: Call, response: str, 
         lines.append({"file_name": f"{i}.jpg", "response": response if i == 17 else demo.response(frame)})
     Path("rows.jsonl").write_text("\n".join(map(json.dumps, lines)))
     settings = ["--set", "data.train=rows.jsonl", "--set", "data.test_fraction=0.0"]
-    answer = call("prepare", "-c", "tiny.yaml", *settings)
+    answer = call("train", "-c", "tiny.yaml", *settings)
     assert answer.code == 1
     assert "line 18 (17.jpg)" in answer.words
     assert said in answer.words
+    listed = call("prepare", "-c", "tiny.yaml", *settings)
+    assert listed.code == 3
+    assert said in " ".join(listed.out.replace("│", " ").split())
+    assert "training would refuse the data" in listed.out
+    assert not Path("prepared/tiny/manifest.json").exists()
+    assert "line 18 (17.jpg)" in Path("prepared/tiny/exclude.csv").read_text()
     skipped = call("prepare", "-c", "tiny.yaml", *settings, "--set", "data.on_bad_row=skip")
     assert skipped.code == 3
-    assert "line 18 (17.jpg)" in skipped.words
     manifest = json.loads(Path("prepared/tiny/manifest.json").read_text())
     assert [reject["key"] for reject in manifest["rejects"]] == ["line 18 (17.jpg)"]
 
@@ -140,7 +146,7 @@ def test_a_text_file_named_jpg_in_a_training_set_is_named(call: Call) -> None:
         for seed in range(10):
             Path("data", name, f"{seed}.jpg").write_bytes(demo.jpeg(demo.sample("Xplus", seed)))
     Path("data/b/3.jpg").write_text("not a picture at all")
-    answer = call("prepare", "--set", "data.train=data", "--set", "model.init=scratch")
+    answer = call("train", "--set", "data.train=data", "--set", "model.init=scratch")
     assert answer.code == 1
     assert "b/3.jpg: not a picture (it starts with b'not a pictur')" in answer.words
 
@@ -151,7 +157,35 @@ def test_prepare_prints_counts_and_draws_a_picture(call: Call) -> None:
     rows = [line.replace("│", " ").split() for line in answer.out.splitlines()]
     assert ["Xplus", "8", "2", "4"] in rows
     assert ["all", "40", "10", "20"] in rows
-    assert {path.name for path in Path("prepared/tiny").iterdir()} == {"samples.png", "manifest.json"}
+    assert {path.name for path in Path("prepared/tiny").iterdir()} == {
+        "samples.png", "displacement.png", "audit.json", "audit.html", "manifest.json"
+    }  # fmt: skip
+
+
+def test_prepare_leaves_with_3_for_errors_and_if_strict_for_warnings(call: Call) -> None:
+    """Twenty frames of a class are few, which is a warning."""
+    few = call("prepare", "-c", "tiny.yaml")
+    assert few.code == 0
+    assert "FV402" in few.out
+    assert call("prepare", "-c", "tiny.yaml", "--strict").code == 3
+    clean = ["--set", "data.audit.min_per_class=5", "--strict"]
+    assert call("prepare", "-c", "tiny.yaml", *clean).code == 0
+    graver = ["--set", "data.audit.severity={FV402: error}"]
+    assert call("prepare", "-c", "tiny.yaml", *graver).code == 3
+
+
+def test_prepare_prints_the_audit_as_json_and_nothing_else(call: Call) -> None:
+    answer = call("prepare", "-c", "tiny.yaml", "--json")
+    assert json.loads(answer.out) == json.loads(Path("prepared/tiny/audit.json").read_text())
+    assert [finding["code"] for finding in json.loads(answer.out)["findings"]] == ["FV402"]
+
+
+@pytest.mark.parametrize("command", [["prepare"], ["train"], ["prepare", "-o", "out/x"], ["train", "-o", "out"]])
+def test_nothing_is_written_into_a_folder_of_data(call: Call, command: list[str]) -> None:
+    answer = call(*command, "-c", "tiny.yaml", "--data", ".", "--set", "data.test=null")
+    assert answer.code == 2
+    assert "a folder of data" in answer.words
+    assert {path.name for path in Path().iterdir()} == {"tiny.yaml"}
 
 
 def test_print_config_shows_every_key_and_loads_back(call: Call) -> None:

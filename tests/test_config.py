@@ -10,9 +10,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from frame_vit.config import Config, dump_config, load_config
+from frame_vit.config import dump_config, load_config
 from frame_vit.errors import ConfigError, UsageError
 from frame_vit.labels import LabelSpace
+from frame_vit.schema import Config
 from frame_vit.strict_yaml import parse_yaml
 
 NAMES = "labels: {names: [passed, Xplus, Xminus]"

@@ -12,6 +12,8 @@ import typer
 
 from frame_vit.cli import app
 from frame_vit.config import load_config
+from frame_vit.data.findings import KINDS, Kind
+from frame_vit.schema import Limits
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -53,3 +55,10 @@ def test_every_file_of_the_package_stands_in_the_readmes_tree() -> None:
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "frame_vit", "--version"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("framevit ")
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.code)
+def test_every_kind_of_finding_stands_in_the_readme(kind: Kind) -> None:
+    threshold = f"`{kind.threshold}`" if kind.threshold else ""
+    assert f"| {kind.code} | {kind.title} | {kind.severity} | {threshold} |" in README
+    assert not kind.threshold or kind.threshold in Limits.model_fields

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from frame_vit import identity
-from frame_vit.config import Config
 from frame_vit.errors import UsageError
+from frame_vit.schema import Config
 
 FACTS = {"processes": 1, "precision": "fp32", "device": "cpu (2 threads)", "packages.torch": "2.14.1"}
 

@@ -21,7 +21,6 @@ from transformers import (
     ViTImageProcessor,
 )
 
-from frame_vit.config import Model, Scratch
 from frame_vit.errors import ModelError
 from frame_vit.labels import LabelSpace
 from frame_vit.model import (
@@ -34,6 +33,7 @@ from frame_vit.model import (
     pixels_of,
     save,
 )
+from frame_vit.schema import Model, Scratch
 
 SCRATCH = Model(
     init="scratch", scratch=Scratch(image_size=32, patch_size=16, hidden_size=16, layers=1, heads=2, mlp_ratio=2)

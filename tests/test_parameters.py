@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from frame_vit.config import Training
 from frame_vit.model import blocks
 from frame_vit.parameters import Average, groups, optimizer_state, restore_optimizer
+from frame_vit.schema import Training
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 

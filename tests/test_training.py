@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from frame_vit import model as models
 from frame_vit.checkpoints import newest
-from frame_vit.config import Training, load_config
+from frame_vit.config import load_config
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
 from frame_vit.errors import ConfigError, UsageError
@@ -23,6 +23,7 @@ from frame_vit.labels import LabelledView, LabelSpace
 from frame_vit.loss import Loss
 from frame_vit.metrics import score
 from frame_vit.predictor import Predictor
+from frame_vit.schema import Training
 from frame_vit.training import augmentation, check_trackers, train, training_arguments
 from tests.small import begin, tiny
 

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from frame_vit import images
 from frame_vit.data.sources import RawRow, RawSplit
 from frame_vit.errors import RowError, UsageError
-from frame_vit.images import Pixels, UInt8, read_picture
+from frame_vit.images import Pixels, Stored, UInt8, read_picture
 from frame_vit.progress import Tick, log, silent, speed
 
 PIXELS, ROWS = "pixels.u8", "rows.json"
@@ -44,7 +44,8 @@ AHEAD = 32_000_000
 class Facts(NamedTuple):
     """What is known of a row's picture: its own size, the sha256 of its bytes, or why it can't be used (`reason`).
 
-    `seal` is the sha256 of its decoded pixels: by it damage is found, and the same picture in other bytes.
+    `seal` is the sha256 of its decoded pixels: by it damage is found, and the same picture in other bytes. `code` is
+    the kind of the reason.
     """
 
     stamp: str
@@ -53,6 +54,8 @@ class Facts(NamedTuple):
     digest: str = ""
     reason: str = ""
     seal: str = ""
+    code: str = ""
+    stored: Stored = Stored()
 
 
 @dataclass(frozen=True)
@@ -216,17 +219,18 @@ def _decode(row: RawRow, pixels: Pixels) -> tuple[Facts, UInt8]:
         data = row.read()
         picture = read_picture(data, pixels)
     except RowError as error:
-        return _unusable(row, error.message, pixels)
+        return _unusable(row, error, pixels)
     except OSError as error:
-        return _unusable(row, f"the picture cannot be read: {error.strerror or error}", pixels)
+        return _unusable(row, RowError(f"the picture cannot be read: {error.strerror or error}"), pixels)
     array = np.ascontiguousarray(picture.pixels)
     digest = hashlib.sha256(data).hexdigest()
-    return Facts(row.stamp, picture.width, picture.height, digest, "", _seal(array)), array
+    facts = Facts(row.stamp, picture.width, picture.height, digest, seal=_seal(array), stored=picture.stored)
+    return facts, array
 
 
-def _unusable(row: RawRow, reason: str, pixels: Pixels) -> tuple[Facts, UInt8]:
+def _unusable(row: RawRow, error: RowError, pixels: Pixels) -> tuple[Facts, UInt8]:
     black = np.zeros((pixels.height, pixels.width, 3), np.uint8)
-    return Facts(row.stamp, reason=reason, seal=_seal(black)), black
+    return Facts(row.stamp, reason=error.message, seal=_seal(black), code=error.code), black
 
 
 def _earlier(home: Path, pixels: Pixels) -> Callable[[str], tuple[Facts, UInt8] | None]:
@@ -269,7 +273,9 @@ def _whole(place: Path, shape: tuple[int, ...]) -> list[Facts] | None:
 def _facts(place: Path) -> list[Facts] | None:
     try:
         digest, _, body = (place / ROWS).read_text(encoding="utf-8").partition("\n")
-        return [Facts(*row) for row in json.loads(body)] if digest == _sha256(body) else None
+        if digest != _sha256(body):
+            return None
+        return [Facts(*row)._replace(stored=Stored(*row[-1])) for row in json.loads(body)]
     except (OSError, ValueError, TypeError):  # TypeError: rows of another version
         return None
 

@@ -6,6 +6,7 @@ is applied by `prepare`, which sees the rejects of all splits together.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,8 @@ from frame_vit.data.response import Annotation, parse_answer
 from frame_vit.data.sources import RawSplit
 from frame_vit.errors import RowError
 from frame_vit.geometry import Box
-from frame_vit.images import Pixels
-from frame_vit.labels import LabelSpace
+from frame_vit.images import Pixels, Stored
+from frame_vit.labels import LabelSpace, plainly
 from frame_vit.progress import Tick, silent
 
 
@@ -39,15 +40,19 @@ class Example:
     read: Callable[[], bytes]
     seal: str = ""
     group: str = ""
+    stored: Stored = field(default_factory=Stored)
+    others: tuple[str, ...] = ()
+    """what else the row is labelled, besides the first label"""
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that cannot be used, and why."""
+    """A row that cannot be used, why, and what kind of fault that is."""
 
     source: str
     key: str
     reason: str
+    code: str
 
     def __str__(self) -> str:
         return f"{self.source}, {self.key}: {self.reason}"
@@ -98,19 +103,25 @@ def annotate(raw: RawSplit, multi: str) -> Annotated:
         try:
             annotation = parse_answer(row.answer, raw.kind)
             if multi == "error" and len(annotation.labels) > 1:
-                raise RowError(f"several labels: {', '.join(annotation.labels)}")
+                raise RowError(f"several labels: {', '.join(annotation.labels)}", "FV207")
             found.rows.append((number, annotation))
         except RowError as error:
-            found.rejects.append(Reject(raw.source, row.key, error.message))
+            found.rejects.append(Reject(raw.source, row.key, error.message, error.code))
     return found
 
 
 def auto_names(train: Annotated, aliases: dict[str, str]) -> list[str]:
-    """The classes of a training set: the source's own order where it has one, else by name."""
-    labels = {aliases.get(a.labels[0], a.labels[0]) for _, a in train.rows}
-    if train.raw.names and labels <= set(train.raw.names):
+    """The classes of a training set: the source's own order where it has one, else by name.
+
+    Of names that differ only by case or blanks the most frequent is a class; the others are left to be unknown labels.
+    """
+    labels = Counter(aliases.get(a.labels[0], a.labels[0]) for _, a in train.rows)
+    if train.raw.names and {*labels} <= {*train.raw.names}:
         return list(train.raw.names)
-    return sorted(labels)
+    spelt: dict[str, str] = {}
+    for label, _ in sorted(labels.items(), key=lambda found: (-found[1], found[0])):
+        spelt.setdefault(plainly(label), label)
+    return sorted(spelt.values())
 
 
 def build_split(
@@ -125,13 +136,18 @@ def build_split(
         try:
             label = space.id(annotation.labels[0])
         except KeyError as error:
-            rejects.append(Reject(raw.source, row.key, error.args[0]))
+            rejects.append(Reject(raw.source, row.key, error.args[0], _unknown(annotation.labels[0], space)))
             continue
         if facts.reason:
-            rejects.append(Reject(raw.source, row.key, facts.reason))
+            rejects.append(Reject(raw.source, row.key, facts.reason, facts.code))
             continue
         boxes = annotation.boxes
         picture = (facts.width, facts.height, facts.digest, row.read, facts.seal)
-        examples.append(Example(row.key, label, boxes, *picture, row.group))
+        examples.append(Example(row.key, label, boxes, *picture, row.group, facts.stored, annotation.labels[1:]))
         numbers.append(number)
     return Split(raw.name, examples, Rows(pictures.pixels, np.array(numbers, np.int64))), rejects
+
+
+def _unknown(label: str, space: LabelSpace) -> str:
+    """The kind of fault that an unknown label is: spelt otherwise than a class, or of no class at all."""
+    return "FV206" if plainly(label) in map(plainly, space.names) else "FV205"

@@ -1,49 +1,77 @@
-"""Rows that a person has decided to leave out: a CSV file with the column `key`, and `source` where keys repeat."""
+"""Rows to leave out: a CSV file with the columns `key` and, where keys repeat, `source`; `prepare` proposes one.
+
+The proposal has the columns `code` and `reason` too, and carries over what was left out already, so that a proposal
+that is itself in use stays whole.
+"""
 
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from frame_vit.data.sources import RawSplit
 from frame_vit.errors import UsageError
 from frame_vit.progress import log
+from frame_vit.texts import neutral, raw
 
 
-def leave_out(raw: dict[str, RawSplit], file: str | None) -> tuple[dict[str, RawSplit], list[str]]:
-    """The splits by role without the rows that the file lists, and which rows those were ("source, key").
+class Exclusion(NamedTuple):
+    """A row to leave out: of which source (empty: of any), its key, and why."""
+
+    source: str
+    key: str
+    code: str = ""
+    reason: str = ""
+
+
+def leave_out(found: dict[str, RawSplit], file: str | None) -> tuple[dict[str, RawSplit], list[Exclusion]]:
+    """The splits by role without the rows that the file lists, and which rows those were.
 
     Raises `UsageError` where the file cannot be used. What it lists and is not there is warned of.
     """
     if file is None:
-        return raw, []
+        return found, []
     listed = _read(Path(file).expanduser())
-    kept, gone = {}, []
-    for role, split in raw.items():
+    kept, gone, met = {}, [], set()
+    for role, split in found.items():
         rows = []
         for row in split.rows:
-            if {("", row.key), (split.source, row.key)} & listed:
-                gone.append((split.source, row.key))
-            else:
+            exclusion = listed.get((split.source, row.key)) or listed.get(("", row.key))
+            if exclusion is None:
                 rows.append(row)
+                continue
+            gone.append(exclusion._replace(source=split.source))
+            met.add((exclusion.source, exclusion.key))
         kept[role] = replace(split, rows=rows)
-    found = {*gone, *(("", key) for _, key in gone)}
-    lost = sorted(key for source, key in listed if (source, key) not in found)
+    lost = sorted(key for source, key in listed if (source, key) not in met)
     if gone:
         log.info("%d rows are left out, as %s says", len(gone), file)
     if lost:
         log.warning("%s lists %d rows that are not in the data: %s", file, len(lost), ", ".join(lost[:5]))
-    return kept, [f"{source}, {key}" for source, key in gone]
+    return kept, gone
 
 
-def _read(path: Path) -> set[tuple[str, str]]:
+def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
+    """A file that `data.exclude` reads."""
+    aside = path.with_name(path.name + ".part")
+    with aside.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Exclusion._fields)
+        writer.writerows([neutral(cell) for cell in exclusion] for exclusion in exclusions)
+    aside.replace(path)
+
+
+def _read(path: Path) -> dict[tuple[str, str], Exclusion]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
             columns = list(reader.fieldnames or ())
             if "key" not in columns:
                 raise UsageError(f"data.exclude: {path} has no column key; it has {', '.join(columns) or 'nothing'}")
-            return {(row.get("source") or "", row["key"]) for row in reader if row["key"]}
+            rows = [{name: raw(row.get(name) or "") for name in Exclusion._fields} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"data.exclude: {path} cannot be read: {error}") from None
+    return {(row["source"], row["key"]): Exclusion(**row) for row in rows if row["key"]}

@@ -12,10 +12,11 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-from frame_vit.config import Data
 from frame_vit.data.groups import Grouping
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import UsageError
+from frame_vit.schema import Data
+from frame_vit.texts import printable
 
 FILE_COLUMNS = ("file_name", "file", "path")
 """Read in this order where the manifest has no column of the name in data.image_column."""
@@ -45,7 +46,7 @@ def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]],
     grouping = Grouping(data.group_by, columns, str(path))
     for line, record in records:
         name = str(record.get(file_column) or "")
-        key, file = f"line {line} ({name})", _inside(path, name, line)
+        key, file = f"line {line} ({printable(name)})", _inside(path, name, line)
         row = ManifestRow(key, record.get(answer), file, grouping.of(record, name))
         splits.setdefault(str(record.get("split") or "train"), []).append(row)
     return splits, kind

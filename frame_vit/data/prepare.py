@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from frame_vit.config import Config, Data
 from frame_vit.data.cache import cache_folder
 from frame_vit.data.examples import Annotated, Example, Reject, Split, annotate, auto_names, build_split
-from frame_vit.data.exclusions import leave_out
+from frame_vit.data.exclusions import Exclusion, leave_out
 from frame_vit.data.sources import ROLES, RawSplit, read_source, role_of
 from frame_vit.data.splits import divide
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import Tick, log, silent
+from frame_vit.schema import Config, Data
 
 SHOWN_REJECTS = 5
 WORTH_CUTTING = 0.7
@@ -28,14 +28,18 @@ WORTH_CUTTING = 0.7
 
 @dataclass(frozen=True)
 class Prepared:
-    """The label space, splits by name, rows that can't be used, origins, rows with several labels, rows excluded."""
+    """The label space, splits by name, rows that can't be used, origins, rows with several labels, rows excluded.
+
+    `obstacle` says why the data could not be divided, where a tolerant preparation left it undivided.
+    """
 
     labels: LabelSpace
     splits: dict[str, Split]
     rejects: list[Reject]
     sources: dict[str, dict[str, str]]
     several: dict[str, int]
-    excluded: list[str] = field(default_factory=list)
+    excluded: list[Exclusion] = field(default_factory=list)
+    obstacle: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -45,6 +49,10 @@ class Prepared:
     def split_fingerprint(self, name: str) -> str:
         """sha256 over one split's pictures and labels, in order."""
         return _sha256(f"{e.digest} {self.labels.names[e.label]}" for e in self.splits[name].examples)
+
+    def source_of(self, split: str) -> str:
+        """What a split was read from: a source of its own, or that of train, which it was held out of."""
+        return self.sources.get(split, self.sources.get("train", {})).get("source", "")
 
     def manifest(self) -> dict[str, Any]:
         """What `prepare` writes down: enough to check later that the same pictures lie in the same splits."""
@@ -59,7 +67,7 @@ class Prepared:
             "proposed_roi": self.proposed_roi(),
             "several_labels": self.several,
             "rejects": [vars(reject) for reject in self.rejects],
-            "excluded": self.excluded,
+            "excluded": [exclusion._asdict() for exclusion in self.excluded],
             "splits": {name: [self._row(e) for e in split.examples] for name, split in self.splits.items()},
         }
 
@@ -89,27 +97,41 @@ def _sha256(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def prepare(config: Config, pixels: Pixels, tick: Tick = silent, only: str | None = None) -> Prepared:
+def prepare(
+    config: Config, pixels: Pixels, tick: Tick = silent, only: str | None = None, tolerant: bool = False
+) -> Prepared:
     """Reads, checks, decodes and splits the configured data. Raises `DataError` that names the bad rows.
 
-    With `only` that split must come out; where it has a source of its own, nothing else is read.
+    With `only` that split must come out; where it has a source of its own, nothing else is read. To be audited, data is
+    prepared `tolerant`: bad rows are left out, whatever `data.on_bad_row` says, and what cannot be divided is not.
     """
     raw, excluded = leave_out(_gather(config.data, only), config.data.exclude)
     found = {role: annotate(split, config.data.multi) for role, split in raw.items()}
     _say_several(found)
     names = config.labels.names
+    if not any(annotated.rows for annotated in found.values()):
+        raise _refusal([reject for annotated in found.values() for reject in annotated.rejects])
     if names == "auto":
         names = auto_names(found["train"], config.labels.aliases)
         log.info("classes, from the training set: %s", ", ".join(names))
     space = config.label_space(names)
     splits, rejects = _build(found, space, pixels, config.data, tick)
-    _judge(rejects, config.data)
+    if not tolerant:
+        _judge(rejects, config.data)
+    if not any(len(split) for split in splits.values()) and rejects:
+        raise _refusal(rejects)
+    obstacle = ""
     if only not in raw or only == "train":
-        splits = divide(splits, config.data, space)
+        try:
+            splits = divide(splits, config.data, space)
+        except DataError as error:
+            if not tolerant:
+                raise
+            obstacle = f"{error.message}. {error.hint}"
     if only is not None and only not in splits:
         raise UsageError(f"there is no split {only!r}; there are {', '.join(splits)}")
     named = {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}
-    return Prepared(space, named, rejects, _origins(raw), _several(found), excluded)
+    return Prepared(space, named, rejects, _origins(raw), _several(found), excluded, obstacle)
 
 
 def prepare_other(source: str, config: Config, space: LabelSpace, pixels: Pixels, tick: Tick = silent) -> Prepared:
@@ -167,16 +189,23 @@ def _build(
 def _judge(rejects: list[Reject], data: Data) -> None:
     if not rejects:
         return
+    if data.on_bad_row == "error":
+        raise _refusal(rejects)
+    for line in [f"{_how_many(rejects)} and are left out (data.on_bad_row is skip):", *map(str, rejects)]:
+        log.warning("%s", line)
+
+
+def _refusal(rejects: list[Reject]) -> DataError:
     shown = [str(reject) for reject in rejects[:SHOWN_REJECTS]]
     more = [f"... and {len(rejects) - SHOWN_REJECTS} more"] if len(rejects) > SHOWN_REJECTS else []
-    head = "1 row cannot be used" if len(rejects) == 1 else f"{len(rejects)} rows cannot be used"
-    if data.on_bad_row == "error":
-        way_out = "Mend them, or leave them out with --set data.on_bad_row=skip"
-        if any("is not among the classes" in reject.reason for reject in rejects):
-            way_out += "; for labels, see labels.names and labels.aliases"
-        raise DataError("\n".join([f"{head}:", *shown, *more]), way_out)
-    for line in [f"{head} and are left out (data.on_bad_row is skip):", *map(str, rejects)]:
-        log.warning("%s", line)
+    way_out = "Mend them, or leave them out with --set data.on_bad_row=skip; framevit prepare shows them all"
+    if any(reject.code in ("FV205", "FV206") for reject in rejects):
+        way_out += "; for labels, see labels.names and labels.aliases"
+    return DataError("\n".join([f"{_how_many(rejects)}:", *shown, *more]), way_out)
+
+
+def _how_many(rejects: list[Reject]) -> str:
+    return "1 row cannot be used" if len(rejects) == 1 else f"{len(rejects)} rows cannot be used"
 
 
 def _origins(raw: dict[str, RawSplit]) -> dict[str, dict[str, str]]:
@@ -191,7 +220,7 @@ def _say_several(found: dict[str, Annotated]) -> None:
     for annotated in found.values():
         if annotated.several:
             log.warning(
-                "%s: %d rows have several labels; the first is taken (data.multi)",
+                "%s: several labels in %d row(s); the first is taken (data.multi)",
                 annotated.raw.source,
                 annotated.several,
             )

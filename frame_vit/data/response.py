@@ -19,6 +19,7 @@ from frame_vit.geometry import Box
 
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 20
+UNPARSED = "FV201"
 
 Kind = Literal["response", "label"]
 """What a row's answer is: a response text, or a plain label."""
@@ -39,16 +40,16 @@ def parse_response(text: object) -> Annotation:
     dict, no labels, boxes that are not four finite numbers, or another number of boxes than of labels.
     """
     if not isinstance(text, str):
-        raise RowError(f"the response is {type(text).__name__}, not a text: {excerpt(text)}")
+        raise RowError(f"the response is {type(text).__name__}, not a text: {excerpt(text)}", UNPARSED)
     value = _literal(text)
     if not isinstance(value, dict):
-        raise RowError(f"the response is not a dict of bboxes and labels: {excerpt(text)}")
+        raise RowError(f"the response is not a dict of bboxes and labels: {excerpt(text)}", UNPARSED)
     labels = value.get("labels")
     if not isinstance(labels, list) or not labels or not all(isinstance(x, str) and x.strip() for x in labels):
-        raise RowError(f"the response has no list of labels: {excerpt(text)}")
+        raise RowError(f"the response has no list of labels: {excerpt(text)}", "FV204")
     boxes = value.get("bboxes") or []
     if not isinstance(boxes, list) or len(boxes) not in (0, len(labels)):
-        raise RowError(f"the response has {len(labels)} labels but not as many bboxes: {excerpt(text)}")
+        raise RowError(f"the response has {len(labels)} labels but not as many bboxes: {excerpt(text)}", "FV202")
     return Annotation(tuple(labels), tuple(_box(box, text) for box in boxes))
 
 
@@ -59,7 +60,7 @@ def parse_answer(answer: object, kind: Kind) -> Annotation:
     if isinstance(answer, int) and not isinstance(answer, bool):
         return Annotation((str(answer),))
     if not isinstance(answer, str) or not answer.strip():
-        raise RowError(f"no label: {excerpt(answer)}")
+        raise RowError(f"no label: {excerpt(answer)}", "FV204")
     return Annotation((answer,))
 
 
@@ -83,26 +84,28 @@ def excerpt(value: object, length: int = 60) -> str:
 
 def _literal(text: str) -> Any:
     if len(text) > MAX_CHARACTERS:
-        raise RowError(f"the response has {len(text):,} characters (at most {MAX_CHARACTERS:,}): {excerpt(text)}")
+        raise RowError(
+            f"the response has {len(text):,} characters (at most {MAX_CHARACTERS:,}): {excerpt(text)}", UNPARSED
+        )
     depth = deepest = 0
     for character in text:
         depth += (character in "([{") - (character in ")]}")
         deepest = max(deepest, depth)
     if deepest > MAX_DEPTH:
-        raise RowError(f"the response is nested more than {MAX_DEPTH} deep: {excerpt(text)}")
+        raise RowError(f"the response is nested more than {MAX_DEPTH} deep: {excerpt(text)}", UNPARSED)
     try:
         return json.loads(text)
     except ValueError:
         pass
     except RecursionError:  # brackets inside texts can hide the depth from the count above
-        raise RowError(f"the response is nested too deep: {excerpt(text)}") from None
+        raise RowError(f"the response is nested too deep: {excerpt(text)}", UNPARSED) from None
     try:
         with warnings.catch_warnings():
             # An odd escape in somebody's text is not our warning to show.
             warnings.simplefilter("ignore")
             return ast.literal_eval(text.strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-        raise RowError(f"the response is not a dict of bboxes and labels: {excerpt(text)}") from None
+        raise RowError(f"the response is not a dict of bboxes and labels: {excerpt(text)}", UNPARSED) from None
 
 
 def _box(box: object, text: str) -> Box:
@@ -111,4 +114,4 @@ def _box(box: object, text: str) -> Box:
         if len(numbers) == 4 and all(math.isfinite(x) for x in numbers):
             x1, y1, x2, y2 = map(float, numbers)
             return x1, y1, x2, y2
-    raise RowError(f"a box of the response is not four numbers x1, y1, x2, y2: {excerpt(text)}")
+    raise RowError(f"a box of the response is not four numbers x1, y1, x2, y2: {excerpt(text)}", "FV203")

@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from frame_vit.config import Data
 from frame_vit.data import demo
 from frame_vit.data.groups import Grouping
 from frame_vit.data.manifest import read_manifest
@@ -24,6 +23,8 @@ from frame_vit.errors import FrameVitError, RowError, UsageError
 from frame_vit.hub import check_hub
 from frame_vit.images import SUFFIXES, read_file
 from frame_vit.progress import log
+from frame_vit.schema import Data
+from frame_vit.texts import printable
 
 
 class RawRow(NamedTuple):
@@ -167,7 +168,7 @@ def _class_folders(path: Path, split: str, data: Data) -> RawSplit:
     for folder in _folders(path):
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
-                key = file.relative_to(path).as_posix()
+                key = printable(file.relative_to(path).as_posix())
                 rows.append(_file_row(key, folder.name, file, grouping.of({}, key)))
             elif file.is_file() and not file.name.startswith("."):
                 passed_over += 1

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from frame_vit.config import Data
 from frame_vit.data.examples import Split
 from frame_vit.data.groups import joined
 from frame_vit.data.sources import ROLES
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import log
+from frame_vit.schema import Data
 
 MOST_FOLDS = 20
 """Groups are dealt into at most so many folds, of which as many are held out as come nearest to the share."""

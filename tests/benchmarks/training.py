@@ -45,7 +45,6 @@ from transformers.trainer_callback import PrinterCallback
 
 from frame_vit import model as models
 from frame_vit import training
-from frame_vit.config import Config
 from frame_vit.data import demo
 from frame_vit.data.prepare import Prepared, prepare
 from frame_vit.devices import autocast, describe, resolve_device, resolve_precision
@@ -53,6 +52,7 @@ from frame_vit.feed import PixelFeed
 from frame_vit.images import Pixels
 from frame_vit.model import Classifier
 from frame_vit.progress import silent
+from frame_vit.schema import Config
 
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 """hidden size, layers, heads of a ViT/16 at 224 pixels"""

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frame_vit.config import Data
 from frame_vit.data import demo
 from frame_vit.data.cache import PIXELS, Decoded, cache_folder, decoded, size
 from frame_vit.data.sources import RawRow, RawSplit, read_source
 from frame_vit.errors import UsageError
 from frame_vit.images import Pixels, read_picture
+from frame_vit.schema import Data
 
 SMALL = Pixels(8, 12)
 
@@ -146,7 +146,7 @@ def test_a_picture_that_can_be_read_again_is_used_though_its_file_looks_the_same
 _BUILD = """
 import sys
 from pathlib import Path
-from frame_vit.config import Data
+from frame_vit.schema import Data
 from frame_vit.data.cache import decoded
 from frame_vit.data.sources import read_source
 from frame_vit.images import Pixels

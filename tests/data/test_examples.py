@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frame_vit.config import Data
 from frame_vit.data.cache import cache_folder
 from frame_vit.data.examples import Annotated, Reject, Split, annotate, auto_names, build_split
 from frame_vit.data.response import Kind
@@ -18,6 +17,7 @@ from frame_vit.data.sources import RawRow, RawSplit, read_source
 from frame_vit.errors import RowError
 from frame_vit.images import Pixels
 from frame_vit.labels import LabelSpace
+from frame_vit.schema import Data
 
 SPACE = LabelSpace.build(["passed", "Xplus", "Xminus"], aliases={"OK": "passed"})
 SMALL = Pixels(4, 6)

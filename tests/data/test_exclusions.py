@@ -32,7 +32,12 @@ def test_rows_are_left_out_by_key_and_source(tmp_path: Path) -> None:
     kept, gone = leave_out(raw(), str(tmp_path / "x.csv"))
     assert keys(kept["train"]) == ["row 0", "row 2"]
     assert keys(kept["test"]) == ["row 0", "row 1", "row 2"]
-    assert gone == ["train-set, row 1", "train-set, row 3", "test-set, row 3"]
+    assert [exclusion[:2] for exclusion in gone] == [
+        ("train-set", "row 1"),
+        ("train-set", "row 3"),
+        ("test-set", "row 3"),
+    ]
+    assert [exclusion.reason for exclusion in gone] == ["blurred", "double", "double"]
 
 
 def test_what_is_listed_and_not_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

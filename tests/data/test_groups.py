@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frame_vit.config import Data
 from frame_vit.data import demo
 from frame_vit.data.groups import Grouping, joined
 from frame_vit.data.sources import read_source
 from frame_vit.errors import UsageError
+from frame_vit.schema import Data
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from frame_vit.config import Data
 from frame_vit.data.manifest import ManifestRow, read_manifest
 from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.schema import Data
 
 DATA = Data()
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frame_vit.config import Config
 from frame_vit.data import demo
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
@@ -24,6 +23,7 @@ from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.errors import ConfigError, DataError, FrameVitError, UsageError
 from frame_vit.images import Pixels, region
 from frame_vit.labels import LabelSpace
+from frame_vit.schema import Config
 
 SMALL = Pixels(8, 8)
 NAMES = ["passed", "Xplus", "Xminus"]
@@ -124,7 +124,7 @@ def test_skipped_rows_are_left_out_listed_and_said(tmp_path: Path, caplog: pytes
     assert "3 rows cannot be used and are left out" in caplog.text
     assert all(str(reject) in caplog.text for reject in prepared.rejects)
     assert prepared.manifest()["rejects"][2] == {
-        "source": str(path), "key": "line 4 (3.png)", "reason": "empty file"
+        "source": str(path), "key": "line 4 (3.png)", "reason": "empty file", "code": "FV101"
     }  # fmt: skip
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frame_vit.config import Data
 from frame_vit.data import demo
 from frame_vit.data.sources import RawSplit, read_source, role_of
 from frame_vit.errors import FrameVitError, RowError, UsageError
+from frame_vit.schema import Data
 
 DATA = Data()
 

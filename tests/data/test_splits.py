@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frame_vit.config import Data
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
 from frame_vit.data.splits import divide, hold_out
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
+from frame_vit.schema import Data
 
 SPACE = LabelSpace.build(["passed", "Xplus", "Xminus", "Yplus", "Yminus"])
 

@@ -1,0 +1,267 @@
+"""The checks of an audit: from examples and what was measured of them to what was found. Thresholds are `data.audit`.
+
+Each check yields what it found with its code, whatever its severity: `audit` decides what becomes of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from frame_vit.data.displacement import AXIS_NAMES, Displacement
+from frame_vit.data.examples import Example
+from frame_vit.data.findings import Row
+from frame_vit.data.measures import Measures
+from frame_vit.data.prepare import Prepared
+from frame_vit.data.sources import ROLES
+from frame_vit.data.twins import Limit, Twin, Twins
+from frame_vit.images import SUFFIXES, Pixels
+from frame_vit.schema import Limits
+
+FORMAT_OF = {".jpg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
+"""Endings that are not the name of their format."""
+
+T = TypeVar("T", bound=Hashable)
+
+
+class Found(NamedTuple):
+    """Something found: its code, the rows it is about or their `number` where they are no rows; what else to say."""
+
+    code: str
+    rows: Sequence[Row] = ()
+    message: str = ""
+    number: int = 0
+    limit: float | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """All usable rows of all splits, one after the other: their splits, examples, and sources."""
+
+    splits: list[str]
+    examples: list[Example]
+    sources: list[str]
+
+    @classmethod
+    def of(cls, prepared: Prepared) -> Table:
+        rows = [(name, example) for name, split in prepared.splits.items() for example in split.examples]
+        return cls([n for n, _ in rows], [e for _, e in rows], [prepared.source_of(n) for n, _ in rows])
+
+    def row(self, number: int, detail: str = "", twin: int | None = None) -> Row:
+        beside = None if twin is None else (self.splits[twin], self.examples[twin].key)
+        return Row(self.splits[number], self.examples[number].key, detail, self.sources[number], beside)
+
+    def name(self, number: int) -> str:
+        """A row as it is named beside another one."""
+        return f"{self.splits[number]}, {self.examples[number].key}"
+
+
+def check_rejects(prepared: Prepared) -> Iterator[Found]:
+    """Rows that cannot be used, by the kind of their fault."""
+    by_code = defaultdict(list)
+    for reject in prepared.rejects:
+        by_code[reject.code].append(Row("", reject.key, reject.reason, reject.source))
+    for code, rows in sorted(by_code.items()):
+        yield Found(code, rows)
+
+
+def check_answers(table: Table, limits: Limits) -> Iterator[Found]:
+    """Several labels in a row; boxes that cannot be."""
+    several = [table.row(i, f"also {', '.join(e.others)}") for i, e in enumerate(table.examples) if e.others]
+    yield Found("FV207", several)
+    outside, empty = [], []
+    for number, example in enumerate(table.examples):
+        for x1, y1, x2, y2 in example.boxes:
+            box = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}] in {example.width} x {example.height}"
+            over_x = max(-min(x1, x2), max(x1, x2) - example.width) / example.width
+            over_y = max(-min(y1, y2), max(y1, y2) - example.height) / example.height
+            if not (x1 < x2 and y1 < y2):
+                empty.append(table.row(number, box))
+            elif max(over_x, over_y) > limits.box_margin:
+                outside.append(table.row(number, box))
+    yield Found("FV208", outside, limit=limits.box_margin)
+    yield Found("FV209", empty)
+
+
+def check_same(table: Table, names: Sequence[str]) -> Iterator[Found]:
+    """The very same pixels in several rows: in one split, in two, under two labels."""
+    by_seal = defaultdict(list)
+    for number, example in enumerate(table.examples):
+        by_seal[example.seal].append(number)
+    twice, leaks, conflicts = [], [], []
+    for rows in (rows for rows in by_seal.values() if len(rows) > 1):
+        kept = max(rows, key=lambda i: (_rank(table.splits[i]), -i))
+        if len({table.examples[i].label for i in rows}) > 1:
+            conflicts += [table.row(i, _others(table, rows, i, names)) for i in rows]
+        first: dict[tuple[str, int], int] = {}
+        for i in rows:
+            again = first.setdefault((table.splits[i], table.examples[i].label), i)
+            if again != i:
+                twice.append(table.row(i, f"is also {table.name(again)}", again))
+            if table.splits[i] != table.splits[kept]:
+                leaks.append(table.row(i, f"is also {table.name(kept)}", kept))
+    yield Found("FV301", twice)
+    yield Found("FV302", leaks)
+    yield Found("FV303", conflicts)
+
+
+def check_near(table: Table, twins: Twins, limit: Limit) -> Iterator[Found]:
+    """Nearly the same pixels: in two splits, or under labels that do not fit."""
+
+    def said(twin: Twin) -> str:
+        view = "" if twin.view == "identity" else f" under {twin.view}"
+        return f"is nearly {table.name(twin.row)}{view} (distance {twin.distance:.3f})"
+
+    across = [
+        table.row(number, said(twin), twin.row)
+        for number, twin in sorted(twins.across.items())
+        if _rank(table.splits[number]) < _rank(table.splits[twin.row])
+    ]
+    held = {number for number, t in twins.across.items() if _rank(table.splits[number]) > _rank(table.splits[t.row])}
+    more = " or more" if twins.broken_off else ""
+    yield Found("FV304", across, f"{len(held)}{more} held-out pictures have such a twin", limit=limit.value)
+    unfit = [table.row(number, said(twin), twin.row) for number, twin in sorted(twins.unfit.items())]
+    yield Found("FV305", unfit, limit=limit.value)
+
+
+def check_counts(prepared: Prepared, limits: Limits) -> Iterator[Found]:
+    """Classes that are missing, few, or much rarer than others."""
+    space = prepared.labels
+    counts = {name: split.counts(len(space)) for name, split in prepared.splits.items()}
+    for name, of in counts.items():
+        missing = [n for n, count in zip(space.names, of, strict=True) if count < limits.min_per_split]
+        of_how_many = "no picture" if limits.min_per_split == 1 else f"fewer than {limits.min_per_split} pictures"
+        said = f"{name} has {of_how_many} of {', '.join(missing)}"
+        yield Found("FV401", (), said, len(missing), limits.min_per_split)
+    train = counts["train"]
+    there = {n: count for n, count in zip(space.names, train, strict=True) if count}
+    few = [f"{n} {count}" for n, count in there.items() if count < limits.min_per_class]
+    yield Found("FV402", (), f"in train {', '.join(few)}", len(few), limits.min_per_class)
+    if prepared.obstacle:
+        yield Found("FV405", (), prepared.obstacle, 1)
+    most, least = max(there, key=lambda n: there[n]), min(there, key=lambda n: there[n])
+    if there[most] > limits.max_imbalance * there[least]:
+        said = f"in train {most} has {there[most]} pictures, {least} only {there[least]}"
+        yield Found("FV403", (), said, 1, limits.max_imbalance)
+    uneven = []
+    for one, other in mirrored_pairs(prepared):
+        low, high = sorted((one, other), key=lambda c: train[c])
+        if train[low] and train[high] > limits.max_pair_imbalance * train[low]:
+            uneven.append(f"{space.names[high]} has {train[high]} pictures, {space.names[low]} {train[low]}")
+    yield Found("FV404", (), f"in train {'; '.join(uneven)}", len(uneven), limits.max_pair_imbalance)
+
+
+def mirrored_pairs(prepared: Prepared) -> list[tuple[int, int]]:
+    """Classes that a declared symmetry swaps, each pair once."""
+    swapped = {(one, view.classes[one]) for view in prepared.labels.group() for one in range(len(prepared.labels))}
+    return sorted((one, other) for one, other in swapped if one < other and (other, one) in swapped)
+
+
+def check_files(table: Table, pixels: Pixels, limits: Limits) -> Iterator[Found]:
+    """Sizes, colour modes and bit depths that are not the usual ones; what a file says of itself."""
+    usual = limits.usual_share
+    size = _usual(table, lambda e: (e.width, e.height), usual)
+    odd, squeezed = [], []
+    if size is not None:
+        for number, example in enumerate(table.examples):
+            aspect = example.width / example.height / (size[0] / size[1])
+            row = table.row(number, f"{example.width} x {example.height}")
+            if max(aspect, 1 / aspect) - 1 > limits.max_aspect:
+                squeezed.append(row)
+            elif (example.width, example.height) != size:
+                odd.append(row)
+        known = f"most are {size[0]} x {size[1]}"
+        yield Found("FV501", odd, known, limit=usual)
+        yield Found("FV502", squeezed, known, limit=limits.max_aspect)
+    for code, value in (("FV503", _colour), ("FV504", _depth)):
+        common = _usual(table, value, usual)
+        if common is not None:
+            rows = [table.row(i, str(value(e))) for i, e in enumerate(table.examples) if value(e) != common]
+            yield Found(code, rows, f"most are {common}", limit=usual)
+    several = [table.row(i, e.stored.format) for i, e in enumerate(table.examples) if e.stored.several]
+    yield Found("FV106", several)
+    misnamed = [table.row(i, f"holds {e.stored.format}") for i, e in enumerate(table.examples) if _misnamed(e)]
+    yield Found("FV107", misnamed)
+    turned = [table.row(i) for i, e in enumerate(table.examples) if e.stored.turned]
+    yield Found("FV509", turned)
+    small = [
+        table.row(i, f"{e.width} x {e.height}")
+        for i, e in enumerate(table.examples)
+        if e.width < limits.min_scale * pixels.width or e.height < limits.min_scale * pixels.height
+    ]
+    yield Found("FV510", small, f"the model's input is {pixels.width} x {pixels.height}", limit=limits.min_scale)
+
+
+def check_light(table: Table, measures: Measures, limits: Limits) -> Iterator[Found]:
+    """Flat, dark, bright and blurred pictures; each picture under the first of these only."""
+    flat = measures.contrast < limits.min_contrast
+    dark, bright = measures.brightest < limits.min_light, measures.darkest > limits.max_light
+    relative = measures.sharpness / max(float(np.median(measures.sharpness[~flat])) if (~flat).any() else 1.0, 1e-6)
+    blurred = relative < limits.min_sharpness
+    unsharp = blurred & ~flat & ~dark & ~bright
+    for code, measure, chosen, values, limit in (
+        ("FV507", "contrast", flat, measures.contrast, limits.min_contrast),
+        ("FV505", "brightest level", dark & ~flat, measures.brightest, limits.min_light),
+        ("FV506", "darkest level", bright & ~flat, measures.darkest, limits.max_light),
+        ("FV508", "sharpness against the median", unsharp, relative, limits.min_sharpness),
+    ):
+        rows = [table.row(int(i), f"{measure} {values[i]:.3g}") for i in np.flatnonzero(chosen)]
+        yield Found(code, rows, limit=limit)
+
+
+def check_boxes(table: Table, prepared: Prepared, found: Displacement, limits: Limits) -> Iterator[Found]:
+    """Labels that contradict their box, and classes whose boxes lie alike though their directions differ."""
+    wrong = [
+        table.row(number, f"labelled {prepared.labels.names[table.examples[number].label]}, {said}")
+        for number, said in found.contradictions
+    ]
+    yield Found("FV601", wrong, limit=limits.max_contradiction)
+    names = prepared.labels.names
+    alike = [
+        f"{names[s.plus]} and {names[s.minus]} along {AXIS_NAMES[s.axis]} (separation {s.value:.2f})"
+        for s in found.separations
+        if s.value < limits.min_separation
+    ]
+    yield Found("FV602", (), "; ".join(alike), len(alike), limits.min_separation)
+
+
+def _usual(table: Table, value: Callable[[Example], T], share: float) -> T | None:
+    """The value that more than this share of the examples has."""
+    (common, count), *_ = Counter(map(value, table.examples)).most_common(1)
+    return common if count > share * len(table.examples) else None
+
+
+def _colour(example: Example) -> str:
+    """Grey or colour, with transparency or without: what a model could tell pictures apart by."""
+    mode = example.stored.mode
+    grey = mode in ("1", "L", "LA", "La") or mode.startswith("I")
+    return ("grey" if grey else mode if mode in ("CMYK", "P", "PA") else "colour") + (
+        " with alpha" if "A" in mode else ""
+    )
+
+
+def _depth(example: Example) -> str:
+    mode = example.stored.mode
+    return "1 bit" if mode == "1" else "16 bit" if mode.startswith("I") else "8 bit"
+
+
+def _misnamed(example: Example) -> bool:
+    """Whether the file's name, where the key holds one, ends in what stands for another format."""
+    suffix = "." + example.key.rstrip(")").rpartition(".")[2].lower()
+    return suffix in SUFFIXES and FORMAT_OF.get(suffix, suffix[1:].upper()) != example.stored.format
+
+
+def _rank(split: str) -> int:
+    """How much a split must be left alone: the test's rows are the last to be left out."""
+    names = list(ROLES)
+    return names.index(split) if split in names else 0
+
+
+def _others(table: Table, rows: Iterable[int], own: int, names: Sequence[str]) -> str:
+    mine = table.examples[own].label
+    other = [f"{names[table.examples[i].label]} in {table.name(i)}" for i in rows if table.examples[i].label != mine]
+    return f"{names[mine]} here, {'; '.join(other)}"

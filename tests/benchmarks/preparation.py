@@ -1,0 +1,141 @@
+"""How fast `framevit prepare` is beside plain decoding of the same files, and whether its memory stays flat.
+
+    python tests/benchmarks/preparation.py [--large 1000] [--small 20000] [--repeats 3]
+
+rate    rows a second of the whole command (reading, decoding, checking, measuring, comparing, writing) on 1280 x 960
+        JPEGs, start-up left out / decoding them to the model's 224 x 224 with Pillow on all cores; to reach: 0.8.
+        Beside it, decoding them only.
+again   the same command once more, when nothing has changed
+memory  the most memory of its own (without the mapped cache) on `--small` pictures / on a tenth of them
+
+Medians of interleaved repeats, with the smallest and the largest. Not part of the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from frame_vit.data import demo
+
+CONFIG = """
+labels: {names: [passed, Xplus, Xminus, Yplus, Yminus], ok: [passed],
+  symmetries: {hflip: {Xplus: Xminus, Xminus: Xplus}, vflip: {Yplus: Yminus, Yminus: Yplus}}}
+data: {train: pictures}
+model: {init: scratch, scratch: {image_size: 224, patch_size: 16, hidden_size: 64, layers: 1, heads: 2}}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--large", type=int, default=1000, help="pictures of 1280 x 960")
+    parser.add_argument("--small", type=int, default=20_000, help="pictures of 160 x 120")
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        rates(Path(place) / "large", given.large, given.repeats)
+        memory(Path(place) / "small", given.small)
+
+
+def rates(folder: Path, count: int, repeats: int) -> None:
+    pictures = draw(folder, count, (1280, 960))
+    plain, sized, cold, warm = [], [], [], []
+    idle = draw(folder.with_name("few"), 100, (160, 120)).parent
+    for _ in range(repeats):
+        plain.append(count / timed(lambda: decode(pictures, None)))
+        sized.append(count / timed(lambda: decode(pictures, (224, 224))))
+        start_up = timed(lambda: prepare(idle, fresh=True))
+        cold.append(count / (timed(lambda: prepare(folder, fresh=True)) - start_up))
+        warm.append(count / (timed(lambda: prepare(folder)) - start_up))
+    show("decoded to 224 x 224", sized, sized)
+    show("decoded only", plain, sized)
+    show("framevit prepare", cold, sized)
+    show("framevit prepare again", warm, sized)
+
+
+def memory(folder: Path, count: int) -> None:
+    draw(folder, count, (160, 120))
+    few = draw(folder.with_name("tenth"), count // 10, (160, 120)).parent
+    small, large = prepare(few, fresh=True), prepare(folder, fresh=True)
+    print(f"memory of {count:,} pictures {large:.0f} MB, of a tenth of them {small:.0f} MB: {large / small:.2f}")
+
+
+def draw(folder: Path, count: int, size: tuple[int, int]) -> Path:
+    """Class folders of drawn frames at this size, with noise, so that they are as large as photographs."""
+    frames = demo.frames(count, seed=count)
+    noise = np.random.default_rng(0).normal(0, 4, (8, size[1], size[0], 1))
+
+    def one(number: int) -> None:
+        frame = frames[number]
+        picture = Image.fromarray(demo.draw(frame)).resize(size, Image.Resampling.BICUBIC)
+        if size[0] > demo.WIDTH:
+            levels = np.asarray(picture, np.float32) + noise[number % 8]
+            picture = Image.fromarray(np.clip(levels, 0, 255).astype(np.uint8))
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=90)
+        (folder / "pictures" / frame.label / f"{number:06}.jpg").write_bytes(buffer.getvalue())
+
+    for label in demo.NAMES:
+        (folder / "pictures" / label).mkdir(parents=True)
+    (folder / "config.yaml").write_text(CONFIG)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, range(count)))
+    return folder / "pictures"
+
+
+def decode(pictures: Path, size: tuple[int, int] | None) -> None:
+    def one(path: Path) -> None:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            image.load()
+            if size:
+                image.resize(size, Image.Resampling.BILINEAR)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(one, sorted(pictures.rglob("*.jpg"))))
+
+
+def prepare(folder: Path, fresh: bool = False) -> float:
+    """The command as a process of its own; returns the most memory that it had to itself, in MB."""
+    if fresh:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+    command = [sys.executable, "-m", "frame_vit", "prepare", "-c", "config.yaml", "-o", "prepared", "--json"]
+    environment = {**os.environ, "FRAMEVIT_CACHE": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    most = 0
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        most = max([most, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon"))])
+        time.sleep(0.05)
+    assert process.returncode in (0, 3), f"prepare ended with {process.returncode}"
+    return most / 1024
+
+
+def timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def show(what: str, rates: list[float], against: list[float]) -> None:
+    ratios = sorted(rate / other for rate, other in zip(rates, against, strict=True))
+    span = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+    print(f"{what:<24} {statistics.median(rates):8,.0f} pictures/s   {span}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Nearly the same pictures, as they are and in the declared views."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frame_vit.data import demo, twins
+from frame_vit.data.cache import Rows
+from frame_vit.data.examples import Example
+from frame_vit.data.measures import measure
+from frame_vit.data.twins import Twins, find_twins
+from frame_vit.geometry import View
+from frame_vit.images import Float32
+from frame_vit.labels import LabelledView, LabelSpace
+
+SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
+SQUARE = LabelSpace.build(
+    ["passed", "right", "left", "down", "up"],
+    ["passed"],
+    {
+        "hflip": {"right": "left", "left": "right"},
+        "rot90": {"right": "up", "up": "left", "left": "down", "down": "right"},
+    },
+)
+
+
+def example(label: int, seal: str) -> Example:
+    return Example(seal, label, (), 8, 8, "", bytes, seal)
+
+
+def marks(*pictures: np.ndarray) -> Float32:
+    return measure([Rows.of(np.stack(pictures).astype(np.uint8))]).prints
+
+
+def picture(seed: int) -> np.ndarray:
+    """Light and dark at random, in fields of four pixels."""
+    return np.random.default_rng(seed).integers(0, 256, (16, 16, 1), np.uint8).repeat(4, 0).repeat(4, 1).repeat(3, 2)
+
+
+def turned(array: np.ndarray, view: View) -> np.ndarray:
+    array = np.rot90(array, view.turns)
+    return array[:, ::-1] if view.mirror else array
+
+
+@pytest.mark.parametrize("view", SQUARE.group(), ids=lambda view: view.view.name)
+def test_a_copy_is_found_in_every_declared_view_with_the_label_it_then_has(view: LabelledView) -> None:
+    seen, classes = view
+    original = picture(1)
+    rows = [example(1, "a"), example(3, "b"), example(classes[1], "c")]
+    found = find_twins(rows, [0, 0, 1], marks(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1)
+    assert {row: twin.row for row, twin in found.across.items()} == {0: 2, 2: 0}
+    assert found.unfit == {}
+    wrong = [example(1, "a"), example(3, "b"), example((classes[1] + 1) % 5, "c")]
+    found = find_twins(wrong, [0, 0, 1], marks(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1)
+    assert {row: twin.row for row, twin in found.unfit.items()} == {0: 2, 2: 0}
+
+
+def test_views_that_are_not_declared_are_not_compared() -> None:
+    original = picture(1)
+    rows = [example(1, "a"), example(2, "b")]
+    found = find_twins(rows, [0, 1], marks(original, original[:, ::-1]), SPACE.group(["vflip"]), 0.1)
+    assert found == Twins()
+
+
+def test_the_very_same_pixels_and_flat_pictures_are_not_counted() -> None:
+    flat = np.full((64, 64, 3), 90)
+    rows = [example(0, "same"), example(1, "same"), example(0, "x"), example(1, "y")]
+    found = find_twins(rows, [0, 1, 0, 1], marks(picture(1), picture(1), flat, flat), SPACE.group(), 0.1)
+    assert found == Twins()
+
+
+def test_the_nearest_is_named_with_its_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the pictures lie in different tiles."""
+    monkeypatch.setattr(twins, "TILE", 2)
+    random = np.random.default_rng(0)
+    base = picture(1).astype(float)
+    noisy = [base, base + random.normal(0, 8, base.shape), base + random.normal(0, 2, base.shape)]
+    others = [picture(seed) for seed in range(2, 9)]
+    rows = [example(0, str(i)) for i in range(10)]
+    sides = [0, 1, 1, *[0] * 7]
+    found = find_twins(rows, sides, marks(*(p.clip(0, 255) for p in noisy), *others), SPACE.group(), 0.2)
+    assert {row: twin.row for row, twin in found.across.items()} == {0: 2, 1: 0, 2: 0}
+    assert found.across[1].distance > found.across[0].distance > 0
+    assert found.within == 1
+
+
+def test_too_many_are_not_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "MOST_PAIRS", 100)
+    rows = [example(0, str(i)) for i in range(40)]
+    found = find_twins(rows, [i % 2 for i in range(40)], marks(*[picture(1)] * 40), SPACE.group(), 0.1)
+    assert found.broken_off
+    assert found.across
