@@ -28,25 +28,33 @@ SHOWN, LISTED, OF_A_CLASS = 12, 300, 4
 THUMBNAIL = 240
 """Longest side of a thumbnail in pixels: twice what it is shown at, for screens with fine pixels."""
 COLOURS = ("#1b6e3c", "#c2410c", "#1d4ed8", "#a21caf", "#0e7490", "#854d0e", "#be123c", "#4d7c0f", "#334155", "#6d28d9")
-MARKS = ("o", "^", "v", "s", "D", "P", "X", "<", ">", "*")
+MARKS = ("o", "^", "v", "s", "D", "P", "X", "<", ">")
+"""One fewer than the colours, so that the two together are not soon the same again."""
 
 
-def write_audit(folder: Path, audit: Audit, pixels: Pixels) -> None:
-    """Writes the audit into an existing folder. exclude.csv only where there are rows to leave out."""
+def write_audit(folder: Path, audit: Audit, pixels: Pixels, excluded_by: str | None = None) -> dict[str, Any]:
+    """Writes the audit into an existing folder; returns what audit.json says.
+
+    exclude.csv is written only where there is more to leave out than was left out already, and never over the file
+    `excluded_by` that said so: a person may have changed it, and it is theirs.
+    """
     facts = audit.to_json() | {"framevit": __version__}
     exclusions = audit.exclusions()
-    if exclusions:
-        write_exclusions(folder / "exclude.csv", exclusions)
+    if len(exclusions) > len(audit.prepared.excluded):
+        used = excluded_by is not None and Path(excluded_by).expanduser().resolve()
+        facts["exclude"] = "exclude.csv" if used != (folder / "exclude.csv").resolve() else "exclude-more.csv"
+        write_exclusions(folder / facts["exclude"], exclusions)
     figures = {"distributions_png": _distributions(audit)}
     if len(audit.displacement.rows):
         drawn = _displacement(audit)
         (folder / "displacement.png").write_bytes(drawn)
         figures["displacement_png"] = drawn
     write_json(folder / "audit.json", facts)
-    write_text(folder / "audit.html", _page(audit, facts, figures, pixels, len(exclusions)))
+    write_text(folder / "audit.html", _page(audit, facts, figures, pixels))
+    return facts
 
 
-def _page(audit: Audit, facts: dict[str, Any], figures: dict[str, bytes], pixels: Pixels, exclusions: int) -> str:
+def _page(audit: Audit, facts: dict[str, Any], figures: dict[str, bytes], pixels: Pixels) -> str:
     examples = {(s, e.key): e for s, e in zip(audit.table.splits, audit.table.examples, strict=True)}
     names = audit.prepared.labels.names
     album = _Album(examples, names, pixels.bit_depth)
@@ -61,8 +69,9 @@ def _page(audit: Audit, facts: dict[str, Any], figures: dict[str, bytes], pixels
             "input": f"{pixels.width} x {pixels.height}"
             + (f", of the region {list(pixels.roi)}" if pixels.roi else ""),
             "findings": [_shown(finding, album) for finding in audit.findings],
-            "exclusions": exclusions,
+            "exclusions": len(audit.exclusions()),
             "displacement_png": "",
+            "exclude": facts.get("exclude", ""),
             "samples": {name: album.class_samples(audit, index) for index, name in enumerate(names)},
             "kinds": kinds.most_common(SHOWN),
             "more_kinds": max(len(kinds) - SHOWN, 0),
@@ -143,7 +152,7 @@ def _displacement(audit: Audit) -> bytes:
             s=14,
             alpha=0.35,
             linewidths=0,
-            label=f"{math_safe(names[index])} ({len(there)})",
+            label=f" {math_safe(names[index])} ({len(there)})",
             **style,
         )
         x, y = np.median(there, axis=0)

@@ -97,9 +97,8 @@ def prepare(
     if json_output:
         typer.echo((folder / "audit.json").read_text(encoding="utf-8"), nl=False)
     else:
-        console.show_audit(found.to_json(), workflow.prepared_files(found, folder))
-    errors, warnings = len(found.of("error")), len(found.of("warning"))
-    if errors or (strict and warnings):
+        console.show_audit(found.facts, found.files)
+    if not found.passes(strict):
         raise typer.Exit(3)
 
 

@@ -158,7 +158,9 @@ def show_audit(audit: Mapping[str, Any], files: Mapping[str, Path]) -> None:
     if audit["proposed_roi"]:
         out.print(f"all boxes of train lie well within data.roi: {audit['proposed_roi']}", soft_wrap=True)
         out.print("it would show more detail; what displacement is measured against (the frame) must lie within it too")
-    if not audit["divided"] and audit["rows"]["rejected"]:
+    if audit["obstacle"]:
+        out.print(plain(f"training would refuse the data, and no manifest.json was written: {audit['obstacle']}"))
+    elif not audit["divided"]:
         out.print(
             f"{audit['rows']['rejected']} rows cannot be used, so training would refuse the data, and no manifest.json "
             "was written: mend them, list them in data.exclude, or set data.on_bad_row=skip",

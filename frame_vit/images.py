@@ -39,6 +39,8 @@ MAX_PIXELS = 150_000_000
 
 ORIENTATION = 0x0112
 """The EXIF tag that says how the camera was held."""
+TURNED = range(2, 9)
+"""Its values that turn or mirror a picture; many programs write others, such as 0."""
 
 UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
@@ -132,7 +134,7 @@ def _opened(source: bytes | Path, bit_depth: int) -> tuple[Image.Image, Stored]:
                 raise RowError(
                     "a 16-bit colour picture, of which only the upper bits would be read; save it as 8 bit", "FV104"
                 )
-            several = getattr(image, "n_frames", 1) > 1  # before loading: counting goes through the frames and back
+            several = _several(image)  # before loading: it looks at the second frame and goes back
             image.load()
             upright = _upright(image)
             stored = Stored(image.format or "", image.mode, upright is not image, several)
@@ -191,9 +193,17 @@ def normalise(batch: UInt8, pixels: Pixels) -> Float32:
     return np.ascontiguousarray((batch * scale - offset).transpose(0, 3, 1, 2))
 
 
+def _several(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second picture does not concern the first
+        image.seek(0)
+        return True
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
+        return ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION) in TURNED else image
     except Exception:  # damaged EXIF says nothing about the pixels, and Pillow raises many kinds for it
         return image
 

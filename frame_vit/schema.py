@@ -77,23 +77,23 @@ class Limits(Section):
     """pictures that every class must have in every split"""
     min_per_class: PositiveInt = 20
     """pictures of a class in train, below which they are few"""
-    max_imbalance: Annotated[float, Field(ge=1)] = 10
+    max_imbalance: Annotated[float, Field(ge=1)] = 10.0
     """the most frequent class of train may be so many times the rarest"""
-    max_pair_imbalance: Annotated[float, Field(ge=1)] = 2
+    max_pair_imbalance: Annotated[float, Field(ge=1)] = 2.0
     """the same for two classes that a declared mirror swaps"""
     usual_share: Annotated[float, Field(ge=0.5, lt=1)] = 0.5
     """the size, colour mode or bit depth that more than this share of the pictures has is usual, others are odd"""
     max_aspect: Annotated[float, Field(gt=0)] = 0.02
     """share by which width / height may differ from that of the usual size"""
-    min_light: Annotated[float, Field(ge=0, le=255)] = 50
+    min_light: Annotated[float, Field(ge=0, le=255)] = 50.0
     """a picture is very dark where even its brightest spots (2 in 1,000) lie below this grey level (0 to 255)"""
-    max_light: Annotated[float, Field(ge=0, le=255)] = 205
+    max_light: Annotated[float, Field(ge=0, le=255)] = 205.0
     """a picture is very bright where even its darkest spots (2 in 1,000) lie above this grey level"""
-    min_contrast: Annotated[float, Field(ge=0, le=255)] = 3
+    min_contrast: Annotated[float, Field(ge=0, le=255)] = 3.0
     """standard deviation of the grey levels below which a picture is flat"""
     min_sharpness: Fraction = 0.3
     """sharpness, as a share of the median picture's, below which a picture is blurred"""
-    min_scale: Annotated[float, Field(gt=0)] = 1
+    min_scale: Annotated[float, Field(gt=0)] = 1.0
     """a picture's sides, as a share of the model's input, below which it is small"""
     max_contradiction: Annotated[float, Field(gt=0)] = 0.75
     """how far on the way from its own class to the opposite one a box may lie"""

@@ -23,7 +23,7 @@ from transformers import set_seed
 from frame_vit import __version__, checkpoints, identity, model, training
 from frame_vit.audit_report import write_audit
 from frame_vit.config import dump_config, load_config
-from frame_vit.data.audit import Audit, audit, warn_of_errors
+from frame_vit.data.audit import audit, warn_of_errors
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.devices import describe, resolve_device, resolve_precision
 from frame_vit.errors import FrameVitError, Interrupted, UsageError
@@ -50,11 +50,24 @@ class Trained:
     skipped: int
 
 
-def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Audit:
+@dataclass(frozen=True)
+class Audited:
+    """What audit.json says, and the files that were written, by what they are to people."""
+
+    facts: dict[str, Any]
+    files: dict[str, Path]
+
+    def passes(self, strict: bool) -> bool:
+        """Whether training would take the data and nothing grave was found; if strict, nothing but notes."""
+        found = self.facts["found"]
+        return self.facts["divided"] and not found["error"] and not (strict and found["warning"])
+
+
+def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Audited:
     """Reads, checks and splits the data, and audits it: audit.json, audit.html and pictures in `output`.
 
     Rows to leave out are proposed in exclude.csv. manifest.json, the division, is written last, and only where
-    training would accept all rows.
+    training would accept all rows. What an earlier preparation left there and this one does not write is removed.
     """
     check_apart(output, config.data.train, config.data.test)
     pixels = model.pixels_of(model.load_processor(_located(config).model), config.data.bit_depth, config.data.roi)
@@ -64,23 +77,19 @@ def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Audit:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {output}: {error.strerror}") from None
+    in_use = {Path(name).expanduser().resolve() for name in (config.data.exclude, config.data.splits) if name}
+    for name in ("displacement.png", "exclude.csv", "exclude-more.csv", "manifest.json"):
+        if (output / name).resolve() not in in_use:
+            (output / name).unlink(missing_ok=True)
     draw_samples(output / "samples.png", prepared.splits["train"], prepared.labels, pixels)
-    write_audit(output, found, pixels)
+    facts = write_audit(output, found, pixels, config.data.exclude)
+    files = {"report": output / "audit.html", "pictures": output / "samples.png"}
+    if "exclude" in facts:
+        files["to leave out"] = output / facts["exclude"]
     if found.divided:
-        write_json(output / "manifest.json", prepared.manifest())
-    return found
-
-
-def prepared_files(found: Audit, folder: Path) -> dict[str, Path]:
-    """What `prepare_data` wrote, by what it is to people."""
-    written = {
-        "report": folder / "audit.html",
-        "pictures": folder / "samples.png",
-        "to leave out": folder / "exclude.csv",
-        "division": folder / "manifest.json",
-    }
-    gone = [*([] if found.exclusions() else ["to leave out"]), *([] if found.divided else ["division"])]
-    return {what: place for what, place in written.items() if what not in gone}
+        files["division"] = output / "manifest.json"
+        write_json(files["division"], prepared.manifest())
+    return Audited(facts, files)
 
 
 def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained | None:

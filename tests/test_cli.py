@@ -174,6 +174,41 @@ def test_prepare_leaves_with_3_for_errors_and_if_strict_for_warnings(call: Call)
     assert call("prepare", "-c", "tiny.yaml", *graver).code == 3
 
 
+def test_a_list_of_rows_in_use_is_the_users_and_what_is_old_goes(call: Call) -> None:
+    folder = Path("frames")
+    lines = []
+    for i, frame in enumerate(demo.frames(60, 1)):
+        folder.mkdir(exist_ok=True)
+        (folder / f"{i}.jpg").write_bytes(b"" if i < 2 else demo.jpeg(frame))
+        lines.append({"file_name": f"{i}.jpg", "response": demo.response(frame)})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    base = [
+        "prepare",
+        "-c",
+        "tiny.yaml",
+        "--data",
+        "frames",
+        "--set",
+        "data.test=null",
+        "--set",
+        "data.test_fraction=0.0",
+    ]
+    out = Path("prepared/tiny")
+    assert call(*base).code == 3
+    assert not (out / "manifest.json").exists()
+    mine = (out / "exclude.csv").read_text().splitlines()[:2]
+    (out / "exclude.csv").write_text("\n".join(mine))
+    some = call(*base, "--set", f"data.exclude={out / 'exclude.csv'}")
+    assert some.code == 3
+    assert (out / "exclude.csv").read_text().splitlines() == mine
+    assert len((out / "exclude-more.csv").read_text().splitlines()) == 3
+    (out / "exclude-more.csv").rename("all.csv")
+    done = call(*base, "--set", "data.exclude=all.csv")
+    assert done.code == 0, done.out + done.err
+    assert (out / "manifest.json").exists()
+    assert not (out / "exclude.csv").exists(), "of an earlier preparation"
+
+
 def test_prepare_prints_the_audit_as_json_and_nothing_else(call: Call) -> None:
     answer = call("prepare", "-c", "tiny.yaml", "--json")
     assert json.loads(answer.out) == json.loads(Path("prepared/tiny/audit.json").read_text())

@@ -51,17 +51,16 @@ class Audit:
 
     def to_json(self) -> dict[str, Any]:
         """audit.json: everything that audit.html shows, with all rows."""
-        manifest = self.prepared.manifest()
-        kept = ("labels", "sources", "counts", "fingerprint", "proposed_roi", "several_labels")
         return {
-            **{key: manifest[key] for key in kept},
+            **self.prepared.summary(),
             "divided": self.divided,
+            "obstacle": self.prepared.obstacle,
             "rows": {"used": len(self.table.examples), "rejected": len(self.prepared.rejects)},
             "excluded": [exclusion._asdict() for exclusion in self.prepared.excluded],
             "findings": [finding.to_json() for finding in self.findings],
             "found": {severity: len(self.of(severity)) for severity in SEVERITIES},
             "near_duplicates": self.limit.to_json()
-            | {"pairs_within_splits": self.twins.within, "broken_off": self.twins.broken_off},
+            | {"pairs_within_splits": self.twins.within, "crowded": self.twins.crowded},
             "displacement": self.displacement.to_json(self.table.examples, self.prepared.labels),
             "measures": {name: _quartiles(getattr(self.measures, name)) for name in ("light", "contrast", "sharpness")},
         }
@@ -80,6 +79,7 @@ def audit(prepared: Prepared, data: Data, pixels: Pixels, tick: Tick = silent) -
         checks.check_files(table, pixels, limits),
         checks.check_light(table, measures, limits),
         checks.check_boxes(table, prepared, places, limits),
+        checks.check_region(table, pixels),
     )
     divided = not prepared.obstacle and (data.on_bad_row == "skip" or not prepared.rejects)
     return Audit(prepared, judged(found, limits), table, measures, places, limit, twins, divided)
@@ -127,14 +127,12 @@ def _near(
     if limits.near_duplicate == 0:
         return Limit(None), Twins()
     # A flat picture is like every other flat one; that is a finding of its own.
-    flat = measures.contrast < limits.min_contrast
-    marks: Float32 = np.where(flat[:, None], np.float32(0), measures.prints)
-    limit = learn_limit(table.examples, marks, pixels, limits.near_duplicate)
+    measures.prints[measures.contrast < limits.min_contrast] = 0
+    limit = learn_limit(table.examples, measures.prints, pixels, limits.near_duplicate)
     if limit.value is None:
-        log.warning("nearly the same pictures cannot be told from others in this data, and are not looked for")
         return limit, Twins()
-    sides = [list(prepared.splits).index(name) for name in table.splits]
-    return limit, find_twins(table.examples, sides, marks, prepared.labels.group(), limit.value, tick)
+    ranks = [checks.rank(name) for name in table.splits]
+    return limit, find_twins(table.examples, ranks, measures.prints, prepared.labels.group(), limit.value, tick)
 
 
 def _quartiles(values: Float32) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -19,9 +20,11 @@ from frame_vit.data.measures import Measures
 from frame_vit.data.prepare import Prepared
 from frame_vit.data.sources import ROLES
 from frame_vit.data.twins import Limit, Twin, Twins
-from frame_vit.images import SUFFIXES, Pixels
+from frame_vit.images import SUFFIXES, Pixels, region
 from frame_vit.schema import Limits
 
+NAMED = 3
+"""So many rows are named beside another; a thousand copies of a picture would name each other a million times."""
 FORMAT_OF = {".jpg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
 """Endings that are not the name of their format."""
 
@@ -94,7 +97,7 @@ def check_same(table: Table, names: Sequence[str]) -> Iterator[Found]:
         by_seal[example.seal].append(number)
     twice, leaks, conflicts = [], [], []
     for rows in (rows for rows in by_seal.values() if len(rows) > 1):
-        kept = max(rows, key=lambda i: (_rank(table.splits[i]), -i))
+        kept = max(rows, key=lambda i: (rank(table.splits[i]), -i))
         if len({table.examples[i].label for i in rows}) > 1:
             conflicts += [table.row(i, _others(table, rows, i, names)) for i in rows]
         first: dict[tuple[str, int], int] = {}
@@ -110,22 +113,26 @@ def check_same(table: Table, names: Sequence[str]) -> Iterator[Found]:
 
 
 def check_near(table: Table, twins: Twins, limit: Limit) -> Iterator[Found]:
-    """Nearly the same pixels: in two splits, or under labels that do not fit."""
+    """Nearly the same pixels: in two splits, or under labels that do not fit; or that it can't be told."""
 
     def said(twin: Twin) -> str:
         view = "" if twin.view == "identity" else f" under {twin.view}"
         return f"is nearly {table.name(twin.row)}{view} (distance {twin.distance:.3f})"
 
-    across = [
-        table.row(number, said(twin), twin.row)
-        for number, twin in sorted(twins.across.items())
-        if _rank(table.splits[number]) < _rank(table.splits[twin.row])
-    ]
-    held = {number for number, t in twins.across.items() if _rank(table.splits[number]) > _rank(table.splits[t.row])}
-    more = " or more" if twins.broken_off else ""
-    yield Found("FV304", across, f"{len(held)}{more} held-out pictures have such a twin", limit=limit.value)
-    unfit = [table.row(number, said(twin), twin.row) for number, twin in sorted(twins.unfit.items())]
+    across, unfit = (
+        [table.row(number, said(twin), twin.row) for number, twin in sorted(store.items())]
+        for store in (twins.across, twins.unfit)
+    )
+    if twins.crowded:
+        message = (
+            f"others, which are none, come as near: {len(across)} rows in two splits, {len(unfit)} that do not fit"
+        )
+        yield Found("FV306", [*across, *unfit], message, limit=limit.value)
+        return
+    yield Found("FV304", across, f"{len(twins.held)} held-out pictures have such a twin", limit=limit.value)
     yield Found("FV305", unfit, limit=limit.value)
+    if limit.value is None and limit.copies is not None:
+        yield Found("FV306", (), "pictures of different classes lie as near as copies, so none are looked for", 1)
 
 
 def check_counts(prepared: Prepared, limits: Limits) -> Iterator[Found]:
@@ -143,6 +150,8 @@ def check_counts(prepared: Prepared, limits: Limits) -> Iterator[Found]:
     yield Found("FV402", (), f"in train {', '.join(few)}", len(few), limits.min_per_class)
     if prepared.obstacle:
         yield Found("FV405", (), prepared.obstacle, 1)
+    if not there:
+        return
     most, least = max(there, key=lambda n: there[n]), min(there, key=lambda n: there[n])
     if there[most] > limits.max_imbalance * there[least]:
         said = f"in train {most} has {there[most]} pictures, {least} only {there[least]}"
@@ -157,26 +166,27 @@ def check_counts(prepared: Prepared, limits: Limits) -> Iterator[Found]:
 
 def mirrored_pairs(prepared: Prepared) -> list[tuple[int, int]]:
     """Classes that a declared symmetry swaps, each pair once."""
-    swapped = {(one, view.classes[one]) for view in prepared.labels.group() for one in range(len(prepared.labels))}
-    return sorted((one, other) for one, other in swapped if one < other and (other, one) in swapped)
+    pairs = {
+        (one, other)
+        for _, classes in prepared.labels.group()
+        for one, other in enumerate(classes)
+        if one < other and classes[other] == one
+    }
+    return sorted(pairs)
 
 
 def check_files(table: Table, pixels: Pixels, limits: Limits) -> Iterator[Found]:
     """Sizes, colour modes and bit depths that are not the usual ones; what a file says of itself."""
     usual = limits.usual_share
-    size = _usual(table, lambda e: (e.width, e.height), usual)
-    odd, squeezed = [], []
+    size, shape = _usual(table, lambda e: (e.width, e.height), usual), _usual(table, _shape, usual)
+    # Where no shape is usual, all are squeezed alike: only those far from the middle one are worth a word.
+    middle = shape or float(np.median([_shape(example) for example in table.examples]))
+    bound = 1 + (limits.max_aspect if shape else 1)
+    squeezed = [i for i, e in enumerate(table.examples) if not 1 / bound <= _shape(e) / middle <= bound]
+    yield Found("FV502", _sized(table, squeezed), f"width / height is mostly {middle:.3g}", limit=limits.max_aspect)
     if size is not None:
-        for number, example in enumerate(table.examples):
-            aspect = example.width / example.height / (size[0] / size[1])
-            row = table.row(number, f"{example.width} x {example.height}")
-            if max(aspect, 1 / aspect) - 1 > limits.max_aspect:
-                squeezed.append(row)
-            elif (example.width, example.height) != size:
-                odd.append(row)
-        known = f"most are {size[0]} x {size[1]}"
-        yield Found("FV501", odd, known, limit=usual)
-        yield Found("FV502", squeezed, known, limit=limits.max_aspect)
+        odd = {i for i, e in enumerate(table.examples) if (e.width, e.height) != size} - {*squeezed}
+        yield Found("FV501", _sized(table, sorted(odd)), f"most are {size[0]} x {size[1]}", limit=usual)
     for code, value in (("FV503", _colour), ("FV504", _depth)):
         common = _usual(table, value, usual)
         if common is not None:
@@ -188,12 +198,26 @@ def check_files(table: Table, pixels: Pixels, limits: Limits) -> Iterator[Found]
     yield Found("FV107", misnamed)
     turned = [table.row(i) for i, e in enumerate(table.examples) if e.stored.turned]
     yield Found("FV509", turned)
-    small = [
-        table.row(i, f"{e.width} x {e.height}")
-        for i, e in enumerate(table.examples)
-        if e.width < limits.min_scale * pixels.width or e.height < limits.min_scale * pixels.height
-    ]
-    yield Found("FV510", small, f"the model's input is {pixels.width} x {pixels.height}", limit=limits.min_scale)
+    small = [i for i, e in enumerate(table.examples) if _enlarged(e, pixels) * limits.min_scale > 1]
+    message = f"the model's input is {pixels.width} x {pixels.height}"
+    if len(small) == len(table.examples):
+        yield Found("FV510", (), f"all pictures; {message}", len(small), limits.min_scale)
+    else:
+        yield Found("FV510", _sized(table, small), message, limit=limits.min_scale)
+
+
+def check_region(table: Table, pixels: Pixels) -> Iterator[Found]:
+    """Boxes that the region of interest cuts off."""
+    if pixels.roi is None:
+        return
+    cut = []
+    for number, example in enumerate(table.examples):
+        x1, y1, x2, y2 = region(pixels.roi, (example.width, example.height))
+        if example.box:
+            left, top, right, bottom = example.box
+            if left < x1 or top < y1 or right > x2 or bottom > y2:
+                cut.append(table.row(number, f"box {[*map(round, example.box)]}, region {[x1, y1, x2, y2]}"))
+    yield Found("FV211", cut)
 
 
 def check_light(table: Table, measures: Measures, limits: Limits) -> Iterator[Found]:
@@ -235,12 +259,27 @@ def _usual(table: Table, value: Callable[[Example], T], share: float) -> T | Non
     return common if count > share * len(table.examples) else None
 
 
+def _shape(example: Example) -> float:
+    return round(example.width / example.height, 2)
+
+
+def _sized(table: Table, numbers: Iterable[int]) -> list[Row]:
+    return [table.row(i, f"{table.examples[i].width} x {table.examples[i].height}") for i in numbers]
+
+
+def _enlarged(example: Example, pixels: Pixels) -> float:
+    """How many times larger the model's input is than what it shows of the picture, along the side where it is most."""
+    size = (example.width, example.height)
+    x1, y1, x2, y2 = (0, 0, *size) if pixels.roi is None else region(pixels.roi, size)
+    return max(pixels.width / (x2 - x1), pixels.height / (y2 - y1))
+
+
 def _colour(example: Example) -> str:
     """Grey or colour, with transparency or without: what a model could tell pictures apart by."""
     mode = example.stored.mode
     grey = mode in ("1", "L", "LA", "La") or mode.startswith("I")
     return ("grey" if grey else mode if mode in ("CMYK", "P", "PA") else "colour") + (
-        " with alpha" if "A" in mode else ""
+        " with alpha" if mode in ("LA", "La", "PA", "RGBA", "RGBa") else ""
     )
 
 
@@ -252,10 +291,11 @@ def _depth(example: Example) -> str:
 def _misnamed(example: Example) -> bool:
     """Whether the file's name, where the key holds one, ends in what stands for another format."""
     suffix = "." + example.key.rstrip(")").rpartition(".")[2].lower()
-    return suffix in SUFFIXES and FORMAT_OF.get(suffix, suffix[1:].upper()) != example.stored.format
+    held = example.stored.format.replace("MPO", "JPEG")  # what telephones write: a JPEG with another behind it
+    return suffix in SUFFIXES and FORMAT_OF.get(suffix, suffix[1:].upper()) != held
 
 
-def _rank(split: str) -> int:
+def rank(split: str) -> int:
     """How much a split must be left alone: the test's rows are the last to be left out."""
     names = list(ROLES)
     return names.index(split) if split in names else 0
@@ -263,5 +303,6 @@ def _rank(split: str) -> int:
 
 def _others(table: Table, rows: Iterable[int], own: int, names: Sequence[str]) -> str:
     mine = table.examples[own].label
-    other = [f"{names[table.examples[i].label]} in {table.name(i)}" for i in rows if table.examples[i].label != mine]
-    return f"{names[mine]} here, {'; '.join(other)}"
+    others = (i for i in rows if table.examples[i].label != mine)
+    said = [f"{names[table.examples[i].label]} in {table.name(i)}" for i in islice(others, NAMED)]
+    return f"{names[mine]} here, {'; '.join(said)}{' and elsewhere' if len(said) == NAMED else ''}"

@@ -26,10 +26,8 @@ AXES = {0: View(0, True), 1: View(2, True)}
 AXIS_NAMES = ("x", "y")
 ENOUGH = 5
 """Boxes that a class must have before anything is said of where it lies."""
-STRAY = 0.05
-"""A box that reaches over the picture's edge by more than this share of its side is no box of anything in it."""
 OUTLYING = 4.0
-"""A part of a class without a direction is out of place beyond so many (robust) standard deviations, at the least."""
+"""A fine part is out of place beyond so many (robust) standard deviations, at the least."""
 
 
 @dataclass(frozen=True)
@@ -85,35 +83,31 @@ def displacement(
     A row contradicts its box where it lies further than `max_contradiction` of the way from the middle of its class
     to that of the opposite one. Classes that overlap more than `min_separation` allows are not judged row by row.
     """
-    rows = np.array([row for row, e in enumerate(examples) if e.boxes and _possible(e)], np.int64)
+    rows = np.array([row for row, e in enumerate(examples) if e.box], np.int64)
     shares = np.array([_share(examples[row]) for row in rows], np.float64).reshape(-1, 2)
     found = Displacement(rows, shares)
     own = np.array([examples[row].label for row in rows], np.int64)
-    mirrored = dict(labels.group())
+    mirrored, said = dict(labels.group()), dict[int, str]()
     for axis, mirror in AXES.items():
         if mirror in mirrored:
             there = {c: np.flatnonzero(own == c) for c in range(len(labels))}
             along = {c: shares[numbers, axis] for c, numbers in there.items() if len(numbers) >= ENOUGH}
+            # Fine parts lie in the middle; of other classes that the mirror leaves alone nothing is known.
+            middle = [c for c in along if mirrored[mirror][c] == c and labels.is_ok(c)]
             for pair in _pairs(mirrored[mirror], along):
-                found.separations.extend(_separations(axis, pair, mirrored[mirror], along))
+                found.separations.extend(_separations(axis, pair, middle, along))
                 if found.separations[-1].value < min_separation:
                     continue
-                for label, number, like in _contradictions(pair, mirrored[mirror], along, max_contradiction):
-                    said = _said(AXIS_NAMES[axis], float(along[label][number]), (label, like), along, labels)
-                    found.contradictions.append((int(rows[there[label][number]]), said))
+                for label, number, like in _contradictions(pair, middle, along, max_contradiction):
+                    words = _said(AXIS_NAMES[axis], float(along[label][number]), (label, like), along, labels)
+                    said.setdefault(int(rows[there[label][number]]), words)
+    found.contradictions.extend(sorted(said.items()))
     return found
 
 
-def _possible(example: Example) -> bool:
-    """Boxes that cannot be right say nothing of the direction; they are findings of their own."""
-    x1, y1, x2, y2 = example.boxes[0]
-    beyond_x, beyond_y = STRAY * example.width, STRAY * example.height
-    inside = -beyond_x <= x1 and x2 <= example.width + beyond_x and -beyond_y <= y1 and y2 <= example.height + beyond_y
-    return x1 < x2 and y1 < y2 and inside
-
-
 def _share(example: Example) -> tuple[float, float]:
-    x1, y1, x2, y2 = example.boxes[0]
+    assert example.box is not None
+    x1, y1, x2, y2 = example.box
     return (x1 + x2) / 2 / example.width - 0.5, (y1 + y2) / 2 / example.height - 0.5
 
 
@@ -135,18 +129,18 @@ def _spread(values: Shares) -> Shares:
 
 
 def _separations(
-    axis: int, pair: tuple[int, int], classes: Sequence[int], along: dict[int, Shares]
+    axis: int, pair: tuple[int, int], middle: Sequence[int], along: dict[int, Shares]
 ) -> Iterator[Separation]:
-    """Each of the opposite classes from those that have no direction on this axis; last, the two from each other."""
+    """Each of the opposite classes from the fine ones in the middle; last, the two from each other."""
     minus, plus = sorted(pair, key=lambda c: float(np.median(along[c])))
-    for neutral in (c for c in along if classes[c] == c):
+    for neutral in middle:
         yield Separation(axis, plus, neutral, _separation(along[neutral], along[plus]))
         yield Separation(axis, neutral, minus, _separation(along[minus], along[neutral]))
     yield Separation(axis, plus, minus, _separation(along[minus], along[plus]))
 
 
 def _contradictions(
-    pair: tuple[int, int], classes: Sequence[int], along: dict[int, Shares], max_contradiction: float
+    pair: tuple[int, int], middle: Sequence[int], along: dict[int, Shares], max_contradiction: float
 ) -> Iterator[tuple[int, int, int]]:
     """(class, number among its boxes, the class whose parts lie there)."""
     middles = {c: float(np.median(values)) for c, values in along.items()}
@@ -154,7 +148,7 @@ def _contradictions(
         way = (along[label] - middles[label]) / (middles[opposite] - middles[label])
         for number in np.flatnonzero(way > max_contradiction):
             yield label, int(number), opposite
-    for neutral in (c for c in along if classes[c] == c):
+    for neutral in middle:
         for end in pair:
             # Further out than the parts of that direction typically are, and than this class's own ever stray.
             way_out = middles[end] - middles[neutral]

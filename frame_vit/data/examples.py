@@ -23,6 +23,9 @@ from frame_vit.images import Pixels, Stored
 from frame_vit.labels import LabelSpace, plainly
 from frame_vit.progress import Tick, silent
 
+STRAY = 0.05
+"""A box that reaches over the picture's edge by more than this share of its side is no box of anything in it."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -43,6 +46,16 @@ class Example:
     stored: Stored = field(default_factory=Stored)
     others: tuple[str, ...] = ()
     """what else the row is labelled, besides the first label"""
+
+    @property
+    def box(self) -> Box | None:
+        """The first box, that of the label; None where there is none, or where it can't be one of this picture."""
+        if not self.boxes:
+            return None
+        x1, y1, x2, y2 = self.boxes[0]
+        stray_x, stray_y = STRAY * self.width, STRAY * self.height
+        inside = -stray_x <= x1 and x2 <= self.width + stray_x and -stray_y <= y1 and y2 <= self.height + stray_y
+        return self.boxes[0] if inside and x1 < x2 and y1 < y2 else None
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ class Annotated:
     @property
     def several(self) -> int:
         """Rows with more than one label."""
-        return sum(len(annotation.labels) > 1 for _, annotation in self.rows)
+        return sum(len(set(annotation.labels)) > 1 for _, annotation in self.rows)
 
 
 def annotate(raw: RawSplit, multi: str) -> Annotated:
@@ -102,8 +115,8 @@ def annotate(raw: RawSplit, multi: str) -> Annotated:
     for number, row in enumerate(raw.rows):
         try:
             annotation = parse_answer(row.answer, raw.kind)
-            if multi == "error" and len(annotation.labels) > 1:
-                raise RowError(f"several labels: {', '.join(annotation.labels)}", "FV207")
+            if multi == "error" and len(set(annotation.labels)) > 1:
+                raise RowError(f"several labels: {', '.join(annotation.labels)}", "FV210")
             found.rows.append((number, annotation))
         except RowError as error:
             found.rejects.append(Reject(raw.source, row.key, error.message, error.code))
@@ -143,7 +156,8 @@ def build_split(
             continue
         boxes = annotation.boxes
         picture = (facts.width, facts.height, facts.digest, row.read, facts.seal)
-        examples.append(Example(row.key, label, boxes, *picture, row.group, facts.stored, annotation.labels[1:]))
+        others = tuple(dict.fromkeys(other for other in annotation.labels[1:] if other != annotation.labels[0]))
+        examples.append(Example(row.key, label, boxes, *picture, row.group, facts.stored, others))
         numbers.append(number)
     return Split(raw.name, examples, Rows(pictures.pixels, np.array(numbers, np.int64))), rejects
 

@@ -7,6 +7,7 @@ that is itself in use stays whole.
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -39,12 +40,12 @@ def leave_out(found: dict[str, RawSplit], file: str | None) -> tuple[dict[str, R
     for role, split in found.items():
         rows = []
         for row in split.rows:
-            exclusion = listed.get((split.source, row.key)) or listed.get(("", row.key))
+            exclusion = listed.get((_place(split.source), row.key)) or listed.get(("", row.key))
             if exclusion is None:
                 rows.append(row)
                 continue
             gone.append(exclusion._replace(source=split.source))
-            met.add((exclusion.source, exclusion.key))
+            met.add((_place(exclusion.source), exclusion.key))
         kept[role] = replace(split, rows=rows)
     lost = sorted(key for source, key in listed if (source, key) not in met)
     if gone:
@@ -74,4 +75,9 @@ def _read(path: Path) -> dict[tuple[str, str], Exclusion]:
             rows = [{name: raw(row.get(name) or "") for name in Exclusion._fields} for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"data.exclude: {path} cannot be read: {error}") from None
-    return {(row["source"], row["key"]): Exclusion(**row) for row in rows if row["key"]}
+    return {(_place(row["source"]), row["key"]): Exclusion(**row) for row in rows if row["key"]}
+
+
+def _place(source: str) -> str:
+    """A source that lies here, however it was named; another as it is."""
+    return str(Path(source).resolve()) if source and os.path.exists(source) else source  # noqa: PTH110

@@ -74,6 +74,21 @@ _ALL = (
         "Were the boxes drawn on a picture of another size, or before it was turned by its EXIF tag?",
     ),
     Kind("FV209", "box that is inverted or empty", "error", "", "Boxes are x1, y1, x2, y2 with x1 < x2 and y1 < y2"),
+    Kind(
+        "FV210",
+        "several labels, refused by data.multi",
+        "error",
+        "",
+        "Decide for one label, leave the row out (exclude.csv lists it), or set data.multi: first",
+        True,
+    ),
+    Kind(
+        "FV211",
+        "box outside the region of interest",
+        "warning",
+        "",
+        "The model cannot see it: widen data.roi",
+    ),
     Kind("FV301", "same picture twice in a split", "warning", "", "Keep one (exclude.csv lists the others)", True),
     Kind(
         "FV302",
@@ -99,6 +114,13 @@ _ALL = (
         "warning",
         "near_duplicate",
         "Look at both; also counted: a mirror image whose label is not the mirrored one",
+    ),
+    Kind(
+        "FV306",
+        "copies that cannot be told from other pictures",
+        "note",
+        "near_duplicate",
+        "A limit of your own, data.audit.near_duplicate, may tell them; 0 leaves the search out",
     ),
     Kind(
         "FV401", "class missing from a split", "error", "min_per_split", "Add pictures of it, or take it out of labels"

@@ -75,7 +75,7 @@ def _fields(measures: Measures) -> tuple[Float32, ...]:
 
 def _measured(rows: Rows, part: slice) -> Measures:
     grey = rows[part] @ LUMA
-    fine = _cells(grey, FINE)
+    fine = _cells(grey, min(FINE, grey.shape[1]), min(FINE, grey.shape[2]))
     inner = fine[:, 1:-1, 1:-1]
     edges = 4 * inner - fine[:, :-2, 1:-1] - fine[:, 2:, 1:-1] - fine[:, 1:-1, :-2] - fine[:, 1:-1, 2:]
     spread = np.maximum(fine.std(axis=(1, 2)), 1e-6)
@@ -85,16 +85,15 @@ def _measured(rows: Rows, part: slice) -> Measures:
 
 
 def _prints(grey: Float32) -> Float32:
-    cells = _cells(grey, CELLS).reshape(len(grey), -1)
+    cells = _cells(grey, CELLS, CELLS).reshape(len(grey), -1)
     cells -= cells.mean(axis=1, keepdims=True)
     spread = cells.std(axis=1, keepdims=True)
     return np.asarray(np.where(spread > 1e-3, cells / np.maximum(spread, 1e-3), 0), np.float32)
 
 
-def _cells(grey: Float32, most: int) -> Float32:
-    """(N, height, width) -> (N, at most `most`, at most `most`): means of the light that falls into each cell."""
-    height, width = grey.shape[1:]
-    down, across = _shares(height, min(most, height)), _shares(width, min(most, width))
+def _cells(grey: Float32, rows: int, columns: int) -> Float32:
+    """(N, height, width) -> (N, rows, columns): means of the light that falls into each cell."""
+    down, across = _shares(grey.shape[1], rows), _shares(grey.shape[2], columns)
     return np.asarray(down @ grey @ across.T)
 
 

@@ -56,6 +56,14 @@ class Prepared:
 
     def manifest(self) -> dict[str, Any]:
         """What `prepare` writes down: enough to check later that the same pictures lie in the same splits."""
+        return self.summary() | {
+            "rejects": [vars(reject) for reject in self.rejects],
+            "excluded": [exclusion._asdict() for exclusion in self.excluded],
+            "splits": {name: [self._row(e) for e in split.examples] for name, split in self.splits.items()},
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The manifest without its rows."""
         return {
             "labels": self.labels.to_json(),
             "sources": self.sources,
@@ -66,9 +74,6 @@ class Prepared:
             "fingerprint": self.fingerprint,
             "proposed_roi": self.proposed_roi(),
             "several_labels": self.several,
-            "rejects": [vars(reject) for reject in self.rejects],
-            "excluded": [exclusion._asdict() for exclusion in self.excluded],
-            "splits": {name: [self._row(e) for e in split.examples] for name, split in self.splits.items()},
         }
 
     def proposed_roi(self) -> list[float] | None:
@@ -77,7 +82,7 @@ class Prepared:
         None where not every row of train has boxes, or where the region would not be much smaller than the picture.
         """
         examples = self.splits["train"].examples
-        if not all(example.boxes for example in examples):
+        if not examples or not all(example.box for example in examples):
             return None
         shares = np.array([np.divide(box, (e.width, e.height) * 2) for e in examples for box in e.boxes])
         low, high = shares[:, :2].min(axis=0), shares[:, 2:].max(axis=0)
@@ -109,6 +114,8 @@ def prepare(
     found = {role: annotate(split, config.data.multi) for role, split in raw.items()}
     _say_several(found)
     names = config.labels.names
+    if not any(split.rows for split in raw.values()):
+        raise DataError("there are no rows", f"data.exclude leaves {len(excluded)} out" if excluded else "")
     if not any(annotated.rows for annotated in found.values()):
         raise _refusal([reject for annotated in found.values() for reject in annotated.rejects])
     if names == "auto":
@@ -123,7 +130,7 @@ def prepare(
     obstacle = ""
     if only not in raw or only == "train":
         try:
-            splits = divide(splits, config.data, space)
+            splits = divide(splits, config.data, space, {exclusion.key for exclusion in excluded})
         except DataError as error:
             if not tolerant:
                 raise

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from frame_vit.errors import RowError, UsageError
 from frame_vit.geometry import Box
+from frame_vit.texts import printable
 
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 20
@@ -50,7 +51,7 @@ def parse_response(text: object) -> Annotation:
     boxes = value.get("bboxes") or []
     if not isinstance(boxes, list) or len(boxes) not in (0, len(labels)):
         raise RowError(f"the response has {len(labels)} labels but not as many bboxes: {excerpt(text)}", "FV202")
-    return Annotation(tuple(labels), tuple(_box(box, text) for box in boxes))
+    return Annotation(tuple(map(printable, labels)), tuple(_box(box, text) for box in boxes))
 
 
 def parse_answer(answer: object, kind: Kind) -> Annotation:
@@ -61,7 +62,7 @@ def parse_answer(answer: object, kind: Kind) -> Annotation:
         return Annotation((str(answer),))
     if not isinstance(answer, str) or not answer.strip():
         raise RowError(f"no label: {excerpt(answer)}", "FV204")
-    return Annotation((answer,))
+    return Annotation((printable(answer),))
 
 
 def answer_column(columns: list[str], response_column: str, label_column: str, where: str) -> tuple[Kind, str]:

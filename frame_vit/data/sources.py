@@ -131,7 +131,7 @@ def _stamp(file: Path) -> str:
     try:
         found = file.stat()
     except (OSError, ValueError):
-        return ""
+        return f"{file} is not there"
     # A copy may keep the time of the last change, but not the time at which the file came to be what it is.
     return f"{file.absolute()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
@@ -169,7 +169,7 @@ def _class_folders(path: Path, split: str, data: Data) -> RawSplit:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
                 key = printable(file.relative_to(path).as_posix())
-                rows.append(_file_row(key, folder.name, file, grouping.of({}, key)))
+                rows.append(_file_row(key, printable(folder.name), file, grouping.of({}, key)))
             elif file.is_file() and not file.name.startswith("."):
                 passed_over += 1
     if not rows:

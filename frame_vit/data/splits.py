@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,15 @@ MOST_FOLDS = 20
 """Groups are dealt into at most so many folds, of which as many are held out as come nearest to the share."""
 
 
-def divide(given: dict[str, Split], data: Data, space: LabelSpace) -> dict[str, Split]:
-    """The splits that the sources have, and those held out of train: test, val and, where asked for, calibration."""
+def divide(given: dict[str, Split], data: Data, space: LabelSpace, excluded: Collection[str] = ()) -> dict[str, Split]:
+    """The splits that the sources have, and those held out of train: test, val and, where asked for, calibration.
+
+    Rows whose keys are `excluded` may be missing from what an earlier manifest lists.
+    """
     train = given["train"].select(range(len(given["train"])), "train")
     if data.splits is not None:
-        whole = given | _as_before(train, Path(data.splits).expanduser(), {*ROLES} - ({*given} - {"train"}))
+        names = {*ROLES} - ({*given} - {"train"})
+        whole = given | _as_before(train, Path(data.splits).expanduser(), names, excluded)
     else:
         whole, left = {**given}, 1.0
         for name in ("test", "val", "calibration"):
@@ -44,7 +49,7 @@ def divide(given: dict[str, Split], data: Data, space: LabelSpace) -> dict[str, 
     return {name: whole[name] for name in ROLES if name in whole}
 
 
-def _as_before(train: Split, path: Path, names: set[str]) -> dict[str, Split]:
+def _as_before(train: Split, path: Path, names: set[str], excluded: Collection[str]) -> dict[str, Split]:
     """`train` divided as the manifest of an earlier `prepare` says, as far as it concerns the splits `names`.
 
     Raises `UsageError` where the manifest can't be read, `DataError` where the rows are not those that it lists.
@@ -57,7 +62,7 @@ def _as_before(train: Split, path: Path, names: set[str]) -> dict[str, Split]:
     keys = {example.key for example in train.examples}
     wrong = [f"{e.key} is new" for e in train.examples if e.key not in rows]
     wrong += [f"{e.key} has another picture" for e in train.examples if rows.get(e.key, ("", e.digest))[1] != e.digest]
-    wrong += [f"{key} is gone" for key in rows if key not in keys]
+    wrong += [f"{key} is gone" for key in rows if key not in keys and key not in excluded]
     if wrong:
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise DataError(

@@ -4,7 +4,9 @@ A fixed camera makes all frames alike, so neither measure nor limit can be someb
 hashes were considered: 64 bits of an 8 x 8 grid give a passed frame and a displaced one the same number, and its finer
 ones still need a limit. Here the distance is that of two fingerprints (`measures.prints`), and the limit is learnt from
 the pictures at hand: as far as pictures lie from copies of themselves, with a little to spare, provided that pictures
-of different classes lie well beyond that. Where they do not, nothing can be told, and that is said.
+of different classes lie well beyond that. Copies then stand apart from what lies next beyond them; where instead the
+distances run on without a gap, and more pictures lie just beyond the limit than within it, or where a picture has
+a good part of its class for twins, these are ordinary neighbours. Where nothing can be told, that is said.
 """
 
 from __future__ import annotations
@@ -12,14 +14,13 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from frame_vit.data.examples import Example
 from frame_vit.data.measures import CELLS, prints
@@ -34,9 +35,11 @@ SAMPLE = 100
 QUALITY, BRIGHTER = 60, 1.06
 """How a copy is made: JPEG of this quality, this much brighter."""
 SPARE = 1.25
-TILE = 4096
-MOST_PAIRS = 1_000_000
-"""After so many pairs the search is broken off: the pictures are nearly all alike, and more would say no more."""
+GAP = 1.2
+"""Between the farthest copy and the nearest picture that is none there is at least this ratio, or copies abound."""
+ALIKE = 0.1
+"""Where a picture has, on average, more twins than this share of a class, the whole class looks alike."""
+TILE = 2048
 
 Numbers = NDArray[np.int64]
 
@@ -63,15 +66,18 @@ class Twin(NamedTuple):
 
 @dataclass
 class Twins:
-    """For each row its nearest twin in another split, and its nearest under a label that does not fit.
+    """What lies nearer than the limit.
 
-    `within` counts the pairs of one split; `broken_off`: there were too many to look at them all.
+    `across`: for each row its nearest twin in a split that is to be left alone rather than its own; `held`: the rows of
+    those splits. `unfit`: each row's nearest under a label that does not fit. `within` counts the pairs of one split.
+    `crowded`: others come as near, so these need not be copies.
     """
 
     across: dict[int, Twin] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)
     unfit: dict[int, Twin] = field(default_factory=dict)
     within: int = 0
-    broken_off: bool = False
+    crowded: bool = False
 
 
 def learn_limit(examples: Sequence[Example], marks: Float32, pixels: Pixels, given: float | None) -> Limit:
@@ -92,7 +98,7 @@ def learn_limit(examples: Sequence[Example], marks: Float32, pixels: Pixels, giv
 
 def find_twins(
     examples: Sequence[Example],
-    sides: Sequence[int],
+    ranks: Sequence[int],
     marks: Float32,
     views: Sequence[LabelledView],
     limit: float,
@@ -100,53 +106,84 @@ def find_twins(
 ) -> Twins:
     """All pairs nearer than `limit`, each picture also against the declared views of the others.
 
-    `sides` numbers the split of each example, `marks` (N, D) are their fingerprints. Of rows with the very same pixels
-    the first stands for all: those are found by their seals. Takes N * N * D / 2 multiplications for each view.
+    `ranks` (N) numbers the split of each example, the higher the more it is to be left alone (the test highest);
+    `marks` (N, D) are the fingerprints. Of rows with the very same pixels the one of the highest rank stands for all:
+    those are found by their seals. Takes N * N * D / 2 multiplications for each view; memory for a tile at a time.
     """
-    first = {example.seal: row for row, example in reversed([*enumerate(examples)])}
-    rows = np.array(sorted(row for row in first.values() if marks[row].any()), np.int64)
-    labels, side = np.array([example.label for example in examples]), np.array(sides)
-    found, pairs = Twins(), 0
+    standing: dict[str, int] = {}
+    for row, example in enumerate(examples):
+        if marks[row].any() and ranks[row] > ranks[standing.setdefault(example.seal, row)]:
+            standing[example.seal] = row
+    rows = np.array(sorted(standing.values()), np.int64)
+    own = marks[rows]
+    search = _Search(rows, np.array(ranks)[rows], np.array([examples[row].label for row in rows]))
+    tiles = [(top, left) for top in range(0, len(rows), TILE) for left in range(top, len(rows), TILE)]
     for number, (view, classes) in enumerate(views):
-
-        def compared(done: int, of: int, before: int = number) -> None:
-            tick("comparing", before * of + done, len(views) * of, "")
-
-        for ones, others in _near(marks[rows], _seen(marks[rows], view), limit, compared):
-            i, j = rows[ones], rows[others]
-            unfit, across = labels[i] != np.array(classes)[labels[j]], side[i] != side[j]
-            found.within += int((~across).sum())
-            pairs += len(i)
-            for hit in np.flatnonzero(unfit | across).tolist():
-                one, other = int(i[hit]), int(j[hit])
-                distance = float(np.sqrt(((marks[one] - _seen(marks[other : other + 1], view)[0]) ** 2).mean()))
-                for nearest, meant in ((found.unfit, unfit[hit]), (found.across, across[hit])):
-                    if meant:
-                        _keep(nearest, one, Twin(other, distance, view.name))
-                        _keep(nearest, other, Twin(one, distance, view.name))
-            if pairs > MOST_PAIRS:
-                found.broken_off = True
-                return found
-    return found
-
-
-def _keep(nearest: dict[int, Twin], row: int, twin: Twin) -> None:
-    if row not in nearest or twin.distance < nearest[row].distance:
-        nearest[row] = twin
-
-
-def _near(
-    marks: Float32, seen: Float32, limit: float, compared: Callable[[int, int], None]
-) -> Iterator[tuple[Numbers, Numbers]]:
-    """Pairs i < j nearer than the limit: picture i as it is, picture j in the view; tile by tile."""
-    for top in range(0, len(marks), TILE):
-        for left in range(top, len(marks), TILE):
+        seen = _seen(own, view)
+        for done, (top, left) in enumerate(tiles, 1):
             # Every fingerprint has a mean square of 1, so the mean square of a difference is 2 less twice the product.
-            products = marks[top : top + TILE] @ seen[left : left + TILE].T
-            i, j = np.nonzero(products > (1 - limit**2 / 2) * marks.shape[1])
-            ordered = top + i < left + j
-            yield top + i[ordered], left + j[ordered]
-        compared(min(top + TILE, len(marks)), len(marks))
+            likeness = own[top : top + TILE] @ seen[left : left + TILE].T
+            likeness /= marks.shape[1]
+            if top == left:
+                likeness[np.tri(len(likeness), dtype=bool)] = -1  # each pair once, and none with itself
+            search.look(likeness, (top, left), (view.name, np.array(classes)), 1 - limit**2 / 2)
+            tick("comparing", number * len(tiles) + done, len(views) * len(tiles), "")
+    alike = 2 * search.pairs / max(len(rows), 1) > ALIKE * len(rows) / len({*search.labels.tolist()} or {0})
+    search.found.crowded = alike or _crowded(np.sqrt(np.maximum(2 - 2 * search.nearest, 0)), limit)
+    return search.found
+
+
+@dataclass
+class _Search:
+    """Rows that are compared, their ranks and labels, and what was found of them."""
+
+    rows: Numbers
+    ranks: Numbers
+    labels: Numbers
+    found: Twins = field(default_factory=Twins)
+
+    def __post_init__(self) -> None:
+        self.nearest, self.pairs = np.full(len(self.rows), -1, np.float32), 0
+
+    def look(self, likeness: Float32, place: tuple[int, int], view: tuple[str, Numbers], least: float) -> None:
+        """One tile: (n, m) means of the products of fingerprints; rows as they are, columns in the view."""
+        one, other = (slice(start, start + size) for start, size in zip(place, likeness.shape, strict=True))
+        name, classes = view
+        if name == "identity":
+            self.nearest[one] = np.maximum(self.nearest[one], likeness.max(axis=1))
+            self.nearest[other] = np.maximum(self.nearest[other], likeness.max(axis=0))
+        near = likeness > least
+        if not near.any():
+            return
+        self.pairs += int(near.sum()) if name == "identity" else 0
+        higher = np.sign(self.ranks[None, other] - self.ranks[one, None])
+        self.found.within += int((near & (higher == 0)).sum())
+        unfit = near & (self.labels[one, None] != classes[self.labels[other]][None])
+        for meant, store in ((near & (higher > 0), self.found.across), (unfit, self.found.unfit)):
+            self._keep(store, likeness, meant, (one, other, name))
+        for meant, store in ((near & (higher < 0), self.found.across), (unfit, self.found.unfit)):
+            self._keep(store, likeness.T, meant.T, (other, one, name))
+        self.found.held |= {int(row) for row in self.rows[other][(near & (higher > 0)).any(axis=0)]}
+        self.found.held |= {int(row) for row in self.rows[one][(near & (higher < 0)).any(axis=1)]}
+
+    def _keep(
+        self, store: dict[int, Twin], likeness: Float32, meant: NDArray[np.bool_], place: tuple[slice, slice, str]
+    ) -> None:
+        one, other, name = place
+        for i in np.flatnonzero(meant.any(axis=1)).tolist():
+            j = int(np.where(meant[i], likeness[i], -np.inf).argmax())
+            row, twin = int(self.rows[one][i]), int(self.rows[other][j])
+            distance = math.sqrt(max(2 - 2 * float(likeness[i, j]), 0.0))
+            if row not in store or distance < store[row].distance:
+                store[row] = Twin(twin, distance, name)
+
+
+def _crowded(nearest: NDArray[np.float64], limit: float) -> bool:
+    """Whether the distances to the nearest run on beyond the limit: no gap, and more beyond it than within."""
+    within, beyond = nearest[nearest <= limit], nearest[(nearest > limit) & (nearest <= 2 * limit)]
+    if not len(within) or len(beyond) < len(within):
+        return False
+    return bool(beyond.min() < GAP * within.max())
 
 
 def _seen(marks: Float32, view: View) -> Float32:
@@ -159,11 +196,11 @@ def _seen(marks: Float32, view: View) -> Float32:
 
 def _far(example: Example, mark: Float32, pixels: Pixels) -> float | None:
     """How far a picture lies from a copy of itself that was made brighter and saved again; None if it can't be read."""
+    table = [min(round(level * BRIGHTER), 255) for level in range(256)]
     try:
         picture = open_rgb(example.read(), pixels.bit_depth)
-        brighter = np.minimum(np.asarray(picture, np.float32) * BRIGHTER, 255).astype(np.uint8)
         buffer = io.BytesIO()
-        Image.fromarray(brighter).save(buffer, "JPEG", quality=QUALITY)
+        picture.point(table * 3).save(buffer, "JPEG", quality=QUALITY)
         copy = read_picture(buffer.getvalue(), pixels).pixels
     except (RowError, OSError):
         return None
@@ -173,7 +210,7 @@ def _far(example: Example, mark: Float32, pixels: Pixels) -> float | None:
 def _nearest_of_another_class(examples: Sequence[Example], marks: Float32, chosen: Numbers) -> float:
     """How near the pictures of different classes come to each other; infinite where there is one class only.
 
-    Pairs under wrong labels would come as near as copies, so the nearest twentieth is not looked at.
+    Half of them come nearer than that. The nearest would not do: pairs under wrong labels come as near as copies.
     """
     labels = np.array([example.label for example in examples])
     nearest = np.full(len(chosen), np.inf)
@@ -183,7 +220,7 @@ def _nearest_of_another_class(examples: Sequence[Example], marks: Float32, chose
         squares[labels[chosen][:, None] == labels[part][None]] = np.inf
         nearest = np.minimum(nearest, squares.min(axis=1))
     finite = nearest[np.isfinite(nearest)]
-    return float(np.sqrt(max(np.quantile(finite, 0.05), 0))) if finite.size else math.inf
+    return float(np.sqrt(max(np.median(finite), 0))) if finite.size else math.inf
 
 
 def _spread(rows: Numbers, count: int) -> Numbers:

@@ -174,7 +174,7 @@ def test_of_several_labels_the_first_is_taken_and_the_rows_are_counted(
     path = manifest(tmp_path, [said("passed"), said("Xplus", "passed")] * 10)
     with caplog.at_level(logging.WARNING, "framevit"):
         prepared = prepare(config(path), SMALL)
-    assert f"{path}: 10 rows have several labels" in caplog.text
+    assert f"{path}: several labels in 10 row(s)" in caplog.text
     assert sum(split.counts(2)[prepared.labels.id("Xplus")] for split in prepared.splits.values()) == 10
 
 

@@ -318,7 +318,7 @@ def test_reading_a_source_imports_no_torch(tmp_path: Path) -> None:
     table(["x"]).to_parquet(str(tmp_path / "train.parquet"))
     code = (
         "import sys, datasets\n"
-        "from frame_vit.config import Data\n"
+        "from frame_vit.schema import Data\n"
         "from frame_vit.data.sources import read_source\n"
         "(split,) = read_source(sys.argv[1], Data())\n"
         "assert split.rows[0].read()\n"
