@@ -276,8 +276,7 @@ def test_rows_are_left_out_of_a_division_and_the_rest_stays(planted: tuple[Plant
     listed = before.exclusions()
     assert listed
     write_exclusions(tmp_path / "exclude.csv", listed)
-    files = {"exclude": str(tmp_path / "exclude.csv"), "splits": str(tmp_path / "manifest.json")}
-    after = audited(there.write(), **files)
+    after = audited(there.write(), exclude=str(tmp_path / "exclude.csv"), splits=str(tmp_path / "manifest.json"))
     assert found(after) == {}
     for name, split in after.prepared.splits.items():
         kept = [e.key for e in before.prepared.splits[name].examples if e.key not in {x.key for x in listed}]
