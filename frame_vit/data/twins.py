@@ -30,7 +30,7 @@ from frame_vit.images import Float32, Pixels, open_rgb, read_picture
 from frame_vit.labels import LabelledView
 from frame_vit.progress import Tick, silent
 
-SAMPLE = 100
+SAMPLE = 64
 """Pictures that are copied, and pictures whose nearest of another class is looked for."""
 QUALITY, BRIGHTER = 60, 1.06
 """How a copy is made: JPEG of this quality, this much brighter."""
@@ -115,15 +115,13 @@ def find_twins(
         if marks[row].any() and ranks[row] > ranks[standing.setdefault(example.seal, row)]:
             standing[example.seal] = row
     rows = np.array(sorted(standing.values()), np.int64)
-    own = marks[rows]
+    # Every fingerprint has a mean square of 1, so the mean square of a difference is 2 less twice this product.
+    own = marks[rows] if len(rows) < len(marks) else marks
     search = _Search(rows, np.array(ranks)[rows], np.array([examples[row].label for row in rows]))
     tiles = [(top, left) for top in range(0, len(rows), TILE) for left in range(top, len(rows), TILE)]
     for number, (view, classes) in enumerate(views):
-        seen = _seen(own, view)
         for done, (top, left) in enumerate(tiles, 1):
-            # Every fingerprint has a mean square of 1, so the mean square of a difference is 2 less twice the product.
-            likeness = own[top : top + TILE] @ seen[left : left + TILE].T
-            likeness /= marks.shape[1]
+            likeness = (own[top : top + TILE] / marks.shape[1]) @ _seen(own[left : left + TILE], view).T
             if top == left:
                 likeness[np.tri(len(likeness), dtype=bool)] = -1  # each pair once, and none with itself
             search.look(likeness, (top, left), (view.name, np.array(classes)), 1 - limit**2 / 2)
@@ -149,12 +147,13 @@ class _Search:
         """One tile: (n, m) means of the products of fingerprints; rows as they are, columns in the view."""
         one, other = (slice(start, start + size) for start, size in zip(place, likeness.shape, strict=True))
         name, classes = view
+        highest = likeness.max(axis=1)
         if name == "identity":
-            self.nearest[one] = np.maximum(self.nearest[one], likeness.max(axis=1))
+            self.nearest[one] = np.maximum(self.nearest[one], highest)
             self.nearest[other] = np.maximum(self.nearest[other], likeness.max(axis=0))
-        near = likeness > least
-        if not near.any():
+        if highest.max() <= least:
             return
+        near = likeness > least
         self.pairs += int(near.sum()) if name == "identity" else 0
         higher = np.sign(self.ranks[None, other] - self.ranks[one, None])
         self.found.within += int((near & (higher == 0)).sum())

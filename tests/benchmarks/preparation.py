@@ -41,13 +41,15 @@ model: {init: scratch, scratch: {image_size: 224, patch_size: 16, hidden_size: 6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--large", type=int, default=1000, help="pictures of 1280 x 960")
-    parser.add_argument("--small", type=int, default=20_000, help="pictures of 160 x 120")
+    parser.add_argument("--large", type=int, default=1000, help="pictures of 1280 x 960; 0: none")
+    parser.add_argument("--small", type=int, default=20_000, help="pictures of 160 x 120; 0: none")
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        rates(Path(place) / "large", given.large, given.repeats)
-        memory(Path(place) / "small", given.small)
+        if given.large:
+            rates(Path(place) / "large", given.large, given.repeats)
+        if given.small:
+            memory(Path(place) / "small", given.small)
 
 
 def rates(folder: Path, count: int, repeats: int) -> None:
