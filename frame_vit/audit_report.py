@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
 
 from frame_vit import __version__
 from frame_vit.data.audit import Audit
 from frame_vit.data.examples import Example
 from frame_vit.data.exclusions import write_exclusions
 from frame_vit.data.findings import Finding, Row
-from frame_vit.errors import RowError
-from frame_vit.images import Pixels, open_rgb
+from frame_vit.images import Pixels
+from frame_vit.pages import COLOURS, data_uri, page, png, thumbnail
 from frame_vit.report import math_safe
 from frame_vit.runs import write_json, write_text
 
 SHOWN, LISTED, OF_A_CLASS = 12, 300, 4
-THUMBNAIL = 240
-"""Longest side of a thumbnail in pixels: twice what it is shown at, for screens with fine pixels."""
-COLOURS = ("#1b6e3c", "#c2410c", "#1d4ed8", "#a21caf", "#0e7490", "#854d0e", "#be123c", "#4d7c0f", "#334155", "#6d28d9")
 MARKS = ("o", "^", "v", "s", "D", "P", "X", "<", ">")
 """One fewer than the colours, so that the two together are not soon the same again."""
 
@@ -59,10 +52,8 @@ def _page(audit: Audit, facts: dict[str, Any], figures: dict[str, bytes], pixels
     names = audit.prepared.labels.names
     album = _Album(examples, names, pixels.bit_depth)
     kinds = Counter((e.width, e.height, f"{e.stored.format} {e.stored.mode}") for e in audit.table.examples)
-    environment = Environment(
-        loader=PackageLoader("frame_vit"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("audit.html").render(
+    return page(
+        "audit.html",
         facts
         | {
             "version": __version__,
@@ -76,7 +67,7 @@ def _page(audit: Audit, facts: dict[str, Any], figures: dict[str, bytes], pixels
             "kinds": kinds.most_common(SHOWN),
             "more_kinds": max(len(kinds) - SHOWN, 0),
         }
-        | {name: _data_uri(drawn, "png") for name, drawn in figures.items()}
+        | {name: data_uri(drawn, "png") for name, drawn in figures.items()},
     )
 
 
@@ -96,7 +87,7 @@ class _Album:
         """What the page shows of a row; without pictures where there are none to show."""
         beside = [row[:2], *([row.twin] if row.twin else [])]
         known = [self.examples[place] for place in beside if place in self.examples]
-        pictures = [picture for picture in map(self._thumbnail, known) if picture]
+        pictures = [picture for picture in (thumbnail(example, self.bit_depth) for example in known) if picture]
         label = self.names[known[0].label] if known else ""
         return {
             "pictures": pictures,
@@ -105,20 +96,6 @@ class _Album:
             "detail": row.detail,
             "alt": f"{label}, {_where(row)}",
         }
-
-    def _thumbnail(self, example: Example) -> str:
-        try:
-            picture = open_rgb(example.read(), self.bit_depth)
-        except (RowError, OSError):  # gone since it was read
-            return ""
-        small = picture.copy()
-        small.thumbnail((THUMBNAIL, THUMBNAIL))
-        scale = np.array([small.width / picture.width, small.height / picture.height] * 2)
-        draw = ImageDraw.Draw(small)
-        for box in example.boxes:
-            x1, y1, x2, y2 = np.clip(np.array(box) * scale, -9, 2 * THUMBNAIL).tolist()
-            draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), outline="#00c853", width=2)
-        return _data_uri(_encoded(small), "jpeg")
 
 
 def _shown(finding: Finding, album: _Album) -> dict[str, Any]:
@@ -172,7 +149,7 @@ def _displacement(audit: Audit) -> bytes:
     for handle in legend.legend_handles:
         if handle is not None:
             handle.set_alpha(1)
-    return _png(figure)
+    return png(figure)
 
 
 def _distributions(audit: Audit) -> bytes:
@@ -198,20 +175,4 @@ def _distributions(audit: Audit) -> bytes:
         axes.set(title=title, ylabel="% of the split")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    return _png(figure)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
-
-
-def _encoded(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=82)
-    return buffer.getvalue()
-
-
-def _data_uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return png(figure)

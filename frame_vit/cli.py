@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from frame_vit.errors import UsageError
+from frame_vit.options import ConfigFile, Device, Format, ModelOption, Precision, PrecisionOption, PrintConfig, Set, Tta
 from frame_vit.progress import log
 
 if TYPE_CHECKING:
     from frame_vit.predictor import Prediction
     from frame_vit.schema import Config
-    from frame_vit.workflow import Trained
+    from frame_vit.train_run import Trained
 
 app = typer.Typer(
     help="Fine-tune a Vision Transformer on frames whose classes are directions, test it, and predict.",
@@ -26,38 +26,6 @@ app = typer.Typer(
     rich_markup_mode=None,  # help in plain text: laying it out in rich would take longer than all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    table = "table"
-    json = "json"
-    jsonl = "jsonl"
-    csv = "csv"
-
-
-class Precision(StrEnum):
-    """The number format of the computation."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    fp16 = "fp16"
-    bf16 = "bf16"
-
-
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; what it leaves out has defaults.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change a key: section.key=value. Repeatable.")]
-PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print every key with its meaning, and stop.")]
-ModelOption = Annotated[
-    str | None, typer.Option("--model", help="Run folder, model folder or hub name.", show_default="the latest run")
-]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
-PrecisionOption = Annotated[
-    Precision | None,
-    typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
-]
-Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symmetries that the model declares.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -150,17 +118,17 @@ def train(
     from frame_vit import console
 
     with console.starting():
-        from frame_vit import workflow
+        from frame_vit import train_run
 
     with console.progress() as tick:
         if settings is None:
             assert resume is not None
-            if workflow.finished(resume):
+            if train_run.finished(resume):
                 console.err.print(f"{resume} is finished; there is nothing to go on with", soft_wrap=True)
                 raise typer.Exit
-            done = workflow.resume(resume, tick)
+            done = train_run.resume(resume, tick)
         else:
-            done = workflow.train(settings, _name(config), output, tick)
+            done = train_run.train(settings, _name(config), output, tick)
     if done is None:  # one of several processes, and not the one that writes
         return
     _show_trained(done)
@@ -177,7 +145,7 @@ def _show_trained(done: Trained) -> None:
             "run folder": done.run,
             "model": done.run / "model",
             "curves": done.run / "curves.png",
-            "test": tested,
+            "report": tested / "report.html",
             "next": f"framevit predict --model {done.run} PICTURE",
         },
     )
@@ -208,6 +176,12 @@ def evaluate(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder.", show_default="RUN/evaluation/SPLIT")
     ] = None,
+    gates: Annotated[
+        list[str] | None, typer.Option("--gate", help="Exit with 4 unless it holds: 'macro_f1>=0.95'. Repeatable.")
+    ] = None,
+    corrupt: Annotated[
+        bool, typer.Option("--corrupt", help="Also try pictures made worse: light, blur, shift ...")
+    ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print metrics.json and nothing else.")] = False,
 ) -> None:
     """Test a model on labelled pictures, with intervals."""
@@ -216,7 +190,9 @@ def evaluate(
     if data and split:
         raise UsageError("--split is for the run's own data; with --data everything in it is tested")
     from frame_vit import console
+    from frame_vit.gate import failed, parse_gate
 
+    conditions = [parse_gate(text) for text in gates or []]
     with console.starting():
         from frame_vit import workflow
         from frame_vit.predictor import load_predictor
@@ -224,16 +200,52 @@ def evaluate(
     predictor, run = load_predictor(model or model_option, **_asked(device, precision, tta, batch_size))
     settings = workflow.evaluation_config(run, config, overrides or [])
     with console.progress() as tick:
-        done = workflow.evaluate(predictor, run, settings, data, split or "test", output, tick)
+        done = workflow.evaluate(predictor, run, settings, data, split or "test", output, corrupt, tick)
+    broken = failed(conditions, done.evaluation.metrics)
     if json_output:
-        import json
-
-        typer.echo(json.dumps(done.evaluation.metrics, indent=2, ensure_ascii=False, allow_nan=False))
+        _echo_json(done.evaluation.metrics)
     else:
         console.show_metrics(done.evaluation.metrics)
         if done.folder:
-            console.show_files({"written to": done.folder})
+            console.show_files({"report": done.folder / "report.html", "written to": done.folder})
+    for line in broken:
+        console.err.print(f"gate failed: {console.plain(line)}", soft_wrap=True)
+    if broken:
+        raise typer.Exit(4)
     _leave_on(done.skipped, "rows were left out")
+
+
+@app.command()
+def compare(
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="Run folder, model folder or hub name.", show_default=False)
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)],
+    overrides: Set = None,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set instead of A's own.")] = None,
+    split: Annotated[str, typer.Option("--split", help="A split of A's own data.")] = "test",
+    tta: Tta = True,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+    json_output: Annotated[bool, typer.Option("--json", help="Print everything as JSON and nothing else.")] = False,
+) -> None:
+    """Say which of two models is better on the same pictures, and whether that could be chance."""
+    from frame_vit import console
+
+    with console.starting():
+        from frame_vit import workflow
+        from frame_vit.predictor import load_predictor
+
+    options = _asked(device, precision, tta, batch_size)
+    one, other = load_predictor(first, **options), load_predictor(second, **options)
+    settings = workflow.evaluation_config(one[1], None, overrides or [])
+    with console.progress() as tick:
+        found = workflow.compare(one, other, settings, data, split, tick)
+    if json_output:
+        _echo_json(found)
+    else:
+        console.show_comparison(found, (first, second))
 
 
 @app.command()
@@ -337,6 +349,12 @@ def _format_for(output: Path | None) -> Format:
     if output is not None:
         return Format.csv if output.suffix == ".csv" else Format.json if output.suffix == ".json" else Format.jsonl
     return Format.table if sys.stdout.isatty() else Format.jsonl
+
+
+def _echo_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _opened(output: Path | None) -> Any:

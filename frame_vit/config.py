@@ -116,6 +116,7 @@ def _contradictions(config: Config) -> Iterator[str]:
         for code in getattr(config.data.audit, key):
             if code not in KINDS:
                 yield f"data.audit.{key}.{code}: unknown code{did_you_mean(code, KINDS)}; the README lists them"
+    yield from _costs_of_strangers(config)
     if config.data.roi is not None:
         x1, y1, x2, y2 = config.data.roi
         if not (0 <= x1 < x2 and 0 <= y1 < y2):
@@ -127,6 +128,14 @@ def _contradictions(config: Config) -> Iterator[str]:
         yield f"model.scratch.hidden_size: {scratch.hidden_size} is not a multiple of heads {scratch.heads}"
     if config.data.val_fraction + config.data.test_fraction + config.data.calibration_fraction >= 1:
         yield "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on"
+
+
+def _costs_of_strangers(config: Config) -> Iterator[str]:
+    names = config.labels.names
+    for true, row in config.decision.costs.matrix.items() if names != "auto" else ():
+        for name in (true, *row):
+            if name not in names:
+                yield f"decision.costs.matrix: {name!r} is not a class{did_you_mean(name, names)}"
 
 
 def _commented(section: BaseModel, indent: str) -> Iterator[str]:

@@ -29,6 +29,7 @@ out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 PLAIN_EVERY_S = 10.0
+SHOWN_CHANGES = 20
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -187,6 +188,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
         "macro-F1": f"{metrics['macro_f1']:.4f}",
         "escape rate": _rate(metrics["escape_rate"]) + "  bad parts accepted",
         "overkill rate": _rate(metrics["overkill_rate"]) + "  good parts rejected",
+        "review rate": _rate(metrics["review_rate"]) + "  shown to a person",
     }
     if tta["used"]:
         lines["averaged over"] = (
@@ -195,6 +197,32 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     for what, value in lines.items():
         out.print(f"{what:<14} {value}", soft_wrap=True)
     out.print()
+
+
+def show_comparison(found: Mapping[str, Any], names: tuple[str, str]) -> None:
+    """Both models' rates, on how many only one is right, the decisions that differ, and the verdict."""
+    table = Table(title=f"{found['split']}: {found['n']} pictures; A is {plain(names[0])}, B is {plain(names[1])}")
+    for heading in ("", "A", "B", "only A right", "only B right", "p"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for key in ("accuracy", "escape_rate", "overkill_rate"):
+        if key in found:
+            there = found[key]
+            rates = ("-" if there[m]["value"] is None else f"{there[m]['value']:.4f}" for m in "ab")
+            table.add_row(
+                key.replace("_", " "), *rates, str(there["only_a"]), str(there["only_b"]), f"{there['p']:.2g}"
+            )
+    out.print(table)
+    changed = found.get("changed", [])
+    if changed:
+        rows = Table(title=f"Decisions that differ: {len(changed)}", title_justify="left")
+        for heading in ("file", "true", "A", "B"):
+            rows.add_column(heading, overflow="fold")
+        for row in changed[:SHOWN_CHANGES]:
+            rows.add_row(*(Text(plain(row[key])) for key in ("file", "true", "a", "b")))
+        out.print(rows)
+        if len(changed) > SHOWN_CHANGES:
+            out.print(f"... and {len(changed) - SHOWN_CHANGES} more; --json has all")
+    out.print(found["verdict"], soft_wrap=True)
 
 
 def show_files(places: Mapping[str, Path | str]) -> None:
@@ -214,7 +242,7 @@ def show_predictions(rows: Iterable[Any]) -> None:
         if row.status == "error":
             table.add_row(file, Text(f"error: {plain(row.error)}", style="red"), "", "")
             continue
-        style = {"accept": "green", "reject": "red"}.get(row.decision, "")
+        style = {"accept": "green", "review": "yellow", "reject": "red"}.get(row.decision, "")
         table.add_row(file, Text(plain(row.label)), f"{row.confidence:.4f}", Text(row.decision or "-", style=style))
     out.print(table)
 

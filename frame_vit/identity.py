@@ -9,8 +9,16 @@ from frame_vit.errors import UsageError
 from frame_vit.progress import log
 from frame_vit.schema import Config
 
-FREE = ("training.device", "training.report_to", "training.save_total_limit", "data.cache")
-"""Settings that may change between the parts of a run: nothing that is computed depends on them."""
+FREE = (
+    "training.device",
+    "training.report_to",
+    "training.save_total_limit",
+    "data.cache",
+    "data.slice_by",
+    "data.part_by",
+)
+FREE_SECTIONS = ("data.audit.", "data.slice_by", "data.part_by", "decision.")
+"""Settings that may change between the parts of a run: nothing that is trained depends on them."""
 BITS = ("training.batch_size", "training.gradient_accumulation", "processes", "precision", "device", "framevit")
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 """What may differ, as long as a step sees as many pictures; but then the bits do too."""
@@ -21,7 +29,7 @@ def identity(config: Config, data: dict[str, str], weights: str, facts: dict[str
 
     Among the facts is the number of `processes`.
     """
-    settings = {key: value for key, value in _flat(config.model_dump()).items() if key not in FREE}
+    settings = {key: value for key, value in _flat(config.model_dump()).items() if not _free(key)}
     step = config.training.batch_size * config.training.gradient_accumulation * facts["processes"]
     pictures = {f"pictures and labels of {name}": value for name, value in data.items()}
     return settings | pictures | {"weights at the start": weights, "pictures a step": step} | facts
@@ -43,6 +51,10 @@ def check(before: dict[str, Any], found: dict[str, Any]) -> None:
             f"The run was started in {before.get('processes')} processes, now there are {now['processes']}. {way_out}"
         )
     raise UsageError("\n".join(["this is not the run that was interrupted:", *wrong]), way_out)
+
+
+def _free(key: str) -> bool:
+    return key in FREE or key.startswith(FREE_SECTIONS)
 
 
 def _bits_only(key: str) -> bool:

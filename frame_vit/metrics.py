@@ -1,8 +1,8 @@
 """Logits and labels -> numbers. Pure functions over arrays; no files, no torch.
 
 A part is bad when its true class is not among the fine ones. It escapes when it is accepted all the same; a good part
-that is rejected is overkill. Both are shares of few parts, so each comes with its 95 % Wilson interval (Wilson 1927;
-Brown, Cai and DasGupta 2001 recommend it for shares near 0).
+that is rejected is overkill; what a person looks at is neither. All are shares of few parts, so each comes with its
+exact 95 % interval.
 """
 
 from __future__ import annotations
@@ -10,32 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from frame_vit.decision import ACCEPT, REJECT, REVIEW, Operating, decide, share_of
 from frame_vit.labels import LabelSpace
-
-Logits = NDArray[np.float32]
-Ids = NDArray[np.int64]
+from frame_vit.rates import Ids, Logits, rate
 
 
-def softmax(logits: Logits) -> Logits:
-    """Probabilities over the last axis."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
-
-
-def rate(hits: int, n: int) -> dict[str, float | int | None]:
-    """A share with its 95 % Wilson interval; of nothing, it is unknown and the interval is everything."""
-    if n == 0:
-        return {"value": None, "low": 0.0, "high": 1.0, "n": 0}
-    from scipy.stats import binomtest  # here and below: predict starts a second sooner without them
-
-    interval = binomtest(hits, n).proportion_ci(method="wilson")
-    return {"value": hits / n, "low": float(interval.low), "high": float(interval.high), "n": n}
-
-
-def score(labels: Ids, logits: Logits, space: LabelSpace) -> dict[str, Any]:
-    """The numbers of one split: (N,) true class ids, (N, C) logits.
+def score(labels: Ids, logits: Logits, space: LabelSpace, point: Operating | None = None) -> dict[str, Any]:
+    """The numbers of one split: (N,) true class ids, (N, C) logits; decisions by the operating point or by class.
 
     `macro_f1` is over the classes that occur, as true or predicted ones; a precision or recall of nothing is None.
     """
@@ -48,15 +30,15 @@ def score(labels: Ids, logits: Logits, space: LabelSpace) -> dict[str, Any]:
     )
     occurs = [i for i in ids if support[i] or (predicted == i).any()]
     ok = np.isin(labels, space.ok_ids)
-    accepted = np.isin(predicted, space.ok_ids)
-    judged = bool(space.ok_ids)
+    judged = decide(logits, space, point)
     return {
         "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist(),
         "accuracy": float((predicted == labels).mean()),
         "accuracy_interval": rate(int((predicted == labels).sum()), len(labels)),
         "macro_f1": float(np.nan_to_num(f1[occurs]).mean()),
-        "escape_rate": rate(int((accepted & ~ok).sum()), int((~ok).sum()) if judged else 0),
-        "overkill_rate": rate(int((~accepted & ok).sum()), int(ok.sum()) if judged else 0),
+        "escape_rate": share_of(judged, ACCEPT, ~ok),
+        "overkill_rate": share_of(judged, REJECT, ok),
+        "review_rate": share_of(judged, REVIEW, np.ones(len(labels), bool)),
         "per_class": {
             name: {
                 "precision": _number(precision[i]),
@@ -69,15 +51,17 @@ def score(labels: Ids, logits: Logits, space: LabelSpace) -> dict[str, Any]:
     }
 
 
-def evaluation_metrics(split: str, labels: Ids, views: Logits, space: LabelSpace, group: list[str]) -> dict[str, Any]:
+def evaluation_metrics(
+    split: str, labels: Ids, views: Logits, space: LabelSpace, group: list[str], point: Operating | None = None
+) -> dict[str, Any]:
     """metrics.json from the logits (N, V, C) of the views that were asked for, the untouched picture's first.
 
     The numbers are those of the average over the views. `tta` says which views these were of the declared `group`,
     and has the numbers with and, for comparison, without averaging (None for what was not asked for).
     """
     whole = views.shape[1] == len(group)
-    with_tta, without = score(labels, views.mean(axis=1), space), score(labels, views[:, 0], space)
-    head = ("accuracy", "macro_f1", "escape_rate", "overkill_rate")
+    with_tta, without = (score(labels, logits, space, point) for logits in (views.mean(axis=1), views[:, 0]))
+    head = ("accuracy", "macro_f1", "escape_rate", "overkill_rate", "review_rate")
     return {
         "split": split,
         "n": len(labels),

@@ -1,7 +1,6 @@
-"""A classifier with its label space and its pixel settings: loaded, created, saved. Safetensors only, no remote code.
+"""A classifier with its label space and its pixel settings, to begin a training with. Safetensors only, no remote code.
 
-A saved model is an ordinary Hugging Face folder with `framevit.json` beside the weights, so `transformers.pipeline`
-loads it too. Which parameters make up a model's head is not guessed by name: they are those whose shape depends on
+Which parameters make up a model's head is not guessed by name: they are those whose shape depends on
 the number of classes.
 """
 
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,41 +16,41 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError
+from huggingface_hub import try_to_load_from_cache
 from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
 from transformers.utils import logging as transformers_logging
 
-from frame_vit import __version__
+from frame_vit.decision import Operating
 from frame_vit.errors import FrameVitError, ModelError, UsageError
 from frame_vit.hub import check_hub
 from frame_vit.images import Pixels, normalise, resize
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import log
-from frame_vit.runs import write_json
 from frame_vit.schema import Model
-
-FORMAT = 1
-SETTINGS = "framevit.json"
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model (`module(pixel_values=(N, 3, H, W) float32).logits` is (N, C)), what its classes mean, what it is fed."""
+    """A model (`module(pixel_values=(N, 3, H, W) float32).logits` is (N, C)), what its classes mean, what it is fed.
+
+    `point` says which answers are accepted, where that was chosen; `temperature` is what the head was divided by.
+    """
 
     module: Any
     labels: LabelSpace
     pixels: Pixels
     processor: Any = None
     revision: str = ""
+    point: Operating | None = None
+    temperature: float = 1.0
 
 
 def load_processor(model: Model) -> Any:
     """The model's own image processor, or the one of an untrained model."""
     if model.init == "pretrained":
-        return _own_processor(model.name)
+        return own_processor(model.name)
     from transformers import ViTImageProcessor
 
     side = model.scratch.image_size
@@ -104,11 +102,11 @@ def create(model: Model, labels: LabelSpace, pixels: Pixels, processor: Any) -> 
 
 def load_pretrained(model: Model, labels: LabelSpace, pixels: Pixels, processor: Any) -> Classifier:
     """The named model with a head for these classes: its own, re-ordered by name, where it knows the same names."""
-    config, revision = _from_hub(AutoConfig, model.name)
+    config, revision = from_hub(AutoConfig, model.name)
     known = [config.id2label[i] for i in range(config.num_labels)]
     same = sorted(known) == sorted(labels.names)
     options: dict[str, Any] = {} if same else {**_label_maps(labels), "ignore_mismatched_sizes": True}
-    (module, info), _ = _from_hub(
+    (module, info), _ = from_hub(
         AutoModelForImageClassification,
         model.name,
         dtype=torch.float32,
@@ -132,46 +130,6 @@ def load_pretrained(model: Model, labels: LabelSpace, pixels: Pixels, processor:
         _renew(module, head)
         log.info("%s: a new head for %d classes (%s)", model.name, len(labels), _why_new(known, labels))
     return Classifier(module, labels, pixels, processor, revision)
-
-
-def load_trained(place: str) -> Classifier:
-    """A model to predict with: a folder that framevit saved, or another image classifier, by folder or hub name.
-
-    Nothing is invented: weights that are missing or do not fit are a `ModelError`.
-    """
-    (module, info), revision = _from_hub(
-        AutoModelForImageClassification, place, dtype=torch.float32, use_safetensors=True, output_loading_info=True
-    )
-    wrong = [*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]
-    if wrong:
-        raise ModelError(f"{place}: the weights do not fit the model's config.json: {', '.join(wrong[:5])}")
-    path = _settings_file(place)
-    if path is None:
-        processor = _own_processor(place)
-        names = [module.config.id2label[i] for i in range(module.config.num_labels)]
-        log.warning(
-            "%s has no %s: which classes are fine and what a mirrored picture shows is not known", place, SETTINGS
-        )
-        return Classifier(module, LabelSpace.build(names), pixels_of(processor), processor, revision)
-    labels, pixels = _settings(path)
-    if [*module.config.id2label.values()] != [*labels.names]:
-        raise ModelError(f"{place}: config.json and {SETTINGS} name different classes")
-    return Classifier(module, labels, pixels, revision=revision)
-
-
-def save(classifier: Classifier, folder: Path) -> None:
-    """Writes config.json, model.safetensors, preprocessor_config.json and, last, framevit.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    quiet()
-    classifier.module.save_pretrained(folder)
-    classifier.processor.save_pretrained(folder)
-    settings = {
-        "format": FORMAT,
-        "framevit": __version__,
-        "labels": classifier.labels.to_json(),
-        "pixels": classifier.pixels.to_json(),
-    }
-    write_json(folder / SETTINGS, settings)
 
 
 def head_parameters(module: Any) -> list[str]:
@@ -218,14 +176,14 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _own_processor(place: str) -> Any:
+def own_processor(place: str) -> Any:
     # Imported here: processors bring torchvision along, seconds that predicting with a model of our own does not need.
     from transformers import AutoImageProcessor
 
-    return _from_hub(AutoImageProcessor, place)[0]
+    return from_hub(AutoImageProcessor, place)[0]
 
 
-def _from_hub(kind: Any, place: str, **options: Any) -> tuple[Any, str]:
+def from_hub(kind: Any, place: str, **options: Any) -> tuple[Any, str]:
     """`from_pretrained` with errors a person can use; the result and the hub's commit, where there is one."""
     name, _, revision = (place, "", "") if Path(place).is_dir() else place.partition("@")
     if not Path(place).is_dir():
@@ -324,25 +282,3 @@ def _why_new(known: list[str], labels: LabelSpace) -> str:
     if len(known) != len(labels):
         return f"the old one has {len(known)}"
     return "the old one has others: " + ", ".join(name for name in known if name not in labels.names)
-
-
-def _settings_file(place: str) -> Path | None:
-    """framevit.json of a folder or of a hub repository; None where the model was not made by framevit."""
-    if Path(place).is_dir():
-        path = Path(place) / SETTINGS
-        return path if path.is_file() else None
-    name, _, revision = place.partition("@")
-    try:
-        return Path(hf_hub_download(name, SETTINGS, revision=revision or None))
-    except EntryNotFoundError:  # also where the cache is all there is, and has none
-        return None
-
-
-def _settings(path: Path) -> tuple[LabelSpace, Pixels]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings["format"] > FORMAT:
-            raise ModelError(f"{path}: written by framevit {settings['framevit']}, this is {__version__}", "Update it")
-        return LabelSpace.build(**settings["labels"]), Pixels.from_json(settings["pixels"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: damaged: {error}") from None

@@ -18,14 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from frame_vit.decision import VERDICTS, Operating, decide
 from frame_vit.devices import autocast, resolve_device, resolve_precision
 from frame_vit.errors import ModelError, RowError, UsageError
 from frame_vit.images import SUFFIXES, UInt8, normalise, read_picture
 from frame_vit.labels import LabelSpace
-from frame_vit.metrics import Logits, softmax
-from frame_vit.model import Classifier, load_trained
+from frame_vit.model import Classifier
 from frame_vit.progress import Tick, log, silent
+from frame_vit.rates import Logits, softmax
 from frame_vit.runs import find_model
+from frame_vit.saved import load_trained
 from frame_vit.texts import printable
 from frame_vit.transforms import check_square, viewed
 
@@ -60,6 +62,7 @@ class Predictor:
         self, model: Classifier, device: str = "auto", precision: str = "auto", tta: bool = True, batch_size: int = 32
     ) -> None:
         self.labels = model.labels
+        self.point, self.temperature = model.point, model.temperature
         self.pixels = model.pixels
         self.batch_size = batch_size
         self.device = resolve_device(device)
@@ -128,14 +131,15 @@ class Predictor:
             if isinstance(picture, str):
                 yield Prediction(printable(str(path)), status="error", error=picture)
             else:
-                yield judge(str(path), next(answers), self.labels)
+                yield judge(str(path), next(answers), self.labels, self.point)
 
 
-def judge(file: str, logits: Logits, labels: LabelSpace) -> Prediction:
-    """The prediction that the logits (C,) of one picture make: accepted where its class is a fine one."""
+def judge(file: str, logits: Logits, labels: LabelSpace, point: Operating | None = None) -> Prediction:
+    """The prediction that the logits (C,) of one picture make, decided by the operating point or else by the class."""
     probabilities = softmax(logits)
     best = int(probabilities.argmax())
-    decision = ("accept" if labels.is_ok(best) else "reject") if labels.ok else None
+    verdicts = decide(logits[None], labels, point)
+    decision = None if verdicts is None else VERDICTS[verdicts[0]]
     named = {name: float(p) for name, p in zip(labels.names, probabilities, strict=True)}
     return Prediction(printable(file), labels.names[best], float(probabilities[best]), named, decision)
 

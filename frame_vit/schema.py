@@ -122,6 +122,10 @@ class Data(Section):
     """seed of the stratified split"""
     group_by: str | None = None
     """what must stay on one side of a division: a column, or an expression over the file's name, such as lot(\\d+)"""
+    slice_by: str | None = None
+    """the same, for the report: what to tell apart in it, such as a camera or a day"""
+    part_by: str | None = None
+    """the same, for the report: what names the part, where several pictures show the same one"""
     splits: str | None = None
     """manifest.json of an earlier `prepare`: divide train as it was divided then"""
     exclude: str | None = None
@@ -239,12 +243,41 @@ class Training(Section):
     """experiment trackers that transformers' Trainer knows: tensorboard, wandb, mlflow, ..."""
 
 
+class Costs(Section):
+    missed: Annotated[float, Field(ge=0)] = 10.0
+    """a bad part that is called fine"""
+    false_alarm: Annotated[float, Field(ge=0)] = 1.0
+    """a fine part that is called bad"""
+    wrong_sign: Annotated[float, Field(ge=0)] = 3.0
+    """a displaced part that is said to be displaced the other way: it would be corrected away from its place"""
+    wrong_axis: Annotated[float, Field(ge=0)] = 2.0
+    """a bad part that is said to be bad in another way"""
+    matrix: dict[Name, dict[Name, Annotated[float, Field(ge=0)]]] = {}
+    """costs by class, {true: {predicted: cost}}, instead of those above"""
+
+
+class Decision(Section):
+    max_escape_rate: Annotated[float, Field(gt=0, lt=1)] = 0.005
+    """largest share of bad parts that may be accepted; the threshold is chosen so that this can be claimed"""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """how sure the claim must be"""
+    review_budget: Fraction = 0.03
+    """share of the parts that a person can look at: those whose scores lie next above the accepted ones"""
+    max_overkill_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """instead of the budget: largest share of good parts that may be rejected, as surely; all between is review"""
+    bad_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """share of bad parts on the line, for the budget; null: as in the pictures that the thresholds are chosen on"""
+    costs: Costs = Costs()
+    """what mistakes cost, in any unit"""
+
+
 class Config(Section):
     labels: Labels = Labels()
     data: Data = Data()
     model: Model = Model()
     augment: Augment = Augment()
     training: Training = Training()
+    decision: Decision = Decision()
 
     def label_space(self, names: Sequence[str]) -> LabelSpace:
         """The label space over these names (the configured ones, or those the training set has)."""

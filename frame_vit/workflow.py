@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import errno
-import importlib.metadata
 import json
-import platform
-import shlex
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-from transformers import set_seed
-
-from frame_vit import __version__, checkpoints, identity, model, training
+from frame_vit import model
 from frame_vit.audit_report import write_audit
-from frame_vit.config import dump_config, load_config
-from frame_vit.data.audit import audit, warn_of_errors
+from frame_vit.compare import compare as compare_answers
+from frame_vit.config import load_config
+from frame_vit.data.audit import audit
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
-from frame_vit.devices import describe, resolve_device, resolve_precision
-from frame_vit.errors import FrameVitError, Interrupted, UsageError
-from frame_vit.evaluation import Evaluation, evaluate_split, write_evaluation
-from frame_vit.history import read_history
+from frame_vit.decision import decide
+from frame_vit.errors import UsageError
+from frame_vit.evaluation import Evaluation, evaluate_split, robustness
+from frame_vit.evaluation_report import write_evaluation
 from frame_vit.predictor import Predictor
-from frame_vit.processes import Team
-from frame_vit.progress import Tick, log, silent, speed
-from frame_vit.report import draw_curves, draw_samples, model_card
-from frame_vit.runs import RUNS, check_apart, check_new, find_model, new_run, set_latest, write_json, write_text
+from frame_vit.progress import Tick, silent
+from frame_vit.report import draw_samples
+from frame_vit.runs import check_apart, write_json
 from frame_vit.schema import Config
-from frame_vit.stopping import terminable
-from frame_vit.train_log import logged, remembered
-from frame_vit.training import Outcome, check_possible, check_trackers
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished run: its folder, what training came to, and the evaluation of the saved model."""
-
-    run: Path
-    outcome: Outcome
-    evaluation: Evaluation
-    skipped: int
+from frame_vit.train_run import located, run_facts
 
 
 @dataclass(frozen=True)
@@ -70,7 +45,7 @@ def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Audited:
     training would accept all rows. What an earlier preparation left there and this one does not write is removed.
     """
     check_apart(output, config.data.train, config.data.test)
-    pixels = model.pixels_of(model.load_processor(_located(config).model), config.data.bit_depth, config.data.roi)
+    pixels = model.pixels_of(model.load_processor(located(config).model), config.data.bit_depth, config.data.roi)
     prepared = prepare(config, pixels, tick, tolerant=True)
     found = audit(prepared, config.data, pixels, tick)
     try:
@@ -92,47 +67,6 @@ def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Audited:
     return Audited(facts, files)
 
 
-def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained | None:
-    """Prepares, trains, saves the best model, and tests what was saved. None in processes that only help."""
-    team = Team(config.training.device)
-    with remembered() as memory:
-        # What cannot work is found out before a run folder is made, and if possible before the data is read.
-        config = _located(config)
-        check_new(output)
-        check_apart(output or RUNS, config.data.train, config.data.test)
-        check_trackers(config.training.report_to)
-        resolve_precision(config.training.precision, resolve_device(config.training.device))
-        with team.first():
-            prepared, classifier = _start(config, tick)
-        if team.main:
-            warn_of_errors(prepared, config.data.audit)
-        check_possible(classifier, config, len(prepared.splits["train"]), team.count)
-        run = team.share(new_run(name, output) if team.main else Path())
-        with _says_how_to_go_on(run, team):
-            return _train_in(run, _Start(config, prepared, classifier, fresh=True), tick, team, memory)
-
-
-def resume(run: Path, tick: Tick = silent) -> Trained | None:
-    """Goes on with an interrupted run from its newest whole checkpoint, by the config it was started with.
-
-    None in processes that only help.
-    """
-    if not (run / "config.yaml").is_file():
-        raise UsageError(f"{run} is not a run folder (no config.yaml)")
-    config = load_config(run / "config.yaml")
-    team = Team(config.training.device)
-    with remembered() as memory, _says_how_to_go_on(run, team):
-        check_trackers(config.training.report_to)
-        with team.first():
-            prepared, classifier = _start(config, tick)
-        return _train_in(run, _Start(config, prepared, classifier, fresh=False), tick, team, memory)
-
-
-def finished(run: Path) -> bool:
-    """Whether a run has been trained and tested."""
-    return (run / "model" / "README.md").is_file() and any((run / "evaluation").glob("*/metrics.json"))
-
-
 @dataclass(frozen=True)
 class Evaluated:
     """An evaluation, the folder it was written to (None: nowhere), and how many rows were left out."""
@@ -149,9 +83,13 @@ def evaluate(
     data: str | None = None,
     split: str = "test",
     output: Path | None = None,
+    corrupt: bool = False,
     tick: Tick = silent,
 ) -> Evaluated:
-    """Tests a model on a split of its run's own data, or on all of another data set, by the `data` keys of `config`."""
+    """Tests a model on a split of its run's own data, or on all of another data set, by the `data` keys of `config`.
+
+    With `corrupt`, pictures that were made worse are tried as well.
+    """
     if data is not None:
         prepared = prepare_other(data, config, predictor.labels, predictor.pixels, tick)
         (split,) = prepared.splits
@@ -160,11 +98,13 @@ def evaluate(
     else:
         prepared = prepare(config, predictor.pixels, tick, only=split)
         _check_unchanged(run, split, prepared)
-    evaluation = evaluate_split(predictor, prepared.splits[split], tick)
+    evaluation = evaluate_split(predictor, prepared.splits[split], config.decision.costs, tick)
     evaluation.metrics["skipped"] = len(prepared.rejects)
+    if corrupt:
+        evaluation.metrics["robustness"] = robustness(predictor, prepared.splits[split], tick)
     folder = output or (run / "evaluation" / split if run else None)
     if folder:
-        write_evaluation(evaluation, predictor, folder)
+        write_evaluation(evaluation, predictor, folder, run_facts(run, prepared, split))
     return Evaluated(evaluation, folder, len(prepared.rejects))
 
 
@@ -183,171 +123,42 @@ def _check_unchanged(run: Path, split: str, prepared: Prepared) -> None:
         )
 
 
-def _located(config: Config) -> Config:
-    """The same, with a run folder in model.name replaced by the model in it."""
-    if config.model.init == "scratch":
-        return config
-    place, _ = find_model(config.model.name)
-    return config.model_copy(update={"model": config.model.model_copy(update={"name": place})})
+def compare(
+    first: tuple[Predictor, Path | None],
+    second: tuple[Predictor, Path | None],
+    config: Config,
+    data: str | None,
+    split: str,
+    tick: Tick = silent,
+) -> dict[str, Any]:
+    """Two models on the same pictures: a split of the first one's run, or all of another data set.
 
-
-def _start(config: Config, tick: Tick) -> tuple[Prepared, model.Classifier]:
-    """The data and the model to begin with; what starts at random starts from the config's seed."""
-    processor = model.load_processor(config.model)
-    pixels = model.pixels_of(processor, config.data.bit_depth, config.data.roi)
-    prepared = prepare(config, pixels, tick)
-    set_seed(config.training.seed)
-    begin = model.create if config.model.init == "scratch" else model.load_pretrained
-    return prepared, begin(config.model, prepared.labels, pixels, processor)
-
-
-@dataclass(frozen=True)
-class _Start:
-    """What a run begins or goes on with."""
-
-    config: Config
-    prepared: Prepared
-    classifier: model.Classifier
-    fresh: bool
-
-
-def _train_in(run: Path, begin: _Start, tick: Tick, team: Team, memory: MemoryHandler) -> Trained | None:
-    place = run / "checkpoints"
-    tick = tick if team.main else silent
-    with _alone(place) if team.main else nullcontext(), logged(memory, run / "train.log" if team.main else None):
-        if team.main:
-            log.info("run folder: %s", run)
-            splits = begin.prepared.splits
-            log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in splits.items()))
-            if not begin.prepared.labels.ok:
-                log.warning("labels.ok names no class: escape and overkill rates will not be defined")
-            _write_down(run, begin, _environment(begin, team))
-        start = team.share(None if begin.fresh or not team.main else _newest(place))
-        outcome = training.train(begin.classifier, begin.prepared.splits, begin.config, run, tick, start)
-        return _finish(run, begin, outcome, tick) if team.main else None
-
-
-@contextmanager
-def _says_how_to_go_on(run: Path, team: Team) -> Iterator[None]:
-    """Whatever a signal or a full disk interrupts ends in `FrameVitError` with the command that goes on."""
-
-    def go_on() -> str:
-        begun = (run / "config.yaml").is_file()
-        return f"{team.launcher} train --resume {shlex.quote(str(run))}" if begun else ""
-
-    try:
-        with terminable():
-            yield
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
-        said = stopped.message if isinstance(stopped, Interrupted) else "stopped"
-        raise Interrupted(number, said, go_on()) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        reason = f"no room to write {error.filename or run}: {error.strerror}"
-        way_out = (
-            f"What was saved before is whole. Make room, then: {go_on()}" if go_on() else "Make room, and begin again"
-        )
-        raise FrameVitError(reason, way_out) from None
-
-
-def _write_down(run: Path, begin: _Start, facts: dict[str, Any]) -> None:
-    """Writes down what the run is, or checks that it still is."""
-    prepared, named = begin.prepared, begin.config.with_names(begin.prepared.labels.names)
-    splits = {name: prepared.split_fingerprint(name) for name in prepared.splits}
-    chosen = {key: facts[key] for key in ("device", "precision", "processes", "framevit")}
-    chosen |= {f"packages.{name}": facts["packages"][name] for name in identity.PACKAGES}
-    found = identity.identity(named, splits, model.fingerprint(begin.classifier.module), chosen)
-    path = run / "environment.json"
-    if begin.fresh:
-        write_json(path, facts | {"identity": found})
-        write_text(run / "config.yaml", dump_config(named))  # last: with it, the folder is a run that can be resumed
-        return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))["identity"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is missing or damaged: it says what the run was", "Begin a new run") from None
-    identity.check(before, found)
-
-
-def _newest(place: Path) -> checkpoints.Checkpoint | None:
-    start = checkpoints.newest(place)
-    if start is None:
-        log.warning("there is no checkpoint: the run begins anew")
-    else:
-        log.info("going on after step %d (%s)", start.step, start.folder)
-    return start
-
-
-def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
-    config, prepared = begin.config, begin.prepared
-    log.info("best: step %d of %d, validation macro-F1 %.4f", outcome.best_step, outcome.steps, outcome.best_macro_f1)
-    if outcome.pictures_per_second:
-        rate, fed = speed(outcome.pictures_per_second), 100 * outcome.share_fed
-        log.info("trained at %s; %.1f %% of the time went into making the batches", rate, fed)
-    draw_curves(run / "curves.png", read_history(run / "history.csv"), outcome.best_step)
-    model.save(begin.classifier, run / "model")
-    if "test" not in prepared.splits:
-        log.warning("there is no test set; the validation split is tested, which also chose the model")
-    split = prepared.splits["test" if "test" in prepared.splits else "val"]
-    # What is tested is what lies on the disk, through the predictor that `predict` uses.
-    predictor = Predictor(model.load_trained(str(run / "model")), config.training.device, config.training.precision)
-    evaluation = evaluate_split(predictor, split, tick)
-    evaluation.metrics["skipped"] = len(prepared.rejects)
-    write_evaluation(evaluation, predictor, run / "evaluation" / split.name)
-    base = "scratch" if config.model.init == "scratch" else config.model.name
-    (run / "model" / "README.md").write_text(
-        model_card(prepared.labels, begin.classifier.pixels, base, evaluation.metrics), encoding="utf-8"
-    )
-    set_latest(run)
-    return Trained(run, outcome, evaluation, len(prepared.rejects))
-
-
-@contextmanager
-def _alone(checkpoints: Path) -> Iterator[None]:
-    """Keeps a second process out of a run's checkpoints; the lock goes with the process, however it ends."""
-    checkpoints.mkdir(exist_ok=True)
-    lock = FileLock(checkpoints / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
+    Raises `UsageError` where the two know different classes.
+    """
+    (one, run), (other, _) = first, second
+    if {*one.labels.names} != {*other.labels.names} or one.labels.ok != other.labels.ok:
         raise UsageError(
-            f"{checkpoints.parent} is being trained by another process", "Let it finish, or stop it"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _environment(begin: _Start, team: Team) -> dict[str, Any]:
-    packages = ("torch", "transformers", "datasets", "accelerate", "torchvision", "numpy", "pillow")
-    prepared, settings = begin.prepared, begin.config.training
-    device = resolve_device(settings.device)
-    return {
-        "framevit": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": {name: importlib.metadata.version(name) for name in packages},
-        "device": describe(device),
-        "precision": resolve_precision(settings.precision, device),
-        "processes": team.count,
-        "model_revision": begin.classifier.revision,
-        "data": {
-            "fingerprint": prepared.fingerprint,
-            "splits": {name: prepared.split_fingerprint(name) for name in prepared.splits},
-            "sources": prepared.sources,
-            "skipped": len(prepared.rejects),
-        },
-        "git_commit": _git_commit(),
-        "command": sys.argv,
-    }
-
-
-def _git_commit() -> str | None:
-    try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip()
+            "the two models know different classes, or call others fine: "
+            f"{', '.join(one.labels.names)} against {', '.join(other.labels.names)}"
+        )
+    if data is None and run is None:
+        raise UsageError("the first model belongs to no run, so there is no split", "Name a data set with --data")
+    answers, judged, found = [], [], None
+    for predictor in (one, other):
+        if data is None:
+            prepared = prepare(config, predictor.pixels, tick, only=split)
+            assert run is not None
+            _check_unchanged(run, split, prepared)
+        else:
+            prepared = prepare_other(data, config, one.labels, predictor.pixels, tick)
+            (split,) = prepared.splits
+        found = prepared.splits[split]
+        logits = predictor.split_logits(found.pixels, tick).mean(axis=1)
+        judged.append(decide(logits, predictor.labels, predictor.point))
+        answers.append(logits[:, [predictor.labels.names.index(name) for name in one.labels.names]])
+    assert found is not None
+    result = compare_answers(found.labels, (answers[0], answers[1]), (judged[0], judged[1]), one.labels)
+    for row in result.get("changed", []):
+        example = found.examples[row.pop("row")]
+        row |= {"file": example.key, "true": one.labels.names[example.label]}
+    return {"split": split} | result

@@ -35,10 +35,12 @@ OPTIONS = [
 ]
 
 
-def screenshot(page: Path, width: int = 1280, height: int = 2000) -> UInt8:
-    """What the page looks like, (height, width, 3) uint8."""
+def screenshot(page: Path, width: int = 1280, height: int = 2000, fragment: str = "") -> UInt8:
+    """What the page looks like at a place in it, (height, width, 3) uint8."""
     with tempfile.TemporaryDirectory() as home:
-        _run(home, f"--window-size={width},{height}", f"--screenshot={home}/page.png", page.resolve().as_uri())
+        _run(
+            home, f"--window-size={width},{height}", f"--screenshot={home}/page.png", page.resolve().as_uri() + fragment
+        )
         with Image.open(io.BytesIO(Path(home, "page.png").read_bytes())) as image:
             return np.asarray(image.convert("RGB"))
 

@@ -260,7 +260,7 @@ class TestWithARun:
         assert set(good) == set(bad) == keys
         assert list(good["probabilities"]) == list(demo.NAMES)
         assert good["status"] == "ok"
-        assert good["decision"] in ("accept", "reject")
+        assert good["decision"] in ("accept", "review", "reject")
         assert (bad["status"], bad["error"], bad["label"]) == ("error", "no such file", None)
 
     def test_predict_formats_agree(self, call: Call, pictures: Path) -> None:
@@ -285,6 +285,31 @@ class TestWithARun:
         assert len(json.loads((tmp_path / "rows.json").read_text())) == 5
         assert call("predict", pictures, "-o", tmp_path / "no" / "rows.csv").code == 2
         assert call("predict", pictures, "-o", tmp_path / "t", "--format", "table").code == 2
+
+    def test_a_gate_that_fails_is_exit_code_4_and_named(self, call: Call, tmp_path: Path) -> None:
+        held = call("evaluate", "-o", tmp_path / "e", "--gate", "n>=20", "--gate", "escape_rate.high<=1")
+        assert held.code == 0, held.err
+        broken = call("evaluate", "-o", tmp_path / "e", "--gate", "macro_f1>=0.99", "--gate", "n>=20")
+        assert broken.code == 4
+        assert "gate failed: macro_f1>=0.99: it is 0." in broken.words
+        assert broken.words.count("gate failed") == 1
+        assert call("evaluate", "--gate", "macro_f1").code == 2
+        assert call("evaluate", "-o", tmp_path / "e", "--gate", "macro_f2>=1").code == 2
+
+    def test_pictures_made_worse_are_tried_where_asked_for(self, call: Call, tmp_path: Path) -> None:
+        assert call("evaluate", "-o", tmp_path / "e", "--corrupt").code == 0
+        rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["robustness"]
+        assert {"light", "shift"} <= {row["kind"] for row in rows}
+        assert "Made worse" in (tmp_path / "e" / "report.html").read_text()
+
+    def test_two_models_are_compared_on_the_same_pictures(self, call: Call) -> None:
+        same = call("compare", "runs/tiny-001", "runs/tiny-001", "--json")
+        found = json.loads(same.out)
+        assert (found["n"], found["changed"], found["accuracy"]["p"]) == (20, [], 1.0)
+        shown = call("compare", "runs/tiny-001", "runs/tiny-001/model", "--split", "val")
+        assert shown.code == 0, shown.err
+        assert "No difference can be shown on these 10 pictures" in shown.out
+        assert call("compare", "runs/tiny-001", "runs/gone").code == 2
 
     def test_evaluate_prints_the_same_object_that_it_writes(self, call: Call, tmp_path: Path) -> None:
         answer = call("evaluate", "--json", "-o", tmp_path / "e")

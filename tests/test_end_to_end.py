@@ -30,6 +30,7 @@ EXPECTED = {
     "evaluation/test/metrics.json",
     "evaluation/test/predictions.csv",
     "evaluation/test/confusion_matrix.png",
+    "evaluation/test/report.html",
 }
 
 

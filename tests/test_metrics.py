@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frame_vit.labels import LabelSpace
-from frame_vit.metrics import evaluation_metrics, rate, score, softmax
+from frame_vit.metrics import evaluation_metrics, score
 
 SPACE = LabelSpace.build(["ok", "left", "right"], ["ok"], {"hflip": {"left": "right", "right": "left"}})
 
@@ -17,22 +17,6 @@ def logits(predicted: list[int], classes: int = 3) -> np.ndarray[tuple[int, int]
 
 def ids(values: list[int]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     return np.array(values, np.int64)
-
-
-@pytest.mark.parametrize(
-    ("hits", "n", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_intervals_are_those_of_newcombe(hits: int, n: int, low: float, high: float) -> None:
-    """Newcombe 1998, Statistics in Medicine 17:857-872, table I, method 3 (score, no continuity correction)."""
-    found = rate(hits, n)
-    assert (found["value"], found["n"]) == (hits / n, n)
-    assert found["low"] == pytest.approx(low, abs=5e-5)
-    assert found["high"] == pytest.approx(high, abs=5e-5)
-
-
-def test_a_share_of_nothing_is_unknown() -> None:
-    assert rate(0, 0) == {"value": None, "low": 0.0, "high": 1.0, "n": 0}
 
 
 def test_escape_is_bad_accepted_and_overkill_is_good_rejected() -> None:
@@ -74,7 +58,3 @@ def test_both_numbers_stand_in_the_metrics() -> None:
     assert both["tta"]["used"] is True
     single = evaluation_metrics("test", ids([0, 1]), views[:, :1], SPACE, ["identity", "hflip"])
     assert (single["accuracy"], single["tta"]["used"], single["tta"]["with_tta"]) == (0.5, False, None)
-
-
-def test_softmax_of_large_logits_is_finite() -> None:
-    assert np.allclose(softmax(np.array([[1e4, 0.0, 1e4]], np.float32)), [[0.5, 0.0, 0.5]])

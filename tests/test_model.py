@@ -29,10 +29,9 @@ from frame_vit.model import (
     head_parameters,
     load_pretrained,
     load_processor,
-    load_trained,
     pixels_of,
-    save,
 )
+from frame_vit.saved import load_trained, save
 from frame_vit.schema import Model, Scratch
 
 SCRATCH = Model(

@@ -14,9 +14,9 @@ from frame_vit.data import demo
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.images import Pixels, normalise
 from frame_vit.labels import LabelSpace
-from frame_vit.metrics import softmax
 from frame_vit.model import Classifier
 from frame_vit.predictor import Predictor, expand, judge
+from frame_vit.rates import softmax
 
 SIDE = 24
 PIXELS = Pixels(SIDE, SIDE)

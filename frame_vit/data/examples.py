@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frame_vit.data.cache import Rows, decoded
+from frame_vit.data.groups import Marks
 from frame_vit.data.response import Annotation, parse_answer
 from frame_vit.data.sources import RawSplit
 from frame_vit.errors import RowError
@@ -31,7 +32,7 @@ STRAY = 0.05
 class Example:
     """One usable row. Boxes in pixels of the upright picture, which is `width` x `height`; `digest` of its bytes.
 
-    `seal` is that of its decoded pixels; rows of one `group` belong together (empty: nothing is grouped).
+    `seal` is that of its decoded pixels; `marks` say what it belongs to.
     """
 
     key: str
@@ -42,7 +43,7 @@ class Example:
     digest: str
     read: Callable[[], bytes]
     seal: str = ""
-    group: str = ""
+    marks: Marks = field(default_factory=Marks)
     stored: Stored = field(default_factory=Stored)
     others: tuple[str, ...] = ()
     """what else the row is labelled, besides the first label"""
@@ -157,7 +158,7 @@ def build_split(
         boxes = annotation.boxes
         picture = (facts.width, facts.height, facts.digest, row.read, facts.seal)
         others = tuple(dict.fromkeys(other for other in annotation.labels[1:] if other != annotation.labels[0]))
-        examples.append(Example(row.key, label, boxes, *picture, row.group, facts.stored, others))
+        examples.append(Example(row.key, label, boxes, *picture, row.marks, facts.stored, others))
         numbers.append(number)
     return Split(raw.name, examples, Rows(pictures.pixels, np.array(numbers, np.int64))), rejects
 

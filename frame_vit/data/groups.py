@@ -1,21 +1,48 @@
-"""Pictures that belong together (one lot, one part, one minute) and must stay on one side of a division."""
+"""What a picture belongs to: a group (one lot, one minute) that stays on one side of a division, a slice, a part."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from frame_vit.errors import UsageError
+from frame_vit.schema import Data
+
+
+class Marks(NamedTuple):
+    """What a row belongs to, by `data.group_by`, `data.slice_by` and `data.part_by`; empty where nothing was asked."""
+
+    group: str = ""
+    slice: str = ""
+    part: str = ""
+
+
+class Marking:
+    """All of `Marks` over a source that has these columns."""
+
+    def __init__(self, data: Data, columns: Sequence[str], where: str) -> None:
+        self.groupings = [
+            Grouping(f"data.{field}_by", getattr(data, f"{field}_by"), columns, where) for field in Marks._fields
+        ]
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is asked for at all."""
+        return any(grouping.column or grouping.pattern for grouping in self.groupings)
+
+    def of(self, row: Mapping[str, object], name: str) -> Marks:
+        return Marks(*(grouping.of(row, name) for grouping in self.groupings))
 
 
 class Grouping:
-    """`data.group_by` over a source that has these columns: the column of that name, or an expression over file names.
+    """The setting `key` over a source that has these columns: the column named, or an expression over file names.
 
     An expression's first group is taken, or all that it matches. Raises `UsageError` where it is neither.
     """
 
-    def __init__(self, group_by: str | None, columns: Sequence[str], where: str) -> None:
-        self.where, self.column, self.pattern = where, None, None
+    def __init__(self, key: str, group_by: str | None, columns: Sequence[str], where: str) -> None:
+        self.key, self.where, self.column, self.pattern = key, where, None, None
         if group_by is None:
             return
         if group_by in columns:
@@ -26,7 +53,7 @@ class Grouping:
         except re.error as error:
             has = f"; its columns are {', '.join(columns)}" if columns else ""
             raise UsageError(
-                f"{where}: data.group_by {group_by!r} is neither a column nor an expression ({error}){has}"
+                f"{where}: {key} {group_by!r} is neither a column nor an expression ({error}){has}"
             ) from None
 
     def of(self, row: Mapping[str, object], name: str) -> str:
@@ -34,14 +61,14 @@ class Grouping:
         if self.column is not None:
             value = row.get(self.column)
             if value is None or value == "":
-                raise UsageError(f"{self.where}: {name} has nothing in the column {self.column!r} (data.group_by)")
+                raise UsageError(f"{self.where}: {name} has nothing in the column {self.column!r} ({self.key})")
             return str(value)
         if self.pattern is None:
             return ""
         found = self.pattern.search(name)
         if found is None:
             raise UsageError(
-                f"{self.where}: data.group_by {self.pattern.pattern!r} finds nothing in {name!r}",
+                f"{self.where}: {self.key} {self.pattern.pattern!r} finds nothing in {name!r}",
                 "Every row must belong to a group: widen the expression, or name a column",
             )
         return found.group(1 if self.pattern.groups else 0) or ""

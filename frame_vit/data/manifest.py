@@ -12,7 +12,7 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-from frame_vit.data.groups import Grouping
+from frame_vit.data.groups import Marking, Marks
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import UsageError
 from frame_vit.schema import Data
@@ -26,7 +26,7 @@ class ManifestRow(NamedTuple):
     key: str
     answer: object
     file: Path
-    group: str = ""
+    marks: Marks = Marks()
 
 
 def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]], Kind]:
@@ -43,11 +43,11 @@ def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]],
         )
     kind, answer = answer_column(columns, data.response_column, data.label_column, str(path))
     splits: dict[str, list[ManifestRow]] = {}
-    grouping = Grouping(data.group_by, columns, str(path))
+    marking = Marking(data, columns, str(path))
     for line, record in records:
         name = str(record.get(file_column) or "")
         key, file = f"line {line} ({printable(name)})", _inside(path, name, line)
-        row = ManifestRow(key, record.get(answer), file, grouping.of(record, name))
+        row = ManifestRow(key, record.get(answer), file, marking.of(record, name))
         splits.setdefault(str(record.get("split") or "train"), []).append(row)
     return splits, kind
 

@@ -92,7 +92,7 @@ class Prepared:
 
     def _row(self, example: Example) -> dict[str, str]:
         row = {"key": example.key, "label": self.labels.names[example.label], "sha256": example.digest}
-        return row | ({"group": example.group} if example.group else {})
+        return row | ({"group": example.marks.group} if example.marks.group else {})
 
 
 def _sha256(lines: Iterable[str]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frame_vit.data import demo
-from frame_vit.data.groups import Grouping
+from frame_vit.data.groups import Marking, Marks
 from frame_vit.data.manifest import read_manifest
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import FrameVitError, RowError, UsageError
@@ -30,15 +30,15 @@ from frame_vit.texts import printable
 class RawRow(NamedTuple):
     """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives its picture.
 
-    `stamp` changes when the picture may have changed, without reading it; empty where nothing can tell. Rows of one
-    `group` belong together; empty where nothing is grouped.
+    `stamp` changes when the picture may have changed, without reading it; empty where nothing can tell. `marks` say
+    what it belongs to.
     """
 
     key: str
     answer: object
     read: Callable[[], bytes]
     stamp: str = ""
-    group: str = ""
+    marks: Marks = Marks()
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,9 @@ def _demo_split(data: Data, seed_step: int) -> RawSplit:
     count = data.demo.test if seed_step else data.demo.train
     drawn = demo.frames(count, data.demo.seed + seed_step)
     code = hashlib.sha256(Path(demo.__file__).read_bytes()).hexdigest()[:16]
-    grouping = Grouping(data.group_by, (), "demo")
+    marking = Marking(data, (), "demo")
     rows = [
-        RawRow(key, demo.response(frame), _Drawn(frame), f"{code} {frame}", grouping.of({}, key))
+        RawRow(key, demo.response(frame), _Drawn(frame), f"{code} {frame}", marking.of({}, key))
         for key, frame in ((f"demo-{data.demo.seed + seed_step}-{i}", frame) for i, frame in enumerate(drawn))
     ]
     return RawSplit("demo", "test" if seed_step else "train", "response", rows, demo.NAMES)
@@ -117,14 +117,14 @@ def _from_file(path: Path, data: Data) -> list[RawSplit]:
     if path.suffix.lower() in (".csv", ".jsonl"):
         splits, kind = read_manifest(path, data)
         return [
-            RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file, r.group) for r in rows])
+            RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file, r.marks) for r in rows])
             for name, rows in splits.items()
         ]
     raise UsageError(f"{path}: not a data set; files may be {', '.join(_FILE_KINDS)}")
 
 
-def _file_row(key: str, answer: object, file: Path, group: str) -> RawRow:
-    return RawRow(key, answer, partial(read_file, file), _stamp(file), group)
+def _file_row(key: str, answer: object, file: Path, marks: Marks) -> RawRow:
+    return RawRow(key, answer, partial(read_file, file), _stamp(file), marks)
 
 
 def _stamp(file: Path) -> str:
@@ -163,13 +163,13 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _class_folders(path: Path, split: str, data: Data) -> RawSplit:
-    grouping = Grouping(data.group_by, (), str(path))
+    marking = Marking(data, (), str(path))
     rows, passed_over = [], sum(file.is_file() and not file.name.startswith(".") for file in path.iterdir())
     for folder in _folders(path):
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
                 key = printable(file.relative_to(path).as_posix())
-                rows.append(_file_row(key, printable(folder.name), file, grouping.of({}, key)))
+                rows.append(_file_row(key, printable(folder.name), file, marking.of({}, key)))
             elif file.is_file() and not file.name.startswith("."):
                 passed_over += 1
     if not rows:
@@ -241,27 +241,29 @@ def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
         names = tuple(feature.names)
         answers = (None if a is None or a < 0 else feature.int2str(a) for a in answers)
     keys = [f"{name}[{i}]" for i in range(len(table))]
-    facts = zip(answers, _cell_stamps(table, pictures, data.image_column), _groups(table, data, keys), strict=True)
+    facts = zip(answers, _cell_stamps(table, pictures, data.image_column), _marks(table, data, keys), strict=True)
     rows = [
-        RawRow(keys[i], answer, _Cell(pictures, i, data.image_column), stamp, group)
-        for i, (answer, stamp, group) in enumerate(facts)
+        RawRow(keys[i], answer, _Cell(pictures, i, data.image_column), stamp, marks)
+        for i, (answer, stamp, marks) in enumerate(facts)
     ]
     return RawSplit(source, name, kind, rows, names, _revision(table))
 
 
-def _groups(table: Any, data: Data, keys: list[str]) -> list[str]:
-    """The group of every row, by a column or by the name that a picture's file had."""
+def _marks(table: Any, data: Data, keys: list[str]) -> list[Marks]:
+    """What every row belongs to, by columns or by the name that a picture's file had."""
     import datasets
 
-    grouping = Grouping(data.group_by, table.column_names, "the data set")
-    if grouping.column is not None:
-        values = table[grouping.column]
-        return [grouping.of({grouping.column: value}, key) for value, key in zip(values, keys, strict=True)]
-    if grouping.pattern is None:
-        return [""] * len(keys)
+    marking = Marking(data, table.column_names, "the data set")
+    if not marking.wanted:
+        return [Marks()] * len(keys)
+    columns = {grouping.column for grouping in marking.groupings if grouping.column}
+    values = {column: table[column] for column in columns}
     encoded = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
-    cells = (row[data.image_column] or {} for row in encoded)
-    return [grouping.of({}, cell.get("path") or key) for cell, key in zip(cells, keys, strict=True)]
+    named = any(grouping.pattern for grouping in marking.groupings)
+    cells = ((row[data.image_column] or {}).get("path") for row in encoded) if named else [None] * len(keys)
+    return [
+        marking.of({column: of[i] for column, of in values.items()}, path or keys[i]) for i, path in enumerate(cells)
+    ]
 
 
 def _cell_stamps(table: Any, pictures: Any, column: str) -> list[str]:

@@ -80,7 +80,7 @@ def hold_out(split: Split, fraction: float, seed: int, name: str, space: LabelSp
 
     Raises `DataError` with the number needed where a class is too small to have a picture on both sides.
     """
-    groups = np.array(joined([e.group for e in split.examples], [e.seal for e in split.examples]), np.int64)
+    groups = np.array(joined([e.marks.group for e in split.examples], [e.seal for e in split.examples]), np.int64)
     if len(set(groups.tolist())) == len(split):
         held = _by_picture(split, fraction, seed, name, space)
     else:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frame_vit.data import demo
-from frame_vit.data.groups import Grouping, joined
+from frame_vit.data.groups import Grouping, Marks, joined
 from frame_vit.data.sources import read_source
 from frame_vit.errors import UsageError
 from frame_vit.schema import Data
@@ -27,24 +27,24 @@ from frame_vit.schema import Data
 def test_the_group_is_the_first_group_of_the_expression_or_all_of_it(
     pattern: str | None, name: str, group: str
 ) -> None:
-    assert Grouping(pattern, (), "src").of({}, name) == group
+    assert Grouping("data.group_by", pattern, (), "src").of({}, name) == group
 
 
 def test_a_column_goes_before_an_expression() -> None:
-    assert Grouping("lot", ("lot", "label"), "src").of({"lot": 4}, "lot17.jpg") == "4"
+    assert Grouping("data.group_by", "lot", ("lot", "label"), "src").of({"lot": 4}, "lot17.jpg") == "4"
 
 
 def test_a_row_without_a_group_is_refused_and_named() -> None:
     with pytest.raises(UsageError, match=r"finds nothing in 'b\.png'"):
-        Grouping("lot", (), "src").of({}, "b.png")
+        Grouping("data.group_by", "lot", (), "src").of({}, "b.png")
     for empty in (None, ""):
         with pytest.raises(UsageError, match=r"b\.png has nothing in the column 'lot'"):
-            Grouping("lot", ("lot",), "src").of({"lot": empty}, "b.png")
+            Grouping("data.group_by", "lot", ("lot",), "src").of({"lot": empty}, "b.png")
 
 
 def test_what_is_neither_column_nor_expression_is_refused_with_the_columns() -> None:
     with pytest.raises(UsageError, match=r"neither a column nor an expression.*its columns are image, lot"):
-        Grouping("lot(", ("image", "lot"), "src")
+        Grouping("data.group_by", "lot(", ("image", "lot"), "src")
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from("pqrst")), max_size=12))
@@ -76,7 +76,7 @@ def test_every_kind_of_source_gives_groups(tmp_path: Path) -> None:
     def groups(source: str, group_by: str) -> list[str]:
         given_ = str(tmp_path / source) if source != "demo" else source
         (split,) = read_source(given_, Data.model_validate({"group_by": group_by, "demo": {"train": 5}}))
-        return [row.group for row in split.rows]
+        return [row.marks.group for row in split.rows]
 
     assert groups("folders", r"lot(\d)") == ["3"]
     assert groups("m.csv", r"lot(\d)") == ["3"]
@@ -85,3 +85,17 @@ def test_every_kind_of_source_gives_groups(tmp_path: Path) -> None:
     assert groups("t.parquet", r"lot(\d)") == ["3"]
     assert groups("saved", "lot") == ["8"]
     assert groups("demo", r"-(\d)$") == ["0", "1", "2", "3", "4"]
+
+
+def test_slices_and_parts_are_read_beside_groups(tmp_path: Path) -> None:
+    from datasets import Dataset, Features, Image, Value
+
+    picture = demo.jpeg(demo.sample("passed", 1))
+    features = Features({"image": Image(), "label": Value("string"), "camera": Value("string")})
+    rows = {"image": [{"bytes": picture, "path": "part7_shot2.jpg"}], "label": ["passed"], "camera": ["left"]}
+    Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "t.parquet")
+    settings = {"group_by": r"part(\d)", "slice_by": "camera", "part_by": r"part\d"}
+    (split,) = read_source(str(tmp_path / "t.parquet"), Data.model_validate(settings))
+    assert split.rows[0].marks == Marks("7", "left", "part7")
+    with pytest.raises(UsageError, match=r"data\.part_by '\^lot' finds nothing in 'part7_shot2\.jpg'"):
+        read_source(str(tmp_path / "t.parquet"), Data.model_validate({"part_by": "^lot"}))

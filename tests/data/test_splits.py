@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
+from frame_vit.data.groups import Marks
 from frame_vit.data.splits import divide, hold_out
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
@@ -38,7 +39,7 @@ def split_of(*counts: int) -> Split:
 def grouped(*rows: tuple[int, str, str]) -> Split:
     """One example a (label, group, seal)."""
     examples = [
-        Example(f"row-{i}", label, (), 1, 1, str(i), bytes, seal or f"own-{i}", group)
+        Example(f"row-{i}", label, (), 1, 1, str(i), bytes, seal or f"own-{i}", Marks(group))
         for i, (label, group, seal) in enumerate(rows)
     ]
     return Split("train", examples, Rows.of(np.arange(len(rows), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)))
@@ -137,7 +138,7 @@ class TestGroups:
         whole = grouped(*((label, f"lot{lot}", "") for lot in range(20) for label in (0, 1) for _ in range(5)))
         for seed in range(10):
             kept, held = hold_out(whole, 0.2, seed, "val", SPACE)
-            assert not {e.group for e in kept.examples} & {e.group for e in held.examples}
+            assert not {e.marks.group for e in kept.examples} & {e.marks.group for e in held.examples}
             assert held.counts(2) == [20, 20]
             assert len(kept) + len(held) == len(whole)
 
@@ -186,7 +187,7 @@ class TestGroups:
         except DataError:
             return
         assert sorted(keys(kept) + keys(held)) == sorted(keys(whole))
-        assert not {e.group for e in kept.examples} & {e.group for e in held.examples}
+        assert not {e.marks.group for e in kept.examples} & {e.marks.group for e in held.examples}
         assert {*kept.labels.tolist()} == {*held.labels.tolist()} == {*whole.labels.tolist()}
 
 

@@ -1,0 +1,67 @@
+"""Two models on the same pictures: where they differ, and whether that could be chance. Pure functions over arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frame_vit.decision import ACCEPT, REJECT, VERDICTS, Verdicts
+from frame_vit.labels import LabelSpace
+from frame_vit.rates import Ids, Logits, rate
+
+LEVEL = 0.05
+
+
+def mcnemar(one_right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> dict[str, float | int]:
+    """The exact test (McNemar 1947, binomial): on how many only one of the two is right, and how likely by chance."""
+    from scipy.stats import binomtest
+
+    only_one, only_other = int((one_right & ~other_right).sum()), int((~one_right & other_right).sum())
+    p = float(binomtest(only_one, only_one + only_other).pvalue) if only_one + only_other else 1.0
+    return {"only_a": only_one, "only_b": only_other, "p": p}
+
+
+def compare(
+    labels: Ids, logits: tuple[Logits, Logits], judged: tuple[Verdicts | None, Verdicts | None], space: LabelSpace
+) -> dict[str, Any]:
+    """Classes, escapes and overkill of models A and B on the same parts, and which decisions differ (by row)."""
+    right = [each.argmax(axis=1) == labels for each in logits]
+    good = np.isin(labels, space.ok_ids)
+    found: dict[str, Any] = {
+        "n": len(labels),
+        "accuracy": {"a": rate(int(right[0].sum()), len(labels)), "b": rate(int(right[1].sum()), len(labels))}
+        | mcnemar(*right),
+    }
+    if judged[0] is not None and judged[1] is not None:
+        for name, verdict, parts in (("escape_rate", ACCEPT, ~good), ("overkill_rate", REJECT, good)):
+            fine = [(each[parts] != verdict) for each in judged if each is not None]
+            rates = {key: rate(int((~there).sum()), int(parts.sum())) for key, there in zip("ab", fine, strict=True)}
+            found[name] = rates | mcnemar(*fine)
+        found["changed"] = [
+            {"row": int(i), "a": VERDICTS[judged[0][i]], "b": VERDICTS[judged[1][i]]}
+            for i in np.flatnonzero(judged[0] != judged[1])
+        ]
+    found["verdict"] = verdict_on(found)
+    return found
+
+
+def verdict_on(found: dict[str, Any]) -> str:
+    """One sentence: who is better at what, or that no difference can be shown."""
+    words = {"accuracy": "names the class more often rightly", "escape_rate": "lets fewer bad parts escape"}
+    words["overkill_rate"] = "rejects fewer good parts"
+    said = []
+    for key, better in words.items():
+        if key in found and found[key]["p"] < LEVEL:
+            there = found[key]
+            winner = "A" if there["only_a"] > there["only_b"] else "B"
+            high, low = sorted((there["only_a"], there["only_b"]), reverse=True)
+            said.append(f"{winner} {better} ({high} against {low}, p = {there['p']:.2g})")
+    if said:
+        return "; ".join(said) + "."
+    unlike = found["accuracy"]["only_a"] + found["accuracy"]["only_b"]
+    return (
+        f"No difference can be shown on these {found['n']} pictures: only one of the two is right on {unlike} of them "
+        f"(p = {found['accuracy']['p']:.2g})."
+    )

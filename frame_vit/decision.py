@@ -1,0 +1,179 @@
+"""From probabilities to decisions with bounds: accept, review, reject. Pure functions over arrays; no files, no torch.
+
+A part is bad when its true class is not among the fine ones. Its *score* is 1 - p(fine). It is accepted when its score
+lies below one threshold, rejected when it lies at or above a second one, and shown to a person in between.
+
+The first threshold is the (k + 1)-th smallest score of the n bad parts at hand, where k is the largest number of
+escapes whose exact upper bound (Clopper and Pearson 1934, one-sided) still meets the target. That is a
+distribution-free tolerance limit (Wilks 1941): however bad parts' scores are distributed, the share of all bad parts
+below it exceeds the target with a probability of at most 1 - confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from frame_vit.labels import LabelSpace
+from frame_vit.rates import Ids, Logits, parts_needed, rate, upper_bound
+from frame_vit.schema import Decision
+
+Scores = NDArray[np.float64]
+Verdicts = NDArray[np.int8]
+
+ACCEPT, REVIEW, REJECT = 0, 1, 2
+VERDICTS = ("accept", "review", "reject")
+
+
+class Claim(NamedTuple):
+    """What `n` bad parts allow to be said: with `confidence`, at most `bound` of all bad parts are accepted.
+
+    `escapes` of the n were; `needed` is how many bad parts it takes to claim the target at all.
+    """
+
+    target: float
+    confidence: float
+    n: int
+    escapes: int
+    bound: float
+    needed: int
+
+    @property
+    def met(self) -> bool:
+        return self.bound <= self.target
+
+
+@dataclass(frozen=True)
+class Operating:
+    """Where a model's scores are cut, and what can be claimed of that; stored in framevit.json.
+
+    `chosen_on` names the split that it was chosen on, which therefore says nothing about how good it is.
+    """
+
+    accept_below: float
+    reject_from: float
+    claim: Claim
+    chosen_on: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"claim": self.claim._asdict() | {"met": self.claim.met}}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Operating:
+        claim = {key: values["claim"][key] for key in Claim._fields}
+        return cls(**(values | {"claim": Claim(**claim)}))
+
+
+def scores(logits: Logits, space: LabelSpace) -> Scores:
+    """1 - p(fine) of (N, C) logits, (N,); small ones exactly, as the sum of the other probabilities."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    bad = [i for i in range(len(space)) if not space.is_ok(i)]
+    return np.asarray(powers[..., bad].sum(axis=-1) / powers.sum(axis=-1))
+
+
+def operating_point(labels: Ids, found: Scores, space: LabelSpace, settings: Decision) -> Operating | None:
+    """The thresholds for (N,) true class ids and scores; None where there are no bad or no good parts to choose by.
+
+    Where there are too few bad parts for the target, none of them is accepted, and the claim says what that proves.
+    """
+    good = np.isin(labels, space.ok_ids)
+    if good.all() or not good.any():
+        return None
+    claim, accept_below = _accept(np.sort(found[~good]), found[good], settings)
+    reject_from = _reject(found, good, accept_below, settings)
+    facts = {"good": int(good.sum()), "bad": int((~good).sum()), "bad_share": settings.bad_share}
+    return Operating(accept_below, reject_from, claim, facts=facts)
+
+
+def verdicts(found: Scores, point: Operating) -> Verdicts:
+    """ACCEPT, REVIEW or REJECT for each score, (N,)."""
+    judged = np.full(len(found), REVIEW, np.int8)
+    judged[found < point.accept_below] = ACCEPT
+    judged[found >= point.reject_from] = REJECT
+    return judged
+
+
+def decide(logits: Logits, space: LabelSpace, point: Operating | None) -> Verdicts | None:
+    """The verdicts on (N, C) logits: by the operating point, or without one by whether the class is a fine one.
+
+    None where no class is fine, so that nothing could be accepted.
+    """
+    if not space.ok:
+        return None
+    if point is not None:
+        return verdicts(scores(logits, space), point)
+    return np.where(np.isin(logits.argmax(axis=1), space.ok_ids), ACCEPT, REJECT).astype(np.int8)
+
+
+def share_of(judged: Verdicts | None, verdict: int, parts: NDArray[np.bool_]) -> dict[str, float | int | None]:
+    """The share of these parts that got a verdict; unknown where nothing was judged."""
+    return rate(0, 0) if judged is None else rate(int((judged[parts] == verdict).sum()), int(parts.sum()))
+
+
+def curve(labels: Ids, found: Scores, space: LabelSpace) -> dict[str, list[float]]:
+    """Escape and overkill at every threshold on the score: both as shares, from accepting nothing to everything."""
+    from sklearn.metrics import det_curve
+
+    good = np.isin(labels, space.ok_ids)
+    # "Positive" is a bad part: a false positive is a good part rejected, a false negative a bad one accepted.
+    overkill, escape, thresholds = det_curve(~good, found)
+    return {"threshold": thresholds.tolist(), "escape": escape.tolist(), "overkill": overkill.tolist()}
+
+
+def _accept(bad: Scores, good: Scores, settings: Decision) -> tuple[Claim, float]:
+    target, confidence, n = settings.max_escape_rate, settings.confidence, len(bad)
+    most = max(_allowed(n, target, confidence), 0)
+    # Any threshold up to this score keeps the promise; of those that reject as few good parts, the middle of the gap.
+    highest = float(bad[most])
+    below = good[good < highest]
+    threshold = _between(float(below.max()), highest) if len(below) else highest
+    escapes = int((bad < threshold).sum())
+    needed = parts_needed(target, confidence)
+    return Claim(target, confidence, n, escapes, upper_bound(escapes, n, confidence), needed), threshold
+
+
+def _allowed(n: int, target: float, confidence: float) -> int:
+    """How many of n may be seen so that the upper bound still meets the target; -1 where not even none may."""
+    allowed = -1
+    while allowed + 1 < n and upper_bound(allowed + 1, n, confidence) <= target:
+        allowed += 1
+    return allowed
+
+
+def _between(low: float, high: float) -> float:
+    """The middle of two scores, on the scale of their log-odds; above the low one, at most the high one."""
+    odds = [math.log(max(p, 1e-300)) - math.log(max(1 - p, 1e-16)) for p in (low, high)]
+    middle = 1 / (1 + math.exp(-sum(odds) / 2))
+    return min(max(middle, math.nextafter(low, math.inf)), high)
+
+
+def _reject(found: Scores, good: NDArray[np.bool_], accept_below: float, settings: Decision) -> float:
+    """From where on parts are rejected: by the bound on overkill, or as far as the review budget reaches."""
+    if settings.max_overkill_rate is not None:
+        most = max(_allowed(int(good.sum()), settings.max_overkill_rate, settings.confidence), 0)
+        # The `most` highest of the good parts may be rejected; the next one may not.
+        return max(accept_below, math.nextafter(float(np.sort(found[good])[-1 - most]), math.inf))
+    weights = part_weights(good, settings.bad_share)
+    above = found >= accept_below
+    order = np.argsort(found[above], kind="stable")
+    ends, filled = found[above][order], np.cumsum(weights[above][order])
+    # Parts of equal score are treated alike, so only the last of them can be an end.
+    last = np.append(ends[1:] != ends[:-1], True) if len(ends) else np.zeros(0, bool)
+    within = np.flatnonzero(last & (filled <= settings.review_budget + 1e-12))
+    if not len(within):
+        return accept_below
+    reached = within[-1]
+    return float(ends[reached + 1]) if reached + 1 < len(ends) else math.nextafter(float(ends[-1]), math.inf)
+
+
+def part_weights(good: NDArray[np.bool_], bad_share: float | None) -> Scores:
+    """What share of all parts each part stands for: as they are, or on a line on which `bad_share` are bad."""
+    if bad_share is None:
+        return np.full(len(good), 1 / len(good))
+    weights = np.where(good, (1 - bad_share) / max(good.sum(), 1), bad_share / max((~good).sum(), 1))
+    return np.asarray(weights, np.float64)

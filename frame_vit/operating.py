@@ -1,0 +1,65 @@
+"""A trained model's temperature and thresholds: chosen on a split, through the predictor, and stored with the model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from frame_vit.calibration import fit_temperature
+from frame_vit.data.examples import Split
+from frame_vit.decision import Operating, operating_point, scores
+from frame_vit.model import Classifier
+from frame_vit.predictor import Predictor
+from frame_vit.progress import Tick, log
+from frame_vit.saved import divide_logits, load_trained, save, save_settings
+from frame_vit.schema import Config
+
+
+def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split], config: Config, tick: Tick) -> None:
+    """Saves the model into the folder, its logits divided by the fitted temperature, with its thresholds.
+
+    They are chosen on the calibration split or, where there is none, on the validation split, which has then been used
+    twice: that is said.
+    """
+    split = splits["calibration" if "calibration" in splits else "val"]
+    if split.name == "val":
+        log.warning(
+            "there is no calibration split: temperature and thresholds are chosen on val, which also chose the model "
+            "(data.calibration_fraction keeps one)"
+        )
+    save(classifier, folder)
+    settings = config.training
+
+    def ask() -> Predictor:
+        # What is asked is what lies on the disk, as `predict` will ask it.
+        return Predictor(load_trained(str(folder)), settings.device, settings.precision)
+
+    logits = ask().split_logits(split.pixels, tick).mean(axis=1)
+    temperature = fit_temperature(split.labels, logits)
+    divide_logits(classifier.module, temperature)
+    calibrated = replace(classifier, temperature=temperature)
+    save(calibrated, folder)
+    log.info("temperature %.3f, chosen on %d pictures of %s", temperature, len(split), split.name)
+    if not classifier.labels.ok:
+        return
+    # Asked once more: in half precision, divided weights do not give exactly the divided answers.
+    found = scores(ask().split_logits(split.pixels, tick).mean(axis=1), classifier.labels)
+    point = operating_point(split.labels, found, classifier.labels, config.decision)
+    if point is None:
+        log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
+        return
+    point = replace(point, chosen_on=split.name)
+    save_settings(replace(calibrated, point=point), folder)
+    log.info("%s", promise(point))
+
+
+def promise(point: Operating) -> str:
+    """What can be claimed, and what it would take to claim the target."""
+    claim = point.claim
+    said = (
+        f"with {claim.confidence:.0%} confidence at most {claim.bound:.3%} of bad parts are accepted "
+        f"({claim.escapes} of {claim.n} bad parts of {point.chosen_on})"
+    )
+    if claim.met:
+        return said
+    return f"{said}; for the target of {claim.target:.3%} at least {claim.needed:,} bad parts are needed, none accepted"

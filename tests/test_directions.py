@@ -1,0 +1,77 @@
+"""Mistakes by direction and their cost, read off the declared symmetries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frame_vit.data import demo
+from frame_vit.directions import axes, costs, directions, expected_cost, mistakes
+from frame_vit.labels import LabelSpace
+from frame_vit.schema import Costs
+
+SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
+P, XP, XM, YP, YM = range(5)
+
+
+def test_axes_are_those_of_the_mirrors() -> None:
+    assert axes(SPACE) == ["", "x", "x", "y", "y"]
+    assert axes(LabelSpace.build(["a", "b"])) == ["", ""]
+    corners = LabelSpace.build(
+        ["tl", "tr", "bl", "br"],
+        symmetries={
+            "hflip": {"tl": "tr", "tr": "tl", "bl": "br", "br": "bl"},
+            "vflip": {"tl": "bl", "bl": "tl", "tr": "br", "br": "tr"},
+        },
+    )
+    assert axes(corners) == ["xy"] * 4
+    assert (mistakes(corners)[0, 1:] == "wrong_sign").all()
+
+
+def test_every_cell_of_the_matrix_is_named() -> None:
+    words = mistakes(SPACE)
+    assert (np.diag(words) == "right").all()
+    assert (words[1:, P] == "missed").all()
+    assert (words[P, 1:] == "false_alarm").all()
+    assert words[XP, XM] == words[XM, XP] == words[YP, YM] == "wrong_sign"
+    assert words[XP, YP] == words[YM, XM] == "wrong_axis"
+    two = LabelSpace.build(["good", "fair", "bad"], ["good", "fair"])
+    assert mistakes(two)[0, 1] == "other_fine"
+
+
+def test_a_worked_example() -> None:
+    labels = np.array([P, P, P, XP, XP, XM, XM, YP, YP, YM])
+    said = np.array([P, P, XP, XP, P, XM, XP, YP, XM, YM])
+    found = directions(labels, said, SPACE, Costs())
+    assert found["mistakes"] == {"missed": 1, "false_alarm": 1, "wrong_sign": 1, "wrong_axis": 1, "other_fine": 0}
+    assert (found["pass_fail"]["value"], found["pass_fail"]["n"]) == (0.8, 10)
+    assert (found["axis"]["value"], found["axis"]["n"]) == (pytest.approx(5 / 6), 6)
+    assert (found["sign"]["value"], found["sign"]["n"]) == (0.8, 5)
+    assert (found["exact"]["value"], found["exact"]["n"]) == (0.6, 10)
+    assert found["cost"]["value"] == pytest.approx((10 + 1 + 3 + 2) / 10)
+
+
+def test_a_sign_flip_is_worse_than_a_missed_axis_and_costs_can_be_set_by_class() -> None:
+    prices = costs(SPACE, Costs())
+    assert prices[XP, XM] > prices[XP, YP] > prices[XP, XP] == 0
+    assert prices[XP, P] > prices[P, XP] > 0
+    own = costs(SPACE, Costs.model_validate({"matrix": {"Xplus": {"passed": 50.0}}, "wrong_axis": 0.5}))
+    assert own[XP, P] == 50
+    assert own[XM, P] == 10
+    assert own[XP, YP] == 0.5
+
+
+def test_the_interval_of_the_cost_covers_it() -> None:
+    random = np.random.default_rng(1)
+    kinds, shares = np.array([0.0, 1.0, 3.0, 10.0]), np.array([0.9, 0.05, 0.03, 0.02])
+    covered = []
+    for _ in range(400):
+        found = expected_cost(random.choice(kinds, 300, p=shares), 10)
+        covered.append(found["low"] <= kinds @ shares <= found["high"])
+    assert np.mean(covered) > 0.9
+
+
+def test_of_parts_without_a_mistake_the_cost_is_not_known_to_be_nothing() -> None:
+    found = expected_cost(np.zeros(100), 10)
+    assert (found["value"], found["low"]) == (0, 0)
+    assert found["high"] == pytest.approx(10 * 0.0362, abs=1e-3)

@@ -1,0 +1,212 @@
+"""The report of an evaluation: one page with every number and picture, without scripts, harmless whatever the names."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from frame_vit.data import demo
+from frame_vit.data.cache import Rows
+from frame_vit.data.examples import Example, Split
+from frame_vit.data.groups import Marks
+from frame_vit.decision import Operating, operating_point, scores
+from frame_vit.evaluation import Evaluation, evaluate_split, robustness, sample_size
+from frame_vit.evaluation_report import write_evaluation
+from frame_vit.images import Pixels, read_picture
+from frame_vit.labels import LabelSpace
+from frame_vit.model import Classifier
+from frame_vit.predictor import Predictor
+from frame_vit.schema import Costs, Decision
+from tests.browser import dom, listening, needs_browser, screenshot
+
+SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
+SIDE = Pixels(32, 32)
+FACTS = {"model": "runs/x", "data": "demo"}
+
+
+class Reader(torch.nn.Module):
+    """Answers from a picture's own light, by a fixed rule: often right, sometimes not."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = torch.nn.Linear(32 * 32, classes)
+
+    def forward(self, pixel_values: torch.Tensor) -> object:
+        from types import SimpleNamespace
+
+        return SimpleNamespace(logits=8 * self.head(pixel_values.mean(dim=1).flatten(1)))
+
+
+def predictor(space: LabelSpace, point: Operating | None = None) -> Predictor:
+    return Predictor(Classifier(Reader(len(space)), space, SIDE, point=point), "cpu", "fp32", tta=False)
+
+
+def split(space: LabelSpace, keys: str = "row-{}.jpg", count: int = 60) -> Split:
+    frames = demo.frames(count, 5)
+    data = [demo.jpeg(frame) for frame in frames]
+    examples = [
+        Example(
+            keys.format(i), i % len(space), (f.box,), demo.WIDTH, demo.HEIGHT, str(i), lambda d=d: d,  # type: ignore[misc]
+            str(i), Marks(slice=f"cam{i % 3}", part=f"part{i // 2}"),
+        )
+        for i, (f, d) in enumerate(zip(frames, data, strict=True))
+    ]  # fmt: skip
+    return Split("test", examples, Rows.of(np.stack([read_picture(d, SIDE).pixels for d in data])))
+
+
+def evaluated(space: LabelSpace = SPACE, keys: str = "row-{}.jpg") -> tuple[Evaluation, Predictor]:
+    there = split(space, keys)
+    asked = predictor(space)
+    logits = asked.split_logits(there.pixels).mean(axis=1)
+    point = operating_point(there.labels, scores(logits, space), space, Decision()) if space.ok else None
+    asked = predictor(space, point)
+    return evaluate_split(asked, there, Costs()), asked
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evaluation]:
+    folder = tmp_path_factory.mktemp("report")
+    evaluation, asked = evaluated()
+    evaluation.metrics["robustness"] = robustness(asked, evaluation.split)
+    write_evaluation(evaluation, asked, folder, FACTS)
+    return folder, evaluation
+
+
+def test_metrics_keep_their_keys_and_gain_the_new_ones(written: tuple[Path, Evaluation]) -> None:
+    metrics = json.loads((written[0] / "metrics.json").read_text())
+    kept = {
+        "split",
+        "n",
+        "labels",
+        "confusion_matrix",
+        "accuracy",
+        "macro_f1",
+        "escape_rate",
+        "overkill_rate",
+        "per_class",
+    }
+    assert kept | {"decision", "calibration", "directions", "slices", "repeatability", "robustness"} <= {*metrics}
+    assert {"value", "low", "high", "n"} == {*metrics["escape_rate"]} == {*metrics["review_rate"]}
+    verdicts = metrics["decision"]["verdicts"]
+    assert sum(verdicts.values()) == metrics["n"] == 60
+    assert metrics["review_rate"]["value"] == pytest.approx(verdicts["review"] / 60)
+    assert {row["by"] for row in metrics["slices"]} == {"slice_by", "light"}
+    assert metrics["repeatability"]["parts"] == 30
+
+
+def test_the_numbers_are_those_of_the_rows_written(written: tuple[Path, Evaluation]) -> None:
+    _, evaluation = written
+    bad = [row.decision for row, true in evaluation.rows if true != "passed"]
+    assert evaluation.metrics["escape_rate"]["value"] == pytest.approx(bad.count("accept") / len(bad))
+    good = [row.decision for row, true in evaluation.rows if true == "passed"]
+    assert evaluation.metrics["overkill_rate"]["value"] == pytest.approx(good.count("reject") / len(good))
+
+
+def test_robustness_has_every_kind_and_an_untouched_shift_would_change_nothing(
+    written: tuple[Path, Evaluation],
+) -> None:
+    rows = written[1].metrics["robustness"]
+    assert {row["kind"] for row in rows} == {"light", "blur", "noise", "jpeg", "shift", "turn"}
+    assert all(0 <= row["unchanged"] <= 1 for row in rows)
+    assert [row["n"] for row in rows if row["kind"] == "shift"] == [240] * 7
+    shifts = [row["unchanged"] for row in rows if row["kind"] == "shift"]
+    assert shifts[0] > shifts[-1]
+
+
+def test_every_cell_of_the_matrix_opens_its_pictures(written: tuple[Path, Evaluation]) -> None:
+    page = (written[0] / "report.html").read_text()
+    matrix = written[1].metrics["confusion_matrix"]
+    for true, row in enumerate(matrix):
+        for said, count in enumerate(row):
+            link = f'href="#cell-{true}-{said}"' in page
+            assert link == (f'id="cell-{true}-{said}"' in page) == bool(count)
+            if count:
+                section = page.split(f'id="cell-{true}-{said}"')[1].split("</section>")[0]
+                assert section.count("<figure>") == min(count, 8 if true == said else 24)
+                assert f"{NAMES[true]}</span> called" in section
+
+
+NAMES = demo.NAMES
+
+
+def test_the_page_needs_nothing_and_every_link_leads_somewhere(written: tuple[Path, Evaluation]) -> None:
+    page = (written[0] / "report.html").read_text()
+    assert "<script" not in page
+    assert not re.findall(r"https?:", page)
+    assert {value.partition(":")[0] for value in re.findall(r'src="([^"]*)"', page)} == {"data"}
+    places = {*re.findall(r'id="([^"]*)"', page)}
+    assert {*re.findall(r'href="#([^"]*)"', page)} <= places
+    assert all(alt for alt in re.findall(r'<img [^>]*alt="([^"]*)"', page))
+    assert page.count("<img ") == len(re.findall(r'<img [^>]*alt="', page))
+
+
+def test_the_verdict_says_what_so_few_parts_can_prove(written: tuple[Path, Evaluation]) -> None:
+    metrics = written[1].metrics
+    page = html.unescape((written[0] / "report.html").read_text())
+    assert sample_size(metrics) in page
+    few = {"escape_rate": {"value": 0.0, "low": 0.0, "high": 0.0741, "n": 48}, "decision": metrics["decision"]}
+    assert "at least 598 bad parts must be tested" in sample_size(few)
+    many = few | {"escape_rate": {"value": 0.0, "low": 0.0, "high": 0.004, "n": 900}}
+    assert "meets the target of 0.50%" in sample_size(many)
+    bad = few | {"escape_rate": {"value": 0.01, "low": 0.005, "high": 0.02, "n": 1000}}
+    assert "does not show" in sample_size(bad)
+    assert "not defined" in sample_size(few | {"escape_rate": {"value": None, "low": 0, "high": 1, "n": 0}})
+
+
+def test_without_fine_classes_there_is_a_report_all_the_same(tmp_path: Path) -> None:
+    evaluation, asked = evaluated(LabelSpace.build(["a", "b", "c"]))
+    write_evaluation(evaluation, asked, tmp_path, FACTS)
+    page = (tmp_path / "report.html").read_text()
+    assert "labels.ok, which names none" in page
+    assert evaluation.metrics["decision"]["verdicts"] is None
+
+
+HOSTILE = ["<img src='{0}/a' onerror='alert(1)'>", "</script><script src='{0}/b'></script>", "{{{{ 7 * 7 }}}}"]
+
+
+def hostile(folder: Path, address: str) -> None:
+    space = LabelSpace.build([name.format(address) for name in HOSTILE], [HOSTILE[2].format(address)])
+    evaluation, asked = evaluated(space, keys="<b onclick=alert(1)>{}.jpg")
+    write_evaluation(evaluation, asked, folder, {"model": f"<link rel=stylesheet href={address}/c>"})
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    hostile(tmp_path, "http://127.0.0.1:9")
+    page = (tmp_path / "report.html").read_text()
+    assert not re.search(r"<(script|link|b) ", page)
+    assert "{{ 7 * 7 }}" in page
+
+
+@needs_browser
+def test_in_a_browser_a_cell_opens_its_pictures_and_nobody_is_called(tmp_path: Path) -> None:
+    with listening() as (address, calls):
+        hostile(tmp_path, address)
+        made = dom(tmp_path / "report.html", "#cell-0-0")
+        assert "Confusion matrix" in made
+        assert calls == []
+        assert not re.search(r"<(script|link|b) ", made)
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [1280, 420])
+def test_a_browser_shows_the_page_and_opens_a_cell(written: tuple[Path, Evaluation], width: int) -> None:
+    folder, evaluation = written
+    matrix = np.array(evaluation.metrics["confusion_matrix"])
+    true, said = (int(i) for i in np.argwhere(matrix)[0])
+    closed = screenshot(folder / "report.html", width, 3000)
+    opened = screenshot(folder / "report.html", width, 3000, f"#cell-{true}-{said}")
+    assert (closed[:, -8:] == 255).mean() > 0.99, "nothing is cut off at the right"
+
+    def green(seen: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
+        red, full, blue = (seen[:1600, :, channel].astype(int) for channel in range(3))
+        return int(((full > 180) & (red < 60) & (blue < 120)).sum())
+
+    assert green(closed) == 0, "above, no picture is shown yet"
+    assert green(opened) > 10, "the boxes of the cell's pictures"
