@@ -216,6 +216,38 @@ def evaluate(
 
 
 @app.command()
+def calibrate(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Run folder or model folder.", show_default="the latest run"),
+    ] = None,
+    overrides: Set = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
+    ] = None,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+) -> None:
+    """Choose a trained model's thresholds anew, for another target (--set decision...) or on other pictures."""
+    from frame_vit import console
+
+    with console.starting():
+        from frame_vit import workflow
+        from frame_vit.operating import promise
+        from frame_vit.predictor import load_predictor
+        from frame_vit.runs import find_model
+
+    place = find_model(model)
+    predictor, run = load_predictor(model, **_asked(device, precision, True, batch_size))
+    settings = workflow.evaluation_config(run, None, overrides or [])
+    with console.progress() as tick:
+        point = workflow.calibrate(predictor, place, settings, data, tick)
+    for line in (promise(point), f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on"):
+        typer.echo(line)
+
+
+@app.command()
 def compare(
     first: Annotated[
         str, typer.Argument(metavar="A", help="Run folder, model folder or hub name.", show_default=False)

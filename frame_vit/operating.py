@@ -12,7 +12,7 @@ from frame_vit.model import Classifier
 from frame_vit.predictor import Predictor
 from frame_vit.progress import Tick, log
 from frame_vit.saved import divide_logits, load_trained, save, save_settings
-from frame_vit.schema import Config
+from frame_vit.schema import Config, Decision
 
 
 def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split], config: Config, tick: Tick) -> None:
@@ -21,36 +21,50 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
     They are chosen on the calibration split or, where there is none, on the validation split, which has then been used
     twice: that is said.
     """
-    split = splits["calibration" if "calibration" in splits else "val"]
-    if split.name == "val":
-        log.warning(
-            "there is no calibration split: temperature and thresholds are chosen on val, which also chose the model "
-            "(data.calibration_fraction keeps one)"
-        )
+    split = calibration_split(splits)
     save(classifier, folder)
     settings = config.training
-
-    def ask() -> Predictor:
-        # What is asked is what lies on the disk, as `predict` will ask it.
-        return Predictor(load_trained(str(folder)), settings.device, settings.precision)
-
-    logits = ask().split_logits(split.pixels, tick).mean(axis=1)
-    temperature = fit_temperature(split.labels, logits)
+    # What is asked is what lies on the disk, as `predict` will ask it.
+    predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
+    temperature = fit_temperature(split.labels, predictor.split_logits(split.pixels, tick).mean(axis=1))
     divide_logits(classifier.module, temperature)
-    calibrated = replace(classifier, temperature=temperature)
-    save(calibrated, folder)
+    save(replace(classifier, temperature=temperature), folder)
     log.info("temperature %.3f, chosen on %d pictures of %s", temperature, len(split), split.name)
-    if not classifier.labels.ok:
-        return
     # Asked once more: in half precision, divided weights do not give exactly the divided answers.
-    found = scores(ask().split_logits(split.pixels, tick).mean(axis=1), classifier.labels)
-    point = operating_point(split.labels, found, classifier.labels, config.decision)
+    predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
+    choose_thresholds(predictor, folder, split, config.decision, tick)
+
+
+def calibration_split(splits: dict[str, Split]) -> Split:
+    """What temperature and thresholds are chosen on."""
+    if "calibration" in splits:
+        return splits["calibration"]
+    log.warning(
+        "there is no calibration split: temperature and thresholds are chosen on val, which also chose the model "
+        "(data.calibration_fraction keeps one)"
+    )
+    return splits["val"]
+
+
+def choose_thresholds(
+    predictor: Predictor, folder: Path, split: Split, settings: Decision, tick: Tick
+) -> Operating | None:
+    """Chooses thresholds for the model in the folder on this split, and stores them there; its weights stay.
+
+    None where no class is fine, or the split has no good or no bad parts: then the class decides, and it is said.
+    """
+    space = predictor.labels
+    if not space.ok:
+        return None
+    found = scores(predictor.split_logits(split.pixels, tick).mean(axis=1), space)
+    point = operating_point(split.labels, found, space, settings)
     if point is None:
         log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
-        return
+        return None
     point = replace(point, chosen_on=split.name)
-    save_settings(replace(calibrated, point=point), folder)
+    save_settings(replace(predictor.classifier, point=point), folder)
     log.info("%s", promise(point))
+    return point
 
 
 def promise(point: Operating) -> str:

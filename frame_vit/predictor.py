@@ -61,7 +61,7 @@ class Predictor:
     def __init__(
         self, model: Classifier, device: str = "auto", precision: str = "auto", tta: bool = True, batch_size: int = 32
     ) -> None:
-        self.labels = model.labels
+        self.classifier, self.labels = model, model.labels
         self.point, self.temperature = model.point, model.temperature
         self.pixels = model.pixels
         self.batch_size = batch_size

@@ -13,14 +13,16 @@ from frame_vit.compare import compare as compare_answers
 from frame_vit.config import load_config
 from frame_vit.data.audit import audit
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
-from frame_vit.decision import decide
-from frame_vit.errors import UsageError
+from frame_vit.decision import Operating, decide
+from frame_vit.errors import DataError, UsageError
 from frame_vit.evaluation import Evaluation, evaluate_split, robustness
 from frame_vit.evaluation_report import write_evaluation
+from frame_vit.operating import calibration_split, choose_thresholds
 from frame_vit.predictor import Predictor
 from frame_vit.progress import Tick, silent
 from frame_vit.report import draw_samples
 from frame_vit.runs import check_apart, write_json
+from frame_vit.saved import SETTINGS
 from frame_vit.schema import Config
 from frame_vit.train_run import located, run_facts
 
@@ -121,6 +123,37 @@ def _check_unchanged(run: Path, split: str, prepared: Prepared) -> None:
             f"the {split} split is not the one of the training any more: its pictures, labels or division have changed",
             "To test on what is there now, name it with --data",
         )
+
+
+def calibrate(
+    predictor: Predictor,
+    place: tuple[str, Path | None],
+    config: Config,
+    data: str | None = None,
+    tick: Tick = silent,
+) -> Operating:
+    """Chooses a model's thresholds anew, by the `decision` keys of `config`, and stores them in its folder.
+
+    On all of `data`, or on the calibration split of its run, else its validation split. Raises `UsageError` where the
+    model has no folder here or no class that is fine, `DataError` where there are no good or no bad parts.
+    """
+    folder, run = Path(place[0]), place[1]
+    if not (folder / SETTINGS).is_file():
+        raise UsageError(f"{place[0]} is no folder with a {SETTINGS}, so there is no place to store thresholds in")
+    if not predictor.labels.ok:
+        raise UsageError("this model calls no class fine (labels.ok), so nothing can be accepted")
+    if data is not None:
+        (split,) = prepare_other(data, config, predictor.labels, predictor.pixels, tick).splits.values()
+    elif run is None:
+        raise UsageError("this model belongs to no run, so it has no split of its own", "Name a data set with --data")
+    else:
+        prepared = prepare(config, predictor.pixels, tick)
+        split = calibration_split(prepared.splits)
+        _check_unchanged(run, split.name, prepared)
+    point = choose_thresholds(predictor, folder, split, config.decision, tick)
+    if point is None:
+        raise DataError(f"{split.name} has no good or no bad parts to choose thresholds by")
+    return point
 
 
 def compare(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -301,6 +302,38 @@ class TestWithARun:
         rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["robustness"]
         assert {"light", "shift"} <= {row["kind"] for row in rows}
         assert "Made worse" in (tmp_path / "e" / "report.html").read_text()
+
+    def test_thresholds_are_chosen_anew_and_the_weights_stay(self, call: Call, tmp_path: Path) -> None:
+        shutil.copytree("runs/tiny-001", tmp_path / "run")
+        weights = (tmp_path / "run/model/model.safetensors").read_bytes()
+        before = json.loads((tmp_path / "run/model/framevit.json").read_text())
+        answer = call(
+            "calibrate",
+            tmp_path / "run",
+            "--set",
+            "decision.max_escape_rate=0.4",
+            "--set",
+            "decision.review_budget=0.5",
+        )
+        assert answer.code == 0, answer.err
+        assert "of bad parts are accepted" in answer.out
+        after = json.loads((tmp_path / "run/model/framevit.json").read_text())
+        assert after["decision"]["claim"]["target"] == 0.4
+        assert after["decision"] != before["decision"]
+        assert {key: after[key] for key in after if key != "decision"} == {
+            k: before[k] for k in before if k != "decision"
+        }
+        assert (tmp_path / "run/model/model.safetensors").read_bytes() == weights
+        Path(tmp_path / "all").mkdir()
+        for number, frame in enumerate(demo.frames(30, 9)):
+            (tmp_path / "all" / frame.label).mkdir(exist_ok=True)
+            (tmp_path / "all" / frame.label / f"{number}.jpg").write_bytes(demo.jpeg(frame))
+        other = call("calibrate", tmp_path / "run", "--data", tmp_path / "all")
+        assert other.code == 0, other.err
+        chosen = json.loads((tmp_path / "run/model/framevit.json").read_text())["decision"]
+        assert chosen["chosen_on"].startswith("data-")
+        assert chosen["claim"]["n"] == 24
+        assert call("calibrate", "somebody/model").code != 0
 
     def test_two_models_are_compared_on_the_same_pictures(self, call: Call) -> None:
         same = call("compare", "runs/tiny-001", "runs/tiny-001", "--json")
