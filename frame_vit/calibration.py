@@ -1,7 +1,7 @@
 """Is 0.9 right nine times in ten? Temperature, calibration error, the points of a reliability picture. Pure functions.
 
 One number divides all logits (Guo et al. 2017): it changes no class, only how sure the model says it is. It is fitted
-on a split of its own, then folded into the weights of the head, so that whatever loads the model says the same.
+on a split of its own, then folded into the weights of the head, so that whatever loads the model is as sure.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from frame_vit.decision import ACCEPT, REJECT, VERDICTS, Verdicts
+from frame_vit.decision import ACCEPT, REJECT, REVIEW, VERDICTS, Verdicts
 from frame_vit.labels import LabelSpace
 from frame_vit.rates import Ids, Logits, rate
 
@@ -35,7 +35,9 @@ def compare(
         | mcnemar(*right),
     }
     if judged[0] is not None and judged[1] is not None:
-        for name, verdict, parts in (("escape_rate", ACCEPT, ~good), ("overkill_rate", REJECT, good)):
+        everything = np.ones(len(labels), bool)
+        kinds = (("escape_rate", ACCEPT, ~good), ("overkill_rate", REJECT, good), ("review_rate", REVIEW, everything))
+        for name, verdict, parts in kinds:
             fine = [(each[parts] != verdict) for each in judged if each is not None]
             rates = {key: rate(int((~there).sum()), int(parts.sum())) for key, there in zip("ab", fine, strict=True)}
             found[name] = rates | mcnemar(*fine)
@@ -50,10 +52,12 @@ def compare(
 def verdict_on(found: dict[str, Any]) -> str:
     """One sentence: who is better at what, or that no difference can be shown."""
     words = {"accuracy": "names the class more often rightly", "escape_rate": "lets fewer bad parts escape"}
-    words["overkill_rate"] = "rejects fewer good parts"
+    words |= {"overkill_rate": "rejects fewer good parts", "review_rate": "sends fewer parts to review"}
+    asked = [key for key in words if key in found]
     said = []
     for key, better in words.items():
-        if key in found and found[key]["p"] < LEVEL:
+        # So many questions are asked of the same parts (Bonferroni).
+        if key in found and found[key]["p"] * len(asked) < LEVEL:
             there = found[key]
             winner = "A" if there["only_a"] > there["only_b"] else "B"
             high, low = sorted((there["only_a"], there["only_b"]), reverse=True)

@@ -204,7 +204,7 @@ def show_comparison(found: Mapping[str, Any], names: tuple[str, str]) -> None:
     table = Table(title=f"{found['split']}: {found['n']} pictures; A is {plain(names[0])}, B is {plain(names[1])}")
     for heading in ("", "A", "B", "only A right", "only B right", "p"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for key in ("accuracy", "escape_rate", "overkill_rate"):
+    for key in ("accuracy", "escape_rate", "overkill_rate", "review_rate"):
         if key in found:
             there = found[key]
             rates = ("-" if there[m]["value"] is None else f"{there[m]['value']:.4f}" for m in "ab")

@@ -86,7 +86,17 @@ def operating_point(labels: Ids, found: Scores, space: LabelSpace, settings: Dec
         return None
     claim, accept_below = _accept(np.sort(found[~good]), found[good], settings)
     reject_from = _reject(found, good, accept_below, settings)
-    facts = {"good": int(good.sum()), "bad": int((~good).sum()), "bad_share": settings.bad_share}
+    facts: dict[str, Any] = {"good": int(good.sum()), "bad": int((~good).sum()), "bad_share": settings.bad_share}
+    if settings.max_overkill_rate is not None:
+        rejected = int((found[good] >= reject_from).sum())
+        bound = upper_bound(rejected, int(good.sum()), settings.confidence)
+        needed = parts_needed(settings.max_overkill_rate, settings.confidence)
+        facts["overkill"] = {
+            "target": settings.max_overkill_rate,
+            "rejected": rejected,
+            "bound": bound,
+            "needed": needed,
+        }
     return Operating(accept_below, reject_from, claim, facts=facts)
 
 
@@ -116,12 +126,14 @@ def share_of(judged: Verdicts | None, verdict: int, parts: NDArray[np.bool_]) ->
 
 
 def curve(labels: Ids, found: Scores, space: LabelSpace) -> dict[str, list[float]]:
-    """Escape and overkill at every threshold on the score: both as shares, from accepting nothing to everything."""
-    from sklearn.metrics import det_curve
+    """Escape and overkill, both as shares, at every threshold below which parts could be accepted.
 
+    From accepting nothing to accepting everything; scikit-learn's `det_curve` leaves out where one of the two is 0.
+    """
     good = np.isin(labels, space.ok_ids)
-    # "Positive" is a bad part: a false positive is a good part rejected, a false negative a bad one accepted.
-    overkill, escape, thresholds = det_curve(~good, found)
+    thresholds = np.append(np.unique(found), np.nextafter(found.max(), np.inf))
+    escape = np.searchsorted(np.sort(found[~good]), thresholds) / max((~good).sum(), 1)
+    overkill = 1 - np.searchsorted(np.sort(found[good]), thresholds) / max(good.sum(), 1)
     return {"threshold": thresholds.tolist(), "escape": escape.tolist(), "overkill": overkill.tolist()}
 
 

@@ -14,15 +14,17 @@ from frame_vit.corruptions import corruptions
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Split
 from frame_vit.data.measures import measure
-from frame_vit.decision import ACCEPT, REJECT, VERDICTS, Verdicts, decide, share_of
+from frame_vit.decision import ACCEPT, REJECT, REVIEW, VERDICTS, Verdicts, decide, part_weights, scores, share_of
 from frame_vit.directions import directions
 from frame_vit.metrics import evaluation_metrics, score
+from frame_vit.operating import pictures
 from frame_vit.predictor import Prediction, Predictor, judge
 from frame_vit.progress import Tick, silent
-from frame_vit.rates import Ids, Logits, parts_needed
+from frame_vit.rates import Ids, Logits, parts_needed, upper_bound
 from frame_vit.schema import Costs
 from frame_vit.slices import quartiles, repeatability, slices, worth_a_look
 
+MANY_SIZES = 8
 TRIED = 400
 """At most so many pictures are made worse in every way."""
 
@@ -60,14 +62,22 @@ def evaluate_split(predictor: Predictor, split: Split, costs: Costs, tick: Tick 
         "decision": {
             "point": predictor.point.to_json() if predictor.point else None,
             "by_class": {key: by_class[key] for key in ("escape_rate", "overkill_rate")},
+            "independent": predictor.point is None or predictor.point.facts.get("pictures") != pictures(split),
+            "as_chosen": predictor.as_chosen,
+            "review_share": _line_share(labels, judged, predictor),
             "verdicts": None if judged is None else {v: int((judged == i).sum()) for i, v in enumerate(VERDICTS)},
         },
         "calibration": calibration(labels, logits, predictor.temperature),
         "directions": directions(labels, predicted, space, costs),
         "slices": slices(slice_words(split), labels, predicted, judged, space),
-        "repeatability": repeatability(parts, labels, predicted, space),
+        "repeatability": repeatability(parts, labels, predicted, judged, space),
         "suspects": [split.examples[i].key for i in look["suspects"]],
     }
+    if judged is not None:
+        good = np.isin(labels, space.ok_ids)
+        found = scores(logits, space)
+        look["escaped"] = _by_score(np.flatnonzero((judged == ACCEPT) & ~good), found)
+        look["scrapped"] = _by_score(np.flatnonzero((judged == REJECT) & good), -found)
     rows = [
         (judge(example.key, answer, space, predictor.point), space.names[example.label])
         for example, answer in zip(split.examples, logits, strict=True)
@@ -80,15 +90,37 @@ def slice_words(split: Split) -> dict[str, Sequence[str]]:
     examples = split.examples
     return {
         "slice_by": [example.marks.slice for example in examples],
-        "size": [f"{example.width} x {example.height}" for example in examples],
+        "size": _sizes([(example.width, example.height) for example in examples]),
         "light": quartiles(measure([split.pixels]).light),
     }
 
 
-def robustness(predictor: Predictor, split: Split, tick: Tick = silent) -> list[dict[str, Any]]:
+def _sizes(sizes: list[tuple[int, int]]) -> list[str]:
+    """A word for each size; where there are many, for a quarter of the areas."""
+    if len({*sizes}) <= MANY_SIZES:
+        return [f"{width} x {height}" for width, height in sizes]
+    return quartiles(np.array([width * height for width, height in sizes], np.float32))
+
+
+def _by_score(rows: NDArray[np.int64], found: NDArray[np.float64]) -> list[int]:
+    return [int(row) for row in rows[np.argsort(-found[rows], kind="stable")]]
+
+
+def _line_share(labels: Ids, judged: Verdicts | None, predictor: Predictor) -> float | None:
+    """The share that goes to people on a line with `decision.bad_share` bad parts; None where that is not known."""
+    bad_share = predictor.point.facts.get("bad_share") if predictor.point else None
+    if judged is None or bad_share is None:
+        return None
+    good = np.isin(labels, predictor.labels.ok_ids)
+    return float(part_weights(good, bad_share)[judged == REVIEW].sum())
+
+
+def robustness(predictor: Predictor, split: Split, tick: Tick = silent) -> dict[str, Any]:
     """The split made worse in known ways: at each severity how often the class stays, and what becomes of the rates.
 
-    At most 400 pictures, evenly from the first to the last.
+    `shift` says by how many pixels a picture must be shifted, in one direction, until its class changes: quartiles
+    (None: not even by the largest shift tried) and the share that never changes. At most 400 pictures, evenly from the
+    first to the last.
     """
     count = min(TRIED, len(split))
     rows = np.linspace(0, len(split) - 1, count).round().astype(np.int64)
@@ -100,31 +132,55 @@ def robustness(predictor: Predictor, split: Split, tick: Tick = silent) -> list[
         answers = _answers(predictor, corruption.apply(pixels))
         found.setdefault((corruption.kind, corruption.level), []).append((answers, corruption.unit))
         tick("making worse", done, len(every), corruption.kind)
-    return [
+    rows_of = [
         {"kind": kind, "level": level, "unit": answers[0][1]}
         | _after(labels, before, np.concatenate([logits for logits, _ in answers]), predictor)
         for (kind, level), answers in found.items()
     ]
+    shifts = {level: [logits for logits, _ in answers] for (kind, level), answers in found.items() if kind == "shift"}
+    return {"pictures": count, "side": list(pixels.shape[1:3]), "rows": rows_of, "shift": _until(before, shifts)}
+
+
+def _until(before: Logits, shifts: dict[float, list[Logits]]) -> dict[str, Any]:
+    """The smallest shift that changes the class, over all pictures and directions."""
+    first = np.full(len(before) * len(next(iter(shifts.values()))), np.inf)
+    was = before.argmax(axis=1)
+    for level, answers in sorted(shifts.items(), reverse=True):
+        changed = np.concatenate([logits.argmax(axis=1) != was for logits in answers])
+        first[changed] = level
+    quarters = np.quantile(first, (0.25, 0.5, 0.75), method="lower")
+    named = {
+        name: float(q) if np.isfinite(q) else None for name, q in zip(("q25", "median", "q75"), quarters, strict=True)
+    }
+    return named | {"never": float(np.isinf(first).mean()), "largest": max(shifts)}
 
 
 def sample_size(metrics: dict[str, Any]) -> str:
-    """What so few parts can prove, in a sentence: the bound on escapes, and what it takes for the target."""
-    escape, point = metrics["escape_rate"], metrics["decision"]["point"]
+    """What so few parts can prove, in a sentence or two: the bound on escapes, and what it takes for the target."""
+    escape, decision = metrics["escape_rate"], metrics["decision"]
     if escape["value"] is None:
         return "Escapes are not defined: labels.ok names no class, or there is no bad part."
-    hits = round(escape["value"] * escape["n"])
-    said = (
-        f"{hits} of {escape['n']} bad parts are accepted: between {escape['low']:.2%} and {escape['high']:.2%} of all"
-    )
+    hits, n = round(escape["value"] * escape["n"]), escape["n"]
+    point = decision["point"]
+    confidence = point["claim"]["confidence"] if point else 0.95
+    bound = upper_bound(hits, n, confidence)
+    said = f"{hits} of {n} bad parts are accepted: with {confidence:.0%} confidence at most {bound:.2%} of all"
     if point is None:
-        return f"{said}. No threshold was chosen for this model; the class decides."
-    claim = point["claim"]
-    target, needed = claim["target"], parts_needed(claim["target"], claim["confidence"])
-    if escape["high"] <= target:
-        return f"{said}, which meets the target of {target:.2%}."
-    if escape["n"] < needed:
-        return f"{said}. For the target of {target:.2%} at least {needed:,} bad parts must be tested, none accepted."
-    return f"{said}, which does not show that the target of {target:.2%} is met."
+        said += ". No threshold was chosen for this model; the class decides."
+    elif bound <= point["claim"]["target"]:
+        said += f", which meets the target of {point['claim']['target']:.2%}."
+    elif n < (needed := parts_needed(point["claim"]["target"], confidence)):
+        target = point["claim"]["target"]
+        said += f". For the target of {target:.2%} at least {needed:,} bad parts must be tested, none accepted."
+    else:
+        said += f", which does not show that the target of {point['claim']['target']:.2%} is met."
+    if not decision["independent"]:
+        said += " But these are the pictures that the thresholds were chosen on: they prove nothing of others."
+    if not decision["as_chosen"]:
+        said += " The answers are not averaged as when the thresholds were chosen, so what was promised does not hold."
+    if metrics["repeatability"]:
+        said += " Several pictures show one part, and the intervals count pictures: they are too narrow."
+    return said
 
 
 def _answers(predictor: Predictor, pixels: NDArray[np.uint8]) -> Logits:

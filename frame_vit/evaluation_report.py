@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,24 +42,36 @@ def _page(evaluation: Evaluation, predictor: Predictor, facts: dict[str, Any]) -
         drawn = _curve(evaluation, predictor)
         figures |= {"curve_png": drawn} if drawn else {}
     if metrics.get("robustness"):
-        figures["robustness_png"] = _robustness(metrics["robustness"])
+        figures["robustness_png"] = _robustness(metrics["robustness"]["rows"])
     look = evaluation.look
+    titles = {
+        "escaped": "Bad parts that are accepted",
+        "scrapped": "Good parts that are rejected",
+        "mistakes": "Wrong classes, the surest first",
+        "unsure": "The least sure answers",
+        "suspects": "Rows that look mislabelled",
+    }
     return page(
         "report.html",
         metrics
-        | {"curve_png": "", "robustness_png": "", "robustness": metrics.get("robustness", [])}
+        | {"curve_png": "", "robustness_png": "", "robustness": metrics.get("robustness")}
         | {name: data_uri(drawn, "png") for name, drawn in figures.items()}
         | {
             "ok": sorted(predictor.labels.ok),
             "cells": album.cells(),
-            "galleries": {
-                "Mistakes, the surest first": album.cards(look["mistakes"][:SHOWN]),
-                "The least sure answers": album.cards(look["unsure"][:SHOWN]),
-                "Rows that look mislabelled": album.cards(look["suspects"][:SHOWN]),
-            },
-            "counts": {"mistakes": len(look["mistakes"]), "suspects": len(look["suspects"])},
+            "galleries": [
+                {
+                    "title": title,
+                    "count": 0 if key == "unsure" else len(look[key]),
+                    "cards": album.cards(look[key][:SHOWN]),
+                }
+                for key, title in titles.items()
+                if key in look
+            ],
+            "skipped": metrics.get("skipped", 0),
+            "directed": any(metrics["directions"]["axes"].values()),
             "verdict": sample_size(metrics),
-            "facts": {"framevit": __version__, "command": " ".join(["framevit", *sys.argv[1:]])} | facts,
+            "facts": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts,
         },
     )
 
@@ -112,7 +125,7 @@ def _curve(evaluation: Evaluation, predictor: Predictor) -> bytes | None:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     shares = curve(labels, found, space)
-    left.step(100 * np.array(shares["overkill"]), 100 * np.array(shares["escape"]), color=COLOURS[2], where="post")
+    left.step(100 * np.array(shares["overkill"]), 100 * np.array(shares["escape"]), color=COLOURS[2], where="pre")
     left.set(title="One threshold: everything is accepted or rejected", xlabel="overkill, % of good parts rejected")
     left.set(ylabel="escape, % of bad parts accepted")
     if point is not None:
@@ -140,9 +153,11 @@ def _curve(evaluation: Evaluation, predictor: Predictor) -> bytes | None:
 def _review(axes: Any, found: Any, good: Any, point: Operating) -> None:
     """Overkill against the share of parts in review, as the second threshold rises from the first."""
     ends = np.unique(np.append(found[found >= point.accept_below], point.reject_from))
-    weights = part_weights(good, point.facts.get("bad_share"))
-    inside = [100 * float(weights[(found >= point.accept_below) & (found < end)].sum()) for end in ends]
-    overkill = [100 * float((found[good] >= end).mean()) for end in ends]
+    order = np.argsort(found, kind="stable")
+    filled = np.append(0.0, np.cumsum(part_weights(good, point.facts.get("bad_share"))[order]))
+    start = np.searchsorted(found[order], point.accept_below)
+    inside = 100 * (filled[np.searchsorted(found[order], ends)] - filled[start])
+    overkill = 100 * (1 - np.searchsorted(np.sort(found[good]), ends) / good.sum())
     axes.step(inside, overkill, color=COLOURS[2], where="post")
     chosen = int(np.searchsorted(ends, point.reject_from))
     axes.plot(inside[chosen], overkill[chosen], "o", color=COLOURS[1], label="the chosen band")

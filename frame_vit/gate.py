@@ -60,9 +60,15 @@ def _value(rest: str, whole: str, there: Any) -> float | None:
         raise UsageError(f"--gate: {whole} is not a number", _known(there))
     # Class names may hold dots themselves: the longest key that fits is taken.
     keys = sorted(there, key=len, reverse=True) if isinstance(there, Mapping) else []
+    missed = None
     for key in keys:
         if rest == key or rest.startswith(key + "."):
-            return _value(rest[len(key) + 1 :], whole, there[key])
+            try:
+                return _value(rest[len(key) + 1 :], whole, there[key])
+            except UsageError as error:
+                missed = missed or error
+    if missed:
+        raise missed
     raise UsageError(f"--gate: metrics.json has no {whole}{did_you_mean(rest, keys)}", _known(there))
 
 

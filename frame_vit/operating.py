@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +27,19 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
     settings = config.training
     # What is asked is what lies on the disk, as `predict` will ask it.
     predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
-    temperature = fit_temperature(split.labels, predictor.split_logits(split.pixels, tick).mean(axis=1))
+    logits = predictor.split_logits(split.pixels, tick).mean(axis=1)
+    temperature = fit_temperature(split.labels, logits)
     divide_logits(classifier.module, temperature)
     save(replace(classifier, temperature=temperature), folder)
     log.info("temperature %.3f, chosen on %d pictures of %s", temperature, len(split), split.name)
     # Asked once more: in half precision, divided weights do not give exactly the divided answers.
     predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
     choose_thresholds(predictor, folder, split, config.decision, tick)
+
+
+def pictures(split: Split) -> str:
+    """A fingerprint of which pictures these are, to know them again."""
+    return hashlib.sha256("".join(sorted(example.digest for example in split.examples)).encode()).hexdigest()
 
 
 def calibration_split(splits: dict[str, Split]) -> Split:
@@ -61,7 +68,12 @@ def choose_thresholds(
     if point is None:
         log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
         return None
-    point = replace(point, chosen_on=split.name)
+    facts = point.facts | {
+        "pictures": pictures(split),
+        "views": [view.name for view, _ in predictor.views],
+        "precision": predictor.precision,
+    }
+    point = replace(point, chosen_on=split.name, facts=facts)
     save_settings(replace(predictor.classifier, point=point), folder)
     log.info("%s", promise(point))
     return point
@@ -69,11 +81,17 @@ def choose_thresholds(
 
 def promise(point: Operating) -> str:
     """What can be claimed, and what it would take to claim the target."""
-    claim = point.claim
+    claim, overkill = point.claim, point.facts.get("overkill")
     said = (
         f"with {claim.confidence:.0%} confidence at most {claim.bound:.3%} of bad parts are accepted "
         f"({claim.escapes} of {claim.n} bad parts of {point.chosen_on})"
     )
-    if claim.met:
-        return said
-    return f"{said}; for the target of {claim.target:.3%} at least {claim.needed:,} bad parts are needed, none accepted"
+    if not claim.met:
+        said += f"; for the target of {claim.target:.3%} at least {claim.needed:,} bad parts are needed, none accepted"
+    if overkill:
+        said += f"; at most {overkill['bound']:.3%} of good parts are rejected ({overkill['rejected']})"
+        if overkill["bound"] > overkill["target"]:
+            said += (
+                f", where the target of {overkill['target']:.3%} needs at least {overkill['needed']:,}, none rejected"
+            )
+    return said

@@ -74,6 +74,9 @@ class Predictor:
                 "Leave rot90 out of labels.symmetries",
             )
         self.views = self.group if tta else self.group[:1]
+        self.as_chosen = self._as_chosen()
+        if not self.as_chosen:
+            log.warning("the thresholds were chosen on answers averaged over other views: their promise does not hold")
         self._module = model.module.to(self.device).eval()
 
     @torch.inference_mode()
@@ -94,6 +97,11 @@ class Predictor:
                 "Try --precision fp32; if it stays so, the weights are broken",
             )
         return logits
+
+    def _as_chosen(self) -> bool:
+        """Whether the answers are averaged as they were when the thresholds were chosen."""
+        names = [view.name for view, _ in self.views]
+        return self.point is None or self.point.facts.get("views", names) == names
 
     def split_logits(self, pixels: Rows, tick: Tick = silent) -> Logits:
         """The logits of a whole split, in batches."""

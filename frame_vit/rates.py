@@ -17,13 +17,13 @@ def softmax(logits: Logits) -> Logits:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
-def rate(hits: int, n: int) -> dict[str, float | int | None]:
-    """A share with its exact two-sided 95 % interval; of nothing, it is unknown and the interval is everything."""
+def rate(hits: int, n: int, confidence: float = 0.95) -> dict[str, float | int | None]:
+    """A share with its exact two-sided interval; of nothing, it is unknown and the interval is everything."""
     if n == 0:
         return {"value": None, "low": 0.0, "high": 1.0, "n": 0}
     from scipy.stats import binomtest  # here and below: predict starts a second sooner without them
 
-    interval = binomtest(hits, n).proportion_ci(method="exact")
+    interval = binomtest(hits, n).proportion_ci(confidence, method="exact")
     return {"value": hits / n, "low": float(interval.low), "high": float(interval.high), "n": n}
 
 

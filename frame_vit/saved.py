@@ -1,6 +1,6 @@
 """A trained model as a folder: an ordinary Hugging Face one with `framevit.json` beside the weights.
 
-So `transformers.pipeline` loads it too, and says the same: what calibrates the answers is folded into the head.
+So `transformers.pipeline` loads it too, and is as sure: what calibrates the answers is folded into the head.
 """
 
 from __future__ import annotations

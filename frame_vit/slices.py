@@ -5,18 +5,20 @@ Pure functions over arrays; what belongs together comes as one word a row.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frame_vit.decision import ACCEPT, REJECT, Verdicts, share_of
+from frame_vit.decision import ACCEPT, REJECT, VERDICTS, Verdicts, share_of
 from frame_vit.labels import LabelSpace
 from frame_vit.rates import Ids, Logits, rate, softmax
 
 SURPRISE = 0.05
-"""A slice stands out where chance would give so many more mistakes less often than this, over all slices together."""
+"""A slice stands out where chance would give so many more mistakes less often than this, over all values together."""
+MOST_VALUES = 60
 
 
 def slices(
@@ -24,31 +26,33 @@ def slices(
 ) -> list[dict[str, Any]]:
     """Accuracy, escape and overkill for every value of every `words` (by what: a word a row), with exact intervals.
 
-    `stands_out` by Fisher's exact test against all other rows, Bonferroni-corrected. A single value is no slice.
+    `stands_out` by Fisher's exact test of the mistakes (a wrong class, a bad part accepted, a good one rejected) beside
+    all others, corrected for the number of values. A single value is no slice; of very many the largest are kept.
     """
     from scipy.stats import fisher_exact
 
     right, good = predicted == labels, np.isin(labels, space.ok_ids)
+    fine = right.copy()
+    if judged is not None:
+        fine &= np.where(good, judged != REJECT, judged != ACCEPT)
     found: list[dict[str, Any]] = []
     for by, values in words.items():
         array = np.array(values, dtype=object)
-        distinct = sorted(set(values))
-        for value in distinct if len(distinct) > 1 else ():
+        counted = Counter(values).most_common(MOST_VALUES)
+        for value in sorted(word for word, _ in counted) if len(counted) > 1 else ():
             there = array == value
-            table = [[(~right & there).sum(), (right & there).sum()], [(~right & ~there).sum(), (right & ~there).sum()]]
+            table = [[(~fine & there).sum(), (fine & there).sum()], [(~fine & ~there).sum(), (fine & ~there).sum()]]
             found.append(
                 {
                     "by": by,
-                    "value": value,
+                    "value": value or "(none)",
                     "n": int(there.sum()),
                     "accuracy": rate(int(right[there].sum()), int(there.sum())),
                     "escape_rate": share_of(judged, ACCEPT, there & ~good),
                     "overkill_rate": share_of(judged, REJECT, there & good),
-                    "p": float(fisher_exact(table, alternative="greater").pvalue),
+                    "stands_out": float(fisher_exact(table, alternative="greater").pvalue) * len(counted) < SURPRISE,
                 }
             )
-    for row in found:
-        row["stands_out"] = row.pop("p") * len(found) < SURPRISE
     return found
 
 
@@ -62,11 +66,14 @@ def quartiles(values: NDArray[np.float32]) -> list[str]:
     return [f"{i + 1}: {bounds[i]:.4g} to {bounds[i + 1]:.4g}" for i in place]
 
 
-def repeatability(parts: Sequence[str], labels: Ids, predicted: Ids, space: LabelSpace) -> dict[str, Any] | None:
+def repeatability(
+    parts: Sequence[str], labels: Ids, predicted: Ids, judged: Verdicts | None, space: LabelSpace
+) -> dict[str, Any] | None:
     """How far the answers on several pictures of one part agree, with each other and with the label.
 
-    `alike` is the share of parts that are always called the same; `kappa` Fleiss' kappa (1971) for any number of
-    pictures a part; `kappa_label` Cohen's kappa of answers and labels. None where no part has two pictures.
+    `alike` is the share of parts that are always called the same, `decided` of those that are always decided the same;
+    `kappa` Fleiss' kappa (1971) for any number of pictures a part; `kappa_label` Cohen's kappa of answers and labels.
+    None where no part has two pictures.
     """
     from sklearn.metrics import cohen_kappa_score
 
@@ -82,10 +89,18 @@ def repeatability(parts: Sequence[str], labels: Ids, predicted: Ids, space: Labe
         "parts": int(several.sum()),
         "pictures": int(rows.sum()),
         "alike": rate(int((counts[several].max(axis=1) == counts[several].sum(axis=1)).sum()), int(several.sum())),
+        "decided": None if judged is None else _decided(place, judged, several),
         "kappa": fleiss_kappa(counts[several]),
         "kappa_label": float(kappa),
         "unlike": [str(name) for name in names[several & (counts.max(axis=1) < counts.sum(axis=1))]],
     }
+
+
+def _decided(place: Ids, judged: Verdicts, several: NDArray[np.bool_]) -> dict[str, float | int | None]:
+    counts = np.zeros((len(several), len(VERDICTS)), np.int64)
+    np.add.at(counts, (place, judged), 1)
+    same = counts[several].max(axis=1) == counts[several].sum(axis=1)
+    return rate(int(same.sum()), int(several.sum()))
 
 
 def fleiss_kappa(counts: NDArray[np.int64]) -> float:

@@ -25,6 +25,7 @@ from frame_vit.config import dump_config, load_config
 from frame_vit.data.audit import warn_of_errors
 from frame_vit.data.prepare import Prepared, prepare
 from frame_vit.devices import describe, resolve_device, resolve_precision
+from frame_vit.directions import check_costs
 from frame_vit.errors import FrameVitError, Interrupted, UsageError
 from frame_vit.evaluation import Evaluation, evaluate_split
 from frame_vit.evaluation_report import write_evaluation
@@ -106,6 +107,7 @@ def _start(config: Config, tick: Tick) -> tuple[Prepared, model.Classifier]:
     processor = model.load_processor(config.model)
     pixels = model.pixels_of(processor, config.data.bit_depth, config.data.roi)
     prepared = prepare(config, pixels, tick)
+    check_costs(prepared.labels, config.decision.costs)
     set_seed(config.training.seed)
     begin = model.create if config.model.init == "scratch" else model.load_pretrained
     return prepared, begin(config.model, prepared.labels, pixels, processor)
@@ -205,7 +207,7 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     predictor = Predictor(load_trained(str(run / "model")), config.training.device, config.training.precision)
     evaluation = evaluate_split(predictor, split, config.decision.costs, tick)
     evaluation.metrics["skipped"] = len(prepared.rejects)
-    write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(run, prepared, split.name))
+    write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), prepared, split.name))
     base = "scratch" if config.model.init == "scratch" else config.model.name
     (run / "model" / "README.md").write_text(
         model_card(prepared.labels, begin.classifier.pixels, base, evaluation.metrics), encoding="utf-8"
@@ -214,17 +216,14 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     return Trained(run, outcome, evaluation, len(prepared.rejects))
 
 
-def run_facts(run: Path | None, prepared: Prepared, split: str) -> dict[str, str]:
+def run_facts(model_of: str, prepared: Prepared, split: str) -> dict[str, str]:
     """What a report says of where its numbers come from."""
     facts = {
         "data": prepared.source_of(split),
-        "fingerprint of the split": prepared.split_fingerprint(split)[:16],
+        "fingerprint of the split": prepared.split_fingerprint(split),
     }
-    if run is None:
-        return facts
-    known = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    packages = ", ".join(f"{name} {known['packages'][name]}" for name in ("torch", "transformers"))
-    return {"model": str(run), "trained on": known["device"], "packages": packages} | facts
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "numpy"))
+    return {"model": model_of, "packages": packages} | facts
 
 
 @contextmanager

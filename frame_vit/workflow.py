@@ -14,12 +14,13 @@ from frame_vit.config import load_config
 from frame_vit.data.audit import audit
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.decision import Operating, decide
+from frame_vit.directions import check_costs
 from frame_vit.errors import DataError, UsageError
 from frame_vit.evaluation import Evaluation, evaluate_split, robustness
 from frame_vit.evaluation_report import write_evaluation
 from frame_vit.operating import calibration_split, choose_thresholds
 from frame_vit.predictor import Predictor
-from frame_vit.progress import Tick, silent
+from frame_vit.progress import Tick, log, silent
 from frame_vit.report import draw_samples
 from frame_vit.runs import check_apart, write_json
 from frame_vit.saved import SETTINGS
@@ -92,6 +93,7 @@ def evaluate(
 
     With `corrupt`, pictures that were made worse are tried as well.
     """
+    check_costs(predictor.labels, config.decision.costs)
     if data is not None:
         prepared = prepare_other(data, config, predictor.labels, predictor.pixels, tick)
         (split,) = prepared.splits
@@ -106,13 +108,23 @@ def evaluate(
         evaluation.metrics["robustness"] = robustness(predictor, prepared.splits[split], tick)
     folder = output or (run / "evaluation" / split if run else None)
     if folder:
-        write_evaluation(evaluation, predictor, folder, run_facts(run, prepared, split))
+        write_evaluation(evaluation, predictor, folder, run_facts(str(run or "given"), prepared, split))
     return Evaluated(evaluation, folder, len(prepared.rejects))
 
 
 def evaluation_config(run: Path | None, path: Path | None, overrides: list[str]) -> Config:
     """By what `evaluate` reads data: the given file, else the run's own config, with the overrides."""
     return load_config(path or (run / "config.yaml" if run else None), overrides, complete=False)
+
+
+def _warn_of_another_division(run: Path, split: str, prepared: Prepared) -> None:
+    """A model that was trained on another division of the data may have been trained on what it is tested on here."""
+    try:
+        facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))["data"]["splits"]
+    except (OSError, ValueError, KeyError):
+        facts = {}
+    if facts.get(split) != prepared.split_fingerprint(split):
+        log.warning("%s divided its data otherwise: it may have been trained on pictures of this %s split", run, split)
 
 
 def _check_unchanged(run: Path, split: str, prepared: Prepared) -> None:
@@ -168,7 +180,7 @@ def compare(
 
     Raises `UsageError` where the two know different classes.
     """
-    (one, run), (other, _) = first, second
+    (one, run), (other, its_run) = first, second
     if {*one.labels.names} != {*other.labels.names} or one.labels.ok != other.labels.ok:
         raise UsageError(
             "the two models know different classes, or call others fine: "
@@ -176,7 +188,8 @@ def compare(
         )
     if data is None and run is None:
         raise UsageError("the first model belongs to no run, so there is no split", "Name a data set with --data")
-    answers, judged, found = [], [], None
+    config = config.model_copy(update={"data": config.data.model_copy(update={"slice_by": None, "part_by": None})})
+    answers, judged, digests, found = [], [], [], None
     for predictor in (one, other):
         if data is None:
             prepared = prepare(config, predictor.pixels, tick, only=split)
@@ -185,11 +198,16 @@ def compare(
         else:
             prepared = prepare_other(data, config, one.labels, predictor.pixels, tick)
             (split,) = prepared.splits
+        digests.append([example.digest for example in prepared.splits[split].examples])
         found = prepared.splits[split]
         logits = predictor.split_logits(found.pixels, tick).mean(axis=1)
         judged.append(decide(logits, predictor.labels, predictor.point))
         answers.append(logits[:, [predictor.labels.names.index(name) for name in one.labels.names]])
     assert found is not None
+    if digests[0] != digests[1]:
+        raise DataError("the two models cannot use the same pictures of this data: their bit depth or region differ")
+    if data is None and its_run is not None:
+        _warn_of_another_division(its_run, split, prepared)
     result = compare_answers(found.labels, (answers[0], answers[1]), (judged[0], judged[1]), one.labels)
     for row in result.get("changed", []):
         example = found.examples[row.pop("row")]

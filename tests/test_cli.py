@@ -299,7 +299,7 @@ class TestWithARun:
 
     def test_pictures_made_worse_are_tried_where_asked_for(self, call: Call, tmp_path: Path) -> None:
         assert call("evaluate", "-o", tmp_path / "e", "--corrupt").code == 0
-        rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["robustness"]
+        rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["robustness"]["rows"]
         assert {"light", "shift"} <= {row["kind"] for row in rows}
         assert "Made worse" in (tmp_path / "e" / "report.html").read_text()
 

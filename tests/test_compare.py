@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from frame_vit.compare import compare, mcnemar
-from frame_vit.decision import ACCEPT, REJECT
+from frame_vit.decision import ACCEPT, REJECT, REVIEW
 from frame_vit.labels import LabelSpace
 from frame_vit.rates import Ids, Logits
 
@@ -46,7 +46,7 @@ def test_a_better_model_is_named_with_what_it_is_better_at() -> None:
     assert (found["accuracy"]["only_a"], found["accuracy"]["only_b"]) == (0, wrong)
     assert found["verdict"].startswith("B names the class more often rightly")
     assert "B lets fewer bad parts escape" in found["verdict"]
-    assert found["overkill_rate"]["p"] == 1
+    assert found["overkill_rate"]["p"] == found["review_rate"]["p"] == 1
     assert [row["row"] for row in found["changed"]] == np.flatnonzero(poor != labels).tolist()
     assert {(row["a"], row["b"]) for row in found["changed"]} == {("accept", "reject")}
 
@@ -56,3 +56,13 @@ def test_no_difference_is_said_to_be_none_shown() -> None:
     found = compare(labels, (logits(labels), logits(labels)), (None, None), SPACE)
     assert found["verdict"].startswith("No difference can be shown on these 30 pictures")
     assert "changed" not in found
+
+
+def test_a_model_that_sends_everything_to_people_is_not_simply_better() -> None:
+    labels = np.arange(200) % 2
+    said = labels.copy()
+    said[:20] = 1 - labels[:20]
+    judged = np.where(said == 0, ACCEPT, REJECT).astype(np.int8)
+    found = compare(labels, (logits(said), logits(said)), (np.full(200, REVIEW, np.int8), judged), SPACE)
+    assert "A lets fewer bad parts escape" in found["verdict"]
+    assert "B sends fewer parts to review" in found["verdict"]

@@ -155,6 +155,7 @@ def test_the_curve_goes_from_nothing_accepted_to_nothing_rejected() -> None:
     escape, overkill = np.array(shares["escape"]), np.array(shares["overkill"])
     assert (np.diff(escape) >= 0).all()
     assert (np.diff(overkill) <= 0).all()
+    assert (escape[0], overkill[0], escape[-1], overkill[-1]) == (0, 1, 1, 0)
     middle = len(escape) // 2
     at = shares["threshold"][middle]
     assert escape[middle] == pytest.approx((found[labels == 1] < at).mean())

@@ -22,6 +22,7 @@ from frame_vit.images import Pixels, read_picture
 from frame_vit.labels import LabelSpace
 from frame_vit.model import Classifier
 from frame_vit.predictor import Predictor
+from frame_vit.rates import rate
 from frame_vit.schema import Costs, Decision
 from tests.browser import dom, listening, needs_browser, screenshot
 
@@ -112,7 +113,12 @@ def test_the_numbers_are_those_of_the_rows_written(written: tuple[Path, Evaluati
 def test_robustness_has_every_kind_and_an_untouched_shift_would_change_nothing(
     written: tuple[Path, Evaluation],
 ) -> None:
-    rows = written[1].metrics["robustness"]
+    found = written[1].metrics["robustness"]
+    rows, shift = found["rows"], found["shift"]
+    assert found["pictures"] == 60
+    until = [row["unchanged"] for row in rows if row["kind"] == "shift"]
+    assert shift["never"] <= min(until), "what never changes is unchanged at every shift"
+    assert (shift["q25"] or 99) <= (shift["median"] or 99) <= (shift["q75"] or 99)
     assert {row["kind"] for row in rows} == {"light", "blur", "noise", "jpeg", "shift", "turn"}
     assert all(0 <= row["unchanged"] <= 1 for row in rows)
     assert [row["n"] for row in rows if row["kind"] == "shift"] == [240] * 7
@@ -151,13 +157,19 @@ def test_the_verdict_says_what_so_few_parts_can_prove(written: tuple[Path, Evalu
     metrics = written[1].metrics
     page = html.unescape((written[0] / "report.html").read_text())
     assert sample_size(metrics) in page
-    few = {"escape_rate": {"value": 0.0, "low": 0.0, "high": 0.0741, "n": 48}, "decision": metrics["decision"]}
-    assert "at least 598 bad parts must be tested" in sample_size(few)
-    many = few | {"escape_rate": {"value": 0.0, "low": 0.0, "high": 0.004, "n": 900}}
-    assert "meets the target of 0.50%" in sample_size(many)
-    bad = few | {"escape_rate": {"value": 0.01, "low": 0.005, "high": 0.02, "n": 1000}}
-    assert "does not show" in sample_size(bad)
-    assert "not defined" in sample_size(few | {"escape_rate": {"value": None, "low": 0, "high": 1, "n": 0}})
+    assert "these are the pictures that the thresholds were chosen on" not in page, "chosen elsewhere in this test"
+
+    def of(hits: int, n: int, **other: object) -> str:
+        decision = metrics["decision"] | {"independent": True, "as_chosen": True} | other
+        return sample_size({"escape_rate": rate(hits, n), "decision": decision, "repeatability": None})
+
+    assert "at least 598 bad parts must be tested" in of(0, 597)
+    assert "which meets the target of 0.50%" in of(0, 598), "as many as it asks for are enough"
+    assert "does not show" in of(10, 1000)
+    assert "not defined" in of(0, 0)
+    assert "prove nothing of others" in of(0, 598, independent=False)
+    assert "what was promised does not hold" in of(0, 598, as_chosen=False)
+    assert "the class decides" in of(0, 598, point=None)
 
 
 def test_without_fine_classes_there_is_a_report_all_the_same(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ METRICS = {
     "n": 500,
     "escape_rate": {"value": 0.0, "low": 0.0, "high": 0.0092, "n": 400},
     "overkill_rate": {"value": None, "low": 0.0, "high": 1.0, "n": 0},
-    "per_class": {"a.b": {"f1": 0.5}, "a": {"f1": 1.0}},
+    "per_class": {"a.b": {"f1": 0.5}, "a": {"f1": 1.0}, "a.f1": {"f1": 0.2}},
     "tta": {"used": True},
 }
 

@@ -63,12 +63,14 @@ def test_fleiss_kappa_of_the_textbook() -> None:
 def test_several_pictures_of_a_part() -> None:
     parts = ["a", "a", "a", "b", "b", "c", "", ""]
     labels, predicted = np.array([0, 0, 0, 1, 1, 2, 0, 0]), np.array([0, 0, 0, 1, 2, 2, 1, 1])
-    found = repeatability(parts, labels, predicted, SPACE)
+    judged = np.array([0, 0, 0, 2, 1, 2, 0, 0], np.int8)
+    found = repeatability(parts, labels, predicted, judged, SPACE)
     assert found is not None
     assert (found["parts"], found["pictures"]) == (2, 5)
     assert found["alike"]["value"] == 0.5
     assert found["unlike"] == ["b"]
-    assert repeatability(["a", "b", ""], labels[:3], predicted[:3], SPACE) is None
+    assert found["decided"] == found["alike"]
+    assert repeatability(["a", "b", ""], labels[:3], predicted[:3], None, SPACE) is None
 
 
 def test_what_is_worth_a_look_is_listed_the_worst_first() -> None:

@@ -43,6 +43,8 @@ class Grouping:
 
     def __init__(self, key: str, group_by: str | None, columns: Sequence[str], where: str) -> None:
         self.key, self.where, self.column, self.pattern = key, where, None, None
+        # A division needs the group of every row; a report can do without a slice or a part.
+        self.strict = key == "data.group_by"
         if group_by is None:
             return
         if group_by in columns:
@@ -60,12 +62,16 @@ class Grouping:
         """The group of a row, whose picture has this file name; empty where nothing is grouped."""
         if self.column is not None:
             value = row.get(self.column)
+            if not self.strict and (value is None or value == ""):
+                return ""
             if value is None or value == "":
                 raise UsageError(f"{self.where}: {name} has nothing in the column {self.column!r} ({self.key})")
             return str(value)
         if self.pattern is None:
             return ""
         found = self.pattern.search(name)
+        if found is None and not self.strict:
+            return ""
         if found is None:
             raise UsageError(
                 f"{self.where}: {self.key} {self.pattern.pattern!r} finds nothing in {name!r}",
