@@ -208,6 +208,8 @@ def evaluate(
         console.show_metrics(done.evaluation.metrics)
         if done.folder:
             console.show_files({"report": done.folder / "report.html", "written to": done.folder})
+    for gate in conditions if not broken else ():
+        console.err.print(f"gate holds: {gate}", soft_wrap=True)
     for line in broken:
         console.err.print(f"gate failed: {console.plain(line)}", soft_wrap=True)
     if broken:
@@ -243,8 +245,9 @@ def calibrate(
     settings = workflow.evaluation_config(run, None, overrides or [])
     with console.progress() as tick:
         point = workflow.calibrate(predictor, place, settings, data, tick)
-    for line in (promise(point), f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on"):
-        typer.echo(line)
+    typer.echo(promise(point))
+    typer.echo(f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on")
+    typer.echo(f"stored in {Path(place[0]) / 'framevit.json'}; reports made before are by the thresholds before")
 
 
 @app.command()

@@ -48,7 +48,7 @@ def _page(evaluation: Evaluation, predictor: Predictor, facts: dict[str, Any]) -
         "escaped": "Bad parts that are accepted",
         "scrapped": "Good parts that are rejected",
         "mistakes": "Wrong classes, the surest first",
-        "unsure": "The least sure answers",
+        "unsure": "The least sure answers, by the lead of the first class",
         "suspects": "Rows that look mislabelled",
     }
     return page(

@@ -11,7 +11,7 @@ from frame_vit.errors import UsageError
 from frame_vit.labels import did_you_mean
 
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
-FORM = re.compile(r"\s*(?P<key>.+?)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+FORM = re.compile(r"\s*(?P<key>[^<>=]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
 
 
 class Gate(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
     log.info("temperature %.3f, chosen on %d pictures of %s", temperature, len(split), split.name)
     # Asked once more: in half precision, divided weights do not give exactly the divided answers.
     predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
-    choose_thresholds(predictor, folder, split, config.decision, tick)
+    point = choose_thresholds(predictor, folder, split, config.decision, tick)
+    if point is not None:
+        log.log(logging.INFO if point.claim.met else logging.WARNING, "%s", promise(point))
 
 
 def pictures(split: Split) -> str:
@@ -75,7 +78,6 @@ def choose_thresholds(
     }
     point = replace(point, chosen_on=split.name, facts=facts)
     save_settings(replace(predictor.classifier, point=point), folder)
-    log.info("%s", promise(point))
     return point
 
 
@@ -87,7 +89,9 @@ def promise(point: Operating) -> str:
         f"({claim.escapes} of {claim.n} bad parts of {point.chosen_on})"
     )
     if not claim.met:
-        said += f"; for the target of {claim.target:.3%} at least {claim.needed:,} bad parts are needed, none accepted"
+        said += (
+            f"; that does not show the target of {claim.target:.3%}, which takes at least {claim.needed:,} bad parts"
+        )
     if overkill:
         said += f"; at most {overkill['bound']:.3%} of good parts are rejected ({overkill['rejected']})"
         if overkill["bound"] > overkill["target"]:

@@ -207,6 +207,7 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     predictor = Predictor(load_trained(str(run / "model")), config.training.device, config.training.precision)
     evaluation = evaluate_split(predictor, split, config.decision.costs, tick)
     evaluation.metrics["skipped"] = len(prepared.rejects)
+    _warn_of_chance(evaluation.metrics)
     write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), prepared, split.name))
     base = "scratch" if config.model.init == "scratch" else config.model.name
     (run / "model" / "README.md").write_text(
@@ -214,6 +215,19 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     )
     set_latest(run)
     return Trained(run, outcome, evaluation, len(prepared.rejects))
+
+
+def _warn_of_chance(metrics: dict[str, Any]) -> None:
+    """Of a model that may have learned nothing, no number below should be taken for a result."""
+    most, row = max((row["support"], name) for name, row in metrics["per_class"].items())
+    share = most / metrics["n"]
+    if metrics["accuracy_interval"]["low"] <= share:
+        log.warning(
+            "accuracy %.3f is not shown to be better than always saying %r (%.3f): train longer, check the labels",
+            metrics["accuracy"],
+            row,
+            share,
+        )
 
 
 def run_facts(model_of: str, prepared: Prepared, split: str) -> dict[str, str]:

@@ -49,7 +49,9 @@ def test_all_that_fail_are_named() -> None:
     assert len(failed([parse_gate("macro_f1>1"), parse_gate("n>=1"), parse_gate("n<1")], METRICS)) == 2
 
 
-@pytest.mark.parametrize("text", ["macro_f1", "macro_f1=0.9", ">=0.9", "macro_f1>=high", "macro_f1>=1.2.3", ""])
+@pytest.mark.parametrize(
+    "text", ["macro_f1", "macro_f1=0.9", ">=0.9", "macro_f1>=high", "macro_f1>=1.2.3", "macro_f1=>0.9", ""]
+)
 def test_what_is_no_condition_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a condition"):
         parse_gate(text)

@@ -91,6 +91,7 @@ def quick_checks(prepared: Prepared, table: Table, limits: Limits) -> Iterable[F
         checks.check_rejects(prepared),
         checks.check_answers(table, limits),
         checks.check_same(table, prepared.labels.names),
+        checks.check_parts(table),
         checks.check_counts(prepared, limits),
     )
 

@@ -112,6 +112,21 @@ def check_same(table: Table, names: Sequence[str]) -> Iterator[Found]:
     yield Found("FV303", conflicts)
 
 
+def check_parts(table: Table) -> Iterator[Found]:
+    """Other pictures of a part that a split to be left alone shows too (`data.part_by`)."""
+    highest: dict[str, int] = {}
+    for number, example in enumerate(table.examples):
+        part = example.marks.part
+        if part and rank(table.splits[number]) > rank(table.splits[highest.setdefault(part, number)]):
+            highest[part] = number
+    rows = []
+    for number, example in enumerate(table.examples):
+        kept = highest.get(example.marks.part, number)
+        if rank(table.splits[kept]) > rank(table.splits[number]):
+            rows.append(table.row(number, f"part {example.marks.part} is also {table.name(kept)}", kept))
+    yield Found("FV307", rows)
+
+
 def check_near(table: Table, twins: Twins, limit: Limit) -> Iterator[Found]:
     """Nearly the same pixels: in two splits, or under labels that do not fit; or that it can't be told."""
 

@@ -123,6 +123,13 @@ _ALL = (
         "A limit of your own, data.audit.near_duplicate, may tell them; 0 leaves the search out",
     ),
     Kind(
+        "FV307",
+        "pictures of one part in two splits",
+        "warning",
+        "",
+        "What is tested was half seen in training: let data.group_by say what data.part_by says",
+    ),
+    Kind(
         "FV401", "class missing from a split", "error", "min_per_split", "Add pictures of it, or take it out of labels"
     ),
     Kind("FV402", "few pictures of a class", "warning", "min_per_class", "Add pictures; symmetries help as well"),

@@ -215,7 +215,7 @@ def _load(path: str, data: Data, source: str, **options: Any) -> list[RawSplit]:
     except (ConnectionError, HfHubHTTPError, TimeoutError) as error:
         raise FrameVitError(
             f"the hub could not be asked for {source}: {_first_line(error)}",
-            "Check the network, or name a local copy of the data (a folder with its parquet files)",
+            f"Check the network, or name a local copy of the data; there is no folder or file {source} here",
         ) from None
     except Exception as error:  # damaged files and broken downloads come as errors of many libraries
         raise FrameVitError(f"{source} cannot be read as a data set: {_first_line(error.__cause__ or error)}") from None

@@ -67,7 +67,7 @@ def _as_before(train: Split, path: Path, names: set[str], excluded: Collection[s
         more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise DataError(
             f"the data is not what {path} divides: {', '.join(wrong[:5])}{more}",
-            "Divide it anew: leave data.splits out",
+            "Leave out what was left out then (data.exclude), or divide it anew: without data.splits",
         )
     places: dict[str, list[int]] = {}
     for number, example in enumerate(train.examples):

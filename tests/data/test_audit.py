@@ -65,7 +65,7 @@ def clean() -> Audit:
 IN_ROWS = sorted(
     {*KINDS}
     - {"FV105", "FV401", "FV402", "FV403", "FV404", "FV405", "FV504", "FV510", "FV602"}
-    - {"FV210", "FV211", "FV306"}
+    - {"FV210", "FV211", "FV306", "FV307"}
 )
 
 
@@ -198,6 +198,16 @@ def test_without_a_usual_shape_only_extreme_ones_are_odd(tmp_path: Path) -> None
         there.add(encoded(shown(frame).resize(size)), said(frame.label, []))
     long = there.add(encoded(shown(there.frame("passed")).resize((500, 70))), said("passed", []))
     assert found(audited(there.write(), test_fraction=0.0)) == {"FV502": {long}}
+
+
+def test_parts_whose_pictures_lie_in_two_splits_are_found(tmp_path: Path) -> None:
+    there = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
+    split = found(audited(there.write(), part_by=r"(\d{3})\d?\.jpg"))
+    assert {*split} == {"FV307"}
+    assert len(split["FV307"]) > 20
+    kept = {"part_by": r"(\d{3})\d?\.jpg", "group_by": r"(\d{3})\d?\.jpg"}
+    together = audited(there.write(), **kept)  # type: ignore[arg-type]
+    assert "FV307" not in found(together)
 
 
 def test_a_thousand_copies_do_not_name_each_other(tmp_path: Path) -> None:
