@@ -15,6 +15,7 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from frame_vit.data.cache import Rows
 from frame_vit.images import Float32, UInt8
@@ -50,7 +51,8 @@ def measure(splits: Sequence[Rows], tick: Tick = silent) -> Measures:
     total, workers = sum(map(len, splits)), os.cpu_count() or 1
     found: list[Measures] = []
     done, rest = 0, iter(chunks)
-    with ThreadPoolExecutor(workers) as pool:
+    # Small products in many threads: were each of them to use all cores as well, they would wait for one another.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
         pending = [pool.submit(_measured, *chunk) for chunk in islice(rest, 2 * workers)]
         while pending:
             found.append(pending.pop(0).result())
