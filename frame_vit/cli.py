@@ -1,4 +1,7 @@
-"""The command line: parse, load the config, call one core function, print. Heavy imports stay inside the commands."""
+"""The command line: parse, load the config, call one core function, print. Heavy imports stay inside the commands.
+
+Longer than other files for its declarations: nearly half of the lines name an option and what it means.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from frame_vit.errors import UsageError
-from frame_vit.options import ConfigFile, Device, Format, ModelOption, Precision, PrecisionOption, PrintConfig, Set, Tta
+from frame_vit.options import (
+    BatchSize,
+    ConfigFile,
+    Device,
+    Format,
+    ModelArgument,
+    ModelOption,
+    Precision,
+    PrecisionOption,
+    PrintConfig,
+    Set,
+    Tta,
+)
 from frame_vit.progress import log
 
 if TYPE_CHECKING:
@@ -154,10 +169,7 @@ def _show_trained(done: Trained) -> None:
 
 @app.command()
 def evaluate(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="Run folder, model folder or hub name.", show_default="the latest run"),
-    ] = None,
+    model: ModelArgument = None,
     model_option: Annotated[str | None, typer.Option("--model", help="The same as the argument.")] = None,
     config: Annotated[
         Path | None,
@@ -172,7 +184,7 @@ def evaluate(
     tta: Tta = True,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+    batch_size: BatchSize = 32,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder.", show_default="RUN/evaluation/SPLIT")
     ] = None,
@@ -219,17 +231,14 @@ def evaluate(
 
 @app.command()
 def calibrate(
-    model: Annotated[
-        str | None,
-        typer.Argument(metavar="[MODEL]", help="Run folder or model folder.", show_default="the latest run"),
-    ] = None,
+    model: ModelArgument = None,
     overrides: Set = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
     ] = None,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+    batch_size: BatchSize = 32,
 ) -> None:
     """Choose a trained model's thresholds anew, for another target (--set decision...) or on other pictures."""
     from frame_vit import console
@@ -241,7 +250,7 @@ def calibrate(
         from frame_vit.runs import find_model
 
     place = find_model(model)
-    predictor, run = load_predictor(model, **_asked(device, precision, True, batch_size))
+    predictor, run = load_predictor(place[0], **_asked(device, precision, True, batch_size))
     settings = workflow.evaluation_config(run, None, overrides or [])
     with console.progress() as tick:
         point = workflow.calibrate(predictor, place, settings, data, tick)
@@ -262,7 +271,7 @@ def compare(
     tta: Tta = True,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+    batch_size: BatchSize = 32,
     json_output: Annotated[bool, typer.Option("--json", help="Print everything as JSON and nothing else.")] = False,
 ) -> None:
     """Say which of two models is better on the same pictures, and whether that could be chance."""
@@ -296,7 +305,7 @@ def predict(
     tta: Tta = True,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")] = 32,
+    batch_size: BatchSize = 32,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
 ) -> None:
     """Say what pictures show, one row each, in order."""

@@ -61,8 +61,11 @@ def _light(gain: float) -> Callable[[UInt8], UInt8]:
 def _noise(deviation: float) -> Callable[[UInt8], UInt8]:
     def apply(pixels: UInt8) -> UInt8:
         # The same noise for the same number of pictures: two models are tried on the same pictures.
-        noise = np.random.default_rng(0).normal(0, deviation, pixels.shape)
-        return np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)
+        random, noisy = np.random.default_rng(0), np.empty_like(pixels)
+        for picture, out in zip(pixels, noisy, strict=True):
+            noise = deviation * random.standard_normal(picture.shape, np.float32)
+            out[:] = np.clip(np.round(picture + noise), 0, 255)
+        return noisy
 
     return apply
 

@@ -36,7 +36,9 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
     # Asked once more: in half precision, divided weights do not give exactly the divided answers.
     predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
     point = choose_thresholds(predictor, folder, split, config.decision, tick)
-    if point is not None:
+    if point is None and classifier.labels.ok:
+        log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
+    elif point is not None:
         log.log(logging.INFO if point.claim.met else logging.WARNING, "%s", promise(point))
 
 
@@ -50,8 +52,8 @@ def calibration_split(splits: dict[str, Split]) -> Split:
     if "calibration" in splits:
         return splits["calibration"]
     log.warning(
-        "there is no calibration split: temperature and thresholds are chosen on val, which also chose the model "
-        "(data.calibration_fraction keeps one)"
+        "there is no calibration split: thresholds are chosen on val, which also chose the model, so what they promise "
+        "is somewhat too good (data.calibration_fraction keeps one)"
     )
     return splits["val"]
 
@@ -61,7 +63,7 @@ def choose_thresholds(
 ) -> Operating | None:
     """Chooses thresholds for the model in the folder on this split, and stores them there; its weights stay.
 
-    None where no class is fine, or the split has no good or no bad parts: then the class decides, and it is said.
+    None where no class is fine, or the split has no good or no bad parts; then nothing is stored.
     """
     space = predictor.labels
     if not space.ok:
@@ -69,7 +71,6 @@ def choose_thresholds(
     found = scores(predictor.split_logits(split.pixels, tick).mean(axis=1), space)
     point = operating_point(split.labels, found, space, settings)
     if point is None:
-        log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
         return None
     facts = point.facts | {
         "pictures": pictures(split),

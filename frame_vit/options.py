@@ -39,3 +39,8 @@ PrecisionOption = Annotated[
     typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
 ]
 Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symmetries that the model declares.")]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="Run folder, model folder or hub name.", show_default="the latest run"),
+]

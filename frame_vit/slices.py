@@ -78,8 +78,7 @@ def repeatability(
     from sklearn.metrics import cohen_kappa_score
 
     names, place = np.unique(np.array(parts, dtype=object).astype(str), return_inverse=True)
-    counts = np.zeros((len(names), len(space)), np.int64)
-    np.add.at(counts, (place, predicted), 1)
+    counts = _counts(place, predicted, (len(names), len(space)))
     several = (counts.sum(axis=1) > 1) & (names != "")
     if not several.any():
         return None
@@ -88,19 +87,24 @@ def repeatability(
     return {
         "parts": int(several.sum()),
         "pictures": int(rows.sum()),
-        "alike": rate(int((counts[several].max(axis=1) == counts[several].sum(axis=1)).sum()), int(several.sum())),
-        "decided": None if judged is None else _decided(place, judged, several),
+        "alike": _alike(counts[several]),
+        "decided": None if judged is None else _alike(_counts(place, judged, (len(names), len(VERDICTS)))[several]),
         "kappa": fleiss_kappa(counts[several]),
         "kappa_label": float(kappa),
         "unlike": [str(name) for name in names[several & (counts.max(axis=1) < counts.sum(axis=1))]],
     }
 
 
-def _decided(place: Ids, judged: Verdicts, several: NDArray[np.bool_]) -> dict[str, float | int | None]:
-    counts = np.zeros((len(several), len(VERDICTS)), np.int64)
-    np.add.at(counts, (place, judged), 1)
-    same = counts[several].max(axis=1) == counts[several].sum(axis=1)
-    return rate(int(same.sum()), int(several.sum()))
+def _counts(place: Ids, said: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.int64]:
+    """(parts, answers): how often each part got each answer."""
+    counts = np.zeros(shape, np.int64)
+    np.add.at(counts, (place, said), 1)
+    return counts
+
+
+def _alike(counts: NDArray[np.int64]) -> dict[str, float | int | None]:
+    """The share of parts that always got the same answer."""
+    return rate(int((counts.max(axis=1) == counts.sum(axis=1)).sum()), len(counts))
 
 
 def fleiss_kappa(counts: NDArray[np.int64]) -> float:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from frame_vit import model
 from frame_vit.audit_report import write_audit
 from frame_vit.compare import compare as compare_answers
@@ -94,14 +96,7 @@ def evaluate(
     With `corrupt`, pictures that were made worse are tried as well.
     """
     check_costs(predictor.labels, config.decision.costs)
-    if data is not None:
-        prepared = prepare_other(data, config, predictor.labels, predictor.pixels, tick)
-        (split,) = prepared.splits
-    elif run is None:
-        raise UsageError("this model belongs to no run, so it has no split of its own", "Name a data set with --data")
-    else:
-        prepared = prepare(config, predictor.pixels, tick, only=split)
-        _check_unchanged(run, split, prepared)
+    prepared, split = _asked_for(predictor, run, config, data, split, tick)
     evaluation = evaluate_split(predictor, prepared.splits[split], config.decision.costs, tick)
     evaluation.metrics["skipped"] = len(prepared.rejects)
     if corrupt:
@@ -117,24 +112,36 @@ def evaluation_config(run: Path | None, path: Path | None, overrides: list[str])
     return load_config(path or (run / "config.yaml" if run else None), overrides, complete=False)
 
 
-def _warn_of_another_division(run: Path, split: str, prepared: Prepared) -> None:
-    """A model that was trained on another division of the data may have been trained on what it is tested on here."""
-    try:
-        facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))["data"]["splits"]
-    except (OSError, ValueError, KeyError):
-        facts = {}
-    if facts.get(split) != prepared.split_fingerprint(split):
-        log.warning("%s divided its data otherwise: it may have been trained on pictures of this %s split", run, split)
+def _asked_for(
+    predictor: Predictor, run: Path | None, config: Config, data: str | None, split: str | None, tick: Tick
+) -> tuple[Prepared, str]:
+    """The data to ask a model about and the name of its split: all of `data`, or a split of the model's own run.
 
-
-def _check_unchanged(run: Path, split: str, prepared: Prepared) -> None:
-    """Rows that have moved between the splits since the training would be tested on although trained on."""
-    facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    if facts["data"].get("splits", {}).get(split) != prepared.split_fingerprint(split):
+    Without a name, the split that thresholds are chosen on. One that is not that of the training any more is refused:
+    rows that have moved between the splits would be tested on although trained on.
+    """
+    if data is not None:
+        prepared = prepare_other(data, config, predictor.labels, predictor.pixels, tick)
+        return prepared, next(iter(prepared.splits))
+    if run is None:
+        raise UsageError("this model belongs to no run, so it has no split of its own", "Name a data set with --data")
+    prepared = prepare(config, predictor.pixels, tick, only=split)
+    name = split or calibration_split(prepared.splits).name
+    if _recorded(run, name) != prepared.split_fingerprint(name):
         raise UsageError(
-            f"the {split} split is not the one of the training any more: its pictures, labels or division have changed",
+            f"the {name} split is not the one of the training any more: its pictures, labels or division have changed",
             "To test on what is there now, name it with --data",
         )
+    return prepared, name
+
+
+def _recorded(run: Path, split: str) -> str | None:
+    """The fingerprint that a split had when the run was trained; None where that is not known."""
+    try:
+        facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        return str(facts["data"]["splits"][split])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def calibrate(
@@ -154,17 +161,10 @@ def calibrate(
         raise UsageError(f"{place[0]} is no folder with a {SETTINGS}, so there is no place to store thresholds in")
     if not predictor.labels.ok:
         raise UsageError("this model calls no class fine (labels.ok), so nothing can be accepted")
-    if data is not None:
-        (split,) = prepare_other(data, config, predictor.labels, predictor.pixels, tick).splits.values()
-    elif run is None:
-        raise UsageError("this model belongs to no run, so it has no split of its own", "Name a data set with --data")
-    else:
-        prepared = prepare(config, predictor.pixels, tick)
-        split = calibration_split(prepared.splits)
-        _check_unchanged(run, split.name, prepared)
-    point = choose_thresholds(predictor, folder, split, config.decision, tick)
+    prepared, name = _asked_for(predictor, run, config, data, None, tick)
+    point = choose_thresholds(predictor, folder, prepared.splits[name], config.decision, tick)
     if point is None:
-        raise DataError(f"{split.name} has no good or no bad parts to choose thresholds by")
+        raise DataError(f"{name} has no good or no bad parts to choose thresholds by")
     return point
 
 
@@ -186,30 +186,21 @@ def compare(
             "the two models know different classes, or call others fine: "
             f"{', '.join(one.labels.names)} against {', '.join(other.labels.names)}"
         )
-    if data is None and run is None:
-        raise UsageError("the first model belongs to no run, so there is no split", "Name a data set with --data")
     config = config.model_copy(update={"data": config.data.model_copy(update={"slice_by": None, "part_by": None})})
-    answers, judged, digests, found = [], [], [], None
+    answers, judged, asked = [], [], []
     for predictor in (one, other):
-        if data is None:
-            prepared = prepare(config, predictor.pixels, tick, only=split)
-            assert run is not None
-            _check_unchanged(run, split, prepared)
-        else:
-            prepared = prepare_other(data, config, one.labels, predictor.pixels, tick)
-            (split,) = prepared.splits
-        digests.append([example.digest for example in prepared.splits[split].examples])
-        found = prepared.splits[split]
-        logits = predictor.split_logits(found.pixels, tick).mean(axis=1)
+        prepared, split = _asked_for(predictor, run, config, data, split, tick)
+        asked.append(prepared.splits[split].examples)
+        logits = predictor.split_logits(prepared.splits[split].pixels, tick).mean(axis=1)
         judged.append(decide(logits, predictor.labels, predictor.point))
         answers.append(logits[:, [predictor.labels.names.index(name) for name in one.labels.names]])
-    assert found is not None
-    if digests[0] != digests[1]:
+    if [e.digest for e in asked[0]] != [e.digest for e in asked[1]]:
         raise DataError("the two models cannot use the same pictures of this data: their bit depth or region differ")
-    if data is None and its_run is not None:
-        _warn_of_another_division(its_run, split, prepared)
-    result = compare_answers(found.labels, (answers[0], answers[1]), (judged[0], judged[1]), one.labels)
+    if data is None and its_run is not None and _recorded(its_run, split) != prepared.split_fingerprint(split):
+        log.warning("%s divided its data otherwise: it may have been trained on pictures of this %s", its_run, split)
+    labels = np.array([example.label for example in asked[0]], np.int64)
+    result = compare_answers(labels, (answers[0], answers[1]), (judged[0], judged[1]), one.labels)
     for row in result.get("changed", []):
-        example = found.examples[row.pop("row")]
+        example = asked[0][row.pop("row")]
         row |= {"file": example.key, "true": one.labels.names[example.label]}
     return {"split": split} | result
