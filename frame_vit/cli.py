@@ -1,27 +1,26 @@
 """The command line: parse, load the config, call one core function, print. Heavy imports stay inside the commands.
 
-Longer than other files for its declarations: nearly half of the lines name an option and what it means.
+Here is what makes and judges models; what a line PC uses is in `cli_line`.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frame_vit import cli_line
+from frame_vit.cli_shared import asked, echo_json, leave_on
 from frame_vit.errors import UsageError
 from frame_vit.options import (
+    Backend,
+    BackendOption,
     BatchSize,
     ConfigFile,
     Device,
-    Format,
     ModelArgument,
-    ModelOption,
-    Precision,
     PrecisionOption,
     PrintConfig,
     Set,
@@ -30,7 +29,6 @@ from frame_vit.options import (
 from frame_vit.progress import log
 
 if TYPE_CHECKING:
-    from frame_vit.predictor import Prediction
     from frame_vit.schema import Config
     from frame_vit.train_run import Trained
 
@@ -41,6 +39,9 @@ app = typer.Typer(
     rich_markup_mode=None,  # help in plain text: laying it out in rich would take longer than all the rest
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(cli_line.app)
 
 
 @app.callback(invoke_without_command=True)
@@ -164,7 +165,7 @@ def _show_trained(done: Trained) -> None:
             "next": f"framevit predict --model {done.run} PICTURE",
         },
     )
-    _leave_on(done.skipped, "rows were left out; train.log lists them")
+    leave_on(done.skipped, "rows were left out; train.log lists them")
 
 
 @app.command()
@@ -182,6 +183,7 @@ def evaluate(
         typer.Option("--split", help="A split of the run's own data, such as val.", show_default="test"),
     ] = None,
     tta: Tta = True,
+    backend: BackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = 32,
@@ -207,15 +209,15 @@ def evaluate(
     conditions = [parse_gate(text) for text in gates or []]
     with console.starting():
         from frame_vit import workflow
-        from frame_vit.predictor import load_predictor
+        from frame_vit.loading import load_predictor
 
-    predictor, run = load_predictor(model or model_option, **_asked(device, precision, tta, batch_size))
+    predictor, run = load_predictor(model or model_option, **asked(device, precision, tta, batch_size, backend))
     settings = workflow.evaluation_config(run, config, overrides or [])
     with console.progress() as tick:
         done = workflow.evaluate(predictor, run, settings, data, split or "test", output, corrupt, tick)
     broken = failed(conditions, done.evaluation.metrics)
     if json_output:
-        _echo_json(done.evaluation.metrics)
+        echo_json(done.evaluation.metrics)
     else:
         console.show_metrics(done.evaluation.metrics)
         if done.folder:
@@ -226,7 +228,7 @@ def evaluate(
         console.err.print(f"gate failed: {console.plain(line)}", soft_wrap=True)
     if broken:
         raise typer.Exit(4)
-    _leave_on(done.skipped, "rows were left out")
+    leave_on(done.skipped, "rows were left out")
 
 
 @app.command()
@@ -236,6 +238,7 @@ def calibrate(
     data: Annotated[
         str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
     ] = None,
+    backend: BackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = 32,
@@ -245,12 +248,12 @@ def calibrate(
 
     with console.starting():
         from frame_vit import workflow
+        from frame_vit.loading import load_predictor
         from frame_vit.operating import promise
-        from frame_vit.predictor import load_predictor
         from frame_vit.runs import find_model
 
     place = find_model(model)
-    predictor, run = load_predictor(place[0], **_asked(device, precision, True, batch_size))
+    predictor, run = load_predictor(place[0], **asked(device, precision, True, batch_size, backend))
     settings = workflow.evaluation_config(run, None, overrides or [])
     with console.progress() as tick:
         point = workflow.calibrate(predictor, place, settings, data, tick)
@@ -269,6 +272,7 @@ def compare(
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of A's own.")] = None,
     split: Annotated[str, typer.Option("--split", help="A split of A's own data.")] = "test",
     tta: Tta = True,
+    backend: BackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = 32,
@@ -279,70 +283,17 @@ def compare(
 
     with console.starting():
         from frame_vit import workflow
-        from frame_vit.predictor import load_predictor
+        from frame_vit.loading import load_predictor
 
-    options = _asked(device, precision, tta, batch_size)
+    options = asked(device, precision, tta, batch_size, backend)
     one, other = load_predictor(first, **options), load_predictor(second, **options)
     settings = workflow.evaluation_config(one[1], None, overrides or [])
     with console.progress() as tick:
         found = workflow.compare(one, other, settings, data, split, tick)
     if json_output:
-        _echo_json(found)
+        echo_json(found)
     else:
         console.show_comparison(found, (first, second))
-
-
-@app.command()
-def predict(
-    paths: Annotated[
-        list[str], typer.Argument(metavar="PATH", help="Pictures, folders, or globs in quotes.", show_default=False)
-    ],
-    model: ModelOption = None,
-    form: Annotated[
-        Format | None,
-        typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe; by the name of -o"),
-    ] = None,
-    tta: Tta = True,
-    device: Device = None,
-    precision: PrecisionOption = None,
-    batch_size: BatchSize = 32,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
-) -> None:
-    """Say what pictures show, one row each, in order."""
-    chosen = form or _format_for(output)
-    if output is not None and chosen is Format.table:
-        raise UsageError("a table is for the terminal", "Use --format jsonl, json or csv with -o/--output")
-    from frame_vit import console
-
-    with console.starting():
-        from frame_vit.predictor import expand, load_predictor
-        from frame_vit.tables import write_rows
-
-    files = expand(paths)
-    predictor, _ = load_predictor(model, **_asked(device, precision, tta, batch_size))
-    bad = 0
-
-    def counted(rows: Iterator[Prediction]) -> Iterator[Prediction]:
-        nonlocal bad
-        for row in rows:
-            bad += row.status == "error"
-            yield row
-
-    with console.progress() as tick:
-        rows = counted(predictor.files(files, tick, len(files)))
-        if chosen is Format.table:
-            table = list(rows)
-        else:
-            try:
-                with _opened(output) as file:
-                    write_rows(rows, chosen.value, predictor.labels, file)
-            except BrokenPipeError:
-                # The reader has seen enough (| head). Python would complain again when it flushes stdout at exit.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                raise typer.Exit from None
-    if chosen is Format.table:
-        console.show_predictions(table)
-    _leave_on(bad, "of the inputs could not be read; their rows say why")
 
 
 def _settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
@@ -376,46 +327,3 @@ def _yaml(value: Any) -> str:
 
 def _name(config: Path | None) -> str:
     return config.stem if config else "run"
-
-
-def _asked(device: str | None, precision: Precision | None, tta: bool, batch_size: int) -> dict[str, Any]:
-    """What evaluate and predict hand to the Predictor."""
-    return {
-        "device": device or "auto",
-        "precision": precision.value if precision else "auto",
-        "tta": tta,
-        "batch_size": batch_size,
-    }
-
-
-def _format_for(output: Path | None) -> Format:
-    """By the file's name, where there is a file; else a table for people and lines for programs."""
-    if output is not None:
-        return Format.csv if output.suffix == ".csv" else Format.json if output.suffix == ".json" else Format.jsonl
-    return Format.table if sys.stdout.isatty() else Format.jsonl
-
-
-def _echo_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _opened(output: Path | None) -> Any:
-    from contextlib import nullcontext
-
-    if output is None:
-        return nullcontext(sys.stdout)
-    try:
-        return output.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from None
-
-
-def _leave_on(bad: int, what: str) -> None:
-    """Exit code 3: finished, but some items were bad."""
-    if bad:
-        from frame_vit import console
-
-        console.err.print(f"{bad} {what}")
-        raise typer.Exit(3)

@@ -118,15 +118,24 @@ def progress() -> Iterator[Tick]:
 
 def _plain_lines() -> Tick:
     last: dict[str, float] = {}
+    begun: dict[str, tuple[float, int]] = {}
 
     def tick(stage: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
+        start, first = begun.setdefault(stage, (now, done))
         if done == total or now - last.setdefault(stage, now) >= PLAIN_EVERY_S:
             last[stage] = now
             of = f" of {total}" if total else ""
-            err.print(plain(f"{stage}: {done}{of}{', ' + note if note else ''}"), soft_wrap=True)
+            rest = (now - start) / (done - first) * (total - done) if total > done > first else 0
+            told = [f"{stage}: {done}{of}", *([note] if note else []), *([f"{_duration(rest)} left"] if rest else [])]
+            err.print(plain(", ".join(told)), soft_wrap=True)
 
     return tick
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def show_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
@@ -235,16 +244,70 @@ def show_predictions(rows: Iterable[Any]) -> None:
     """A table for people; the other formats have every probability."""
     table = Table()
     table.add_column("file", overflow="fold")
-    for heading in ("class", "confidence", "decision"):
-        table.add_column(heading, justify="right" if heading == "confidence" else "left")
+    for heading in ("class", "confidence", "decision", "reason"):
+        table.add_column(heading, justify="right" if heading == "confidence" else "left", overflow="fold")
     for row in rows:
         file = Text(plain(row.file))
         if row.status == "error":
-            table.add_row(file, Text(f"error: {plain(row.error)}", style="red"), "", "")
+            table.add_row(file, Text("error", style="red"), "", "", Text(plain(row.error), style="red"))
             continue
         style = {"accept": "green", "review": "yellow", "reject": "red"}.get(row.decision, "")
-        table.add_row(file, Text(plain(row.label)), f"{row.confidence:.4f}", Text(row.decision or "-", style=style))
+        decision, reason = Text(row.decision or "-", style=style), Text(plain(row.reason or ""), style="dim")
+        table.add_row(file, Text(plain(row.label)), f"{row.confidence:.4f}", decision, reason)
     out.print(table)
+
+
+def show_export(facts: Mapping[str, Any], folder: Path) -> None:
+    """What was written, how it agrees with torch, and what became of int8."""
+    for name, of in facts["files"].items():
+        out.print(f"{name}: {of['bytes'] / 1e6:.1f} MB, on {facts['pictures']} pictures of {plain(facts['data'])}:")
+        for batch, found in of["batches"].items():
+            out.print(
+                f"  {batch} at once: largest difference of a logit {found['max_logit_difference']:.2g} "
+                f"({plain(found['worst'])}), {found['changed_classes']} other classes, "
+                f"{found['changed_decisions']} other decisions, {found['newly_accepted']} of them accepted now",
+                soft_wrap=True,
+            )
+    for tried in facts.get("int8", ()):
+        agrees = "agrees" if tried["agrees"] else "does not agree"
+        out.print(
+            f"int8, {tried['way']}: {agrees} ({tried['changed_share']:.1%} other decisions, the limit is "
+            f"{tried['limit']:.1%}), {tried['speed_up']:.2f} times as fast as fp32 here: "
+            + ("kept" if tried["kept"] else "not kept"),
+            soft_wrap=True,
+        )
+    out.print()
+    show_files({"written to": folder, "next": f"framevit predict --model {folder / 'model.onnx'} PICTURE"})
+
+
+def show_looked(facts: Mapping[str, Any]) -> None:
+    """By class, how much of the maps lies inside the boxes; and the right answers that come from elsewhere."""
+    grid, cell = facts["grid"], facts["cell"]
+    out.print(
+        f"maps of {grid[1]} x {grid[0]} cells, each {cell[0]:g} x {cell[1]:g} pixels of what the model sees",
+        soft_wrap=True,
+    )
+    table = Table(title=f"{facts['split']}: {facts['all']['n']} pictures with a box", title_justify="left")
+    table.add_column("class")
+    headings = ("pictures", "inside the box", "box", "times", "right", "right, but looked elsewhere")
+    for heading in (*headings, "right though box hidden"):
+        table.add_column(heading, justify="right")
+    for name, row in [*facts["per_class"].items(), ("all", facts["all"])]:
+        shares = f"{row['inside']:.1%}", f"{row['box']:.1%}", f"{row['lift']:.2f}"
+        counts = (str(row[key]) for key in ("right", "right_but_elsewhere", "right_though_hidden"))
+        table.add_row(Text(plain(name)), str(row["n"]), *shares, *counts)
+    out.print(table)
+    for row in facts["elsewhere"][:SHOWN_CHANGES]:
+        x, y = row["peak"]
+        hidden = f"{plain(row['hidden'])} when it is hidden"
+        out.print(
+            f"{plain(row['file'])}: rightly {plain(row['label'])}, but {row['inside']:.1%} inside a box of "
+            f"{row['box']:.1%}; most at {x:.0%} from the left, {y:.0%} from the top; {hidden}",
+            soft_wrap=True,
+        )
+    if len(facts["elsewhere"]) > SHOWN_CHANGES:
+        out.print(f"... and {len(facts['elsewhere']) - SHOWN_CHANGES} more; attention.json has all")
+    out.print()
 
 
 def _confusion(metrics: Mapping[str, Any]) -> Table:

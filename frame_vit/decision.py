@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frame_vit.labels import LabelSpace
 from frame_vit.rates import Ids, Logits, parts_needed, rate, upper_bound
-from frame_vit.schema import Decision
 
-Scores = NDArray[np.float64]
-Verdicts = NDArray[np.int8]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from frame_vit.schema import Decision  # predict starts without the library that checks configs
+
+Scores: TypeAlias = "NDArray[np.float64]"
+Verdicts: TypeAlias = "NDArray[np.int8]"
 
 ACCEPT, REVIEW, REJECT = 0, 1, 2
 VERDICTS = ("accept", "review", "reject")

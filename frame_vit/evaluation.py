@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,17 +13,19 @@ from numpy.typing import NDArray
 from frame_vit.calibration import calibration
 from frame_vit.corruptions import corruptions
 from frame_vit.data.cache import Rows
-from frame_vit.data.examples import Split
-from frame_vit.data.measures import measure
-from frame_vit.decision import ACCEPT, REJECT, REVIEW, VERDICTS, Verdicts, decide, part_weights, scores, share_of
+from frame_vit.data.examples import Example, Split
+from frame_vit.data.measures import Measures, measure
+from frame_vit.decision import ACCEPT, REJECT, REVIEW, VERDICTS, Verdicts, part_weights, scores, share_of
 from frame_vit.directions import directions
+from frame_vit.images import Float32
 from frame_vit.metrics import evaluation_metrics, score
 from frame_vit.operating import pictures
-from frame_vit.predictor import Prediction, Predictor, judge
+from frame_vit.predictor import Answers, Prediction, Predictor, judge
 from frame_vit.progress import Tick, silent
 from frame_vit.rates import Ids, Logits, parts_needed, upper_bound
 from frame_vit.schema import Costs
 from frame_vit.slices import quartiles, repeatability, slices, worth_a_look
+from frame_vit.unlike import Looks, Usual, unlike
 
 MANY_SIZES = 8
 TRIED = 400
@@ -48,17 +51,20 @@ class Evaluation:
 def evaluate_split(predictor: Predictor, split: Split, costs: Costs, tick: Tick = silent) -> Evaluation:
     """Asks the predictor for every example of a split."""
     space, labels = predictor.labels, split.labels
-    views = predictor.split_logits(split.pixels, tick)
+    answers, measures = predictor.split_answers(split.pixels, tick), measure([split.pixels])
+    views, odd = answers.logits, unlike_training(predictor, split.examples, answers, measures)
     names = [view.name for view, _ in predictor.group]
     metrics = evaluation_metrics(split.name, labels, views, space, names, predictor.point)
     logits = views.mean(axis=1)
-    judged, predicted = decide(logits, space, predictor.point), logits.argmax(axis=1)
+    judged, predicted = predictor.judged(logits, odd), logits.argmax(axis=1)
     look = worth_a_look(labels, logits)
     by_class = score(labels, logits, space)
     parts = [example.marks.part for example in split.examples]
     metrics |= {
         "device": str(predictor.device),
         "precision": predictor.precision,
+        "backend": predictor.backend.name,
+        "unlike": _counted(odd, predictor.usual),
         "decision": {
             "point": predictor.point.to_json() if predictor.point else None,
             "by_class": {key: by_class[key] for key in ("escape_rate", "overkill_rate")},
@@ -69,7 +75,7 @@ def evaluate_split(predictor: Predictor, split: Split, costs: Costs, tick: Tick 
         },
         "calibration": calibration(labels, logits, predictor.temperature),
         "directions": directions(labels, predicted, space, costs),
-        "slices": slices(slice_words(split), labels, predicted, judged, space),
+        "slices": slices(slice_words(split, measures.light), labels, predicted, judged, space),
         "repeatability": repeatability(parts, labels, predicted, judged, space),
         "suspects": [split.examples[i].key for i in look["suspects"]],
     }
@@ -79,19 +85,36 @@ def evaluate_split(predictor: Predictor, split: Split, costs: Costs, tick: Tick 
         look["escaped"] = _by_score(np.flatnonzero((judged == ACCEPT) & ~good), found)
         look["scrapped"] = _by_score(np.flatnonzero((judged == REJECT) & good), -found)
     rows = [
-        (judge(example.key, answer, space, predictor.point), space.names[example.label])
-        for example, answer in zip(split.examples, logits, strict=True)
+        (judge(example.key, answer, space, predictor.point, of, predictor.usual), space.names[example.label])
+        for example, answer, of in zip(split.examples, logits, odd, strict=True)
     ]
     return Evaluation(metrics, rows, split, logits, judged, look)
 
 
-def slice_words(split: Split) -> dict[str, Sequence[str]]:
+def unlike_training(
+    predictor: Predictor, examples: Sequence[Example], answers: Answers, measures: Measures
+) -> list[dict[str, str]]:
+    """For each example in what its picture is unlike those of the training, by `unlike.unlike`."""
+    sizes = [e.width for e in examples], [e.height for e in examples], [e.stored.mode for e in examples]
+    seen = Looks(*sizes, measures.light, measures.contrast, measures.sharpness, predictor.distances(answers))
+    return unlike(seen, predictor.usual)
+
+
+def _counted(odd: list[dict[str, str]], usual: Usual | None) -> dict[str, Any] | None:
+    """How many pictures are unlike the training's, and in what; None where the model does not know."""
+    if usual is None:
+        return None
+    by = Counter(name for of in odd for name in of)
+    return {"flagged": sum(map(bool, odd)), "by": dict(by), "reviewed": usual.reviewed}
+
+
+def slice_words(split: Split, light: Float32) -> dict[str, Sequence[str]]:
     """By what the parts are told apart: `data.slice_by`, size, light; a word for each."""
     examples = split.examples
     return {
         "slice_by": [example.marks.slice for example in examples],
         "size": _sizes([(example.width, example.height) for example in examples]),
-        "light": quartiles(measure([split.pixels]).light),
+        "light": quartiles(light),
     }
 
 
@@ -125,19 +148,21 @@ def robustness(predictor: Predictor, split: Split, tick: Tick = silent) -> dict[
     count = min(TRIED, len(split))
     rows = np.linspace(0, len(split) - 1, count).round().astype(np.int64)
     pixels, labels = np.asarray(split.pixels[rows]), split.labels[rows]
-    before = _answers(predictor, pixels)
-    found: dict[tuple[str, float], list[tuple[Logits, str]]] = {}
+    examples = [split.examples[row] for row in rows]
+    before = _tried(predictor, examples, pixels).logits
+    found: dict[tuple[str, float], list[_Tried]] = {}
+    units: dict[str, str] = {}
     every = list(corruptions())
     for done, corruption in enumerate(every, 1):
-        answers = _answers(predictor, corruption.apply(pixels))
-        found.setdefault((corruption.kind, corruption.level), []).append((answers, corruption.unit))
+        units[corruption.kind] = corruption.unit
+        tried = _tried(predictor, examples, corruption.apply(pixels))
+        found.setdefault((corruption.kind, corruption.level), []).append(tried)
         tick("making worse", done, len(every), corruption.kind)
     rows_of = [
-        {"kind": kind, "level": level, "unit": answers[0][1]}
-        | _after(labels, before, np.concatenate([logits for logits, _ in answers]), predictor)
-        for (kind, level), answers in found.items()
+        {"kind": kind, "level": level, "unit": units[kind]} | _after(labels, before, tried, predictor)
+        for (kind, level), tried in found.items()
     ]
-    shifts = {level: [logits for logits, _ in answers] for (kind, level), answers in found.items() if kind == "shift"}
+    shifts = {level: [one.logits for one in tried] for (kind, level), tried in found.items() if kind == "shift"}
     return {"pictures": count, "side": list(pixels.shape[1:3]), "rows": rows_of, "shift": _until(before, shifts)}
 
 
@@ -183,20 +208,35 @@ def sample_size(metrics: dict[str, Any]) -> str:
     return said
 
 
-def _answers(predictor: Predictor, pixels: NDArray[np.uint8]) -> Logits:
-    return np.asarray(predictor.split_logits(Rows.of(pixels)).mean(axis=1))
+class _Tried(NamedTuple):
+    """Averaged logits (N, C) of pictures that were made worse, the decisions, and which are flagged (N,)."""
+
+    logits: Logits
+    judged: Verdicts | None
+    flagged: NDArray[np.bool_]
 
 
-def _after(labels: Ids, before: Logits, after: Logits, predictor: Predictor) -> dict[str, Any]:
-    """Numbers over all directions of one severity: `after` holds the answers of one after the other."""
-    times = len(after) // len(labels)
+def _tried(predictor: Predictor, examples: Sequence[Example], pixels: NDArray[np.uint8]) -> _Tried:
+    rows = Rows.of(pixels)
+    answers = predictor.split_answers(rows)
+    odd = unlike_training(predictor, examples, answers, measure([rows]))
+    logits = np.asarray(answers.logits.mean(axis=1))
+    return _Tried(logits, predictor.judged(logits, odd), np.array([bool(of) for of in odd], bool))
+
+
+def _after(labels: Ids, before: Logits, tried: list[_Tried], predictor: Predictor) -> dict[str, Any]:
+    """Numbers over all directions of one severity."""
+    times = len(tried)
     many, good = np.tile(labels, times), np.isin(np.tile(labels, times), predictor.labels.ok_ids)
-    predicted, was = after.argmax(axis=1), np.tile(before.argmax(axis=1), times)
-    judged = decide(after, predictor.labels, predictor.point)
+    predicted = np.concatenate([one.logits for one in tried]).argmax(axis=1)
+    was = np.tile(before.argmax(axis=1), times)
+    given = [one.judged for one in tried if one.judged is not None]
+    judged = np.concatenate(given) if given else None
     return {
         "n": len(many),
         "unchanged": float((predicted == was).mean()),
         "accuracy": float((predicted == many).mean()),
         "escape_rate": share_of(judged, ACCEPT, ~good)["value"],
         "overkill_rate": share_of(judged, REJECT, good)["value"],
+        "flagged": float(np.concatenate([one.flagged for one in tried]).mean()) if predictor.usual else None,
     }

@@ -13,15 +13,19 @@ on probe pictures when a model is loaded); what happens before the processor's p
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from frame_vit.errors import RowError
+from frame_vit.geometry import Box, View
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray  # importing it takes 20 ms of the start of `predict`
 
 # Pillow registers its rarer formats only when asked for all of them; these two are asked for by importing them.
 FORMATS = (
@@ -42,8 +46,8 @@ ORIENTATION = 0x0112
 TURNED = range(2, 9)
 """Its values that turn or mirror a picture; many programs write others, such as 0."""
 
-UInt8 = NDArray[np.uint8]
-Float32 = NDArray[np.float32]
+UInt8: TypeAlias = "NDArray[np.uint8]"
+Float32: TypeAlias = "NDArray[np.float32]"
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,11 @@ def _opened(source: bytes | Path, bit_depth: int) -> tuple[Image.Image, Stored]:
         raise RowError(f"damaged picture: {error}", "FV102") from None
 
 
+def read_bytes(source: Path | Callable[[], bytes]) -> bytes:
+    """The bytes of a file, or of what gives them. Raises `RowError` with the reason where it can't be read."""
+    return read_file(source) if isinstance(source, Path) else source()
+
+
 def read_file(path: Path) -> bytes:
     """The bytes of a plain file; a FIFO or a device would block for ever. Raises `RowError` with the reason."""
     try:
@@ -175,6 +184,20 @@ def resize(image: Image.Image, pixels: Pixels) -> UInt8:
     return np.asarray(image if whole == size else image.crop((left, top, left + size[0], top + size[1])))
 
 
+def placed(box: Box, size: tuple[int, int], pixels: Pixels) -> Box:
+    """Where a box, xyxy in pixels of an upright picture of this (width, height), lies in the model's input.
+
+    What is outside of the region of interest or cut off lies outside.
+    """
+    left, top, right, bottom = region(pixels.roi, size) if pixels.roi else (0, 0, *size)
+    seen = (right - left, bottom - top)
+    whole = _whole_size(seen, pixels)
+    cut = int((whole[0] - pixels.width) / 2), int((whole[1] - pixels.height) / 2)
+    x, y = whole[0] / seen[0], whole[1] / seen[1]
+    x1, y1, x2, y2 = box
+    return (x1 - left) * x - cut[0], (y1 - top) * y - cut[1], (x2 - left) * x - cut[0], (y2 - top) * y - cut[1]
+
+
 def _whole_size(size: tuple[int, int], pixels: Pixels) -> tuple[int, int]:
     """The (width, height) that a picture of this (width, height) is resized to, before anything is cut."""
     if pixels.resize is None:
@@ -191,6 +214,12 @@ def normalise(batch: UInt8, pixels: Pixels) -> Float32:
     scale = np.float32(pixels.scale) / np.asarray(pixels.std, np.float32)
     offset = np.asarray(pixels.mean, np.float32) / np.asarray(pixels.std, np.float32)
     return np.ascontiguousarray((batch * scale - offset).transpose(0, 3, 1, 2))
+
+
+def laid(batch: UInt8, view: View) -> UInt8:
+    """(N, height, width, 3) as the view lays the pictures; quarter turns swap height and width."""
+    turned = np.rot90(batch, view.turns, axes=(1, 2)) if view.turns else batch
+    return turned[:, :, ::-1] if view.mirror else turned
 
 
 def _several(image: Image.Image) -> bool:

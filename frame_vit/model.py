@@ -29,13 +29,15 @@ from frame_vit.images import Pixels, normalise, resize
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import log
 from frame_vit.schema import Model
+from frame_vit.settings import Settings
+from frame_vit.unlike import Usual
 
 
 @dataclass(frozen=True)
 class Classifier:
     """A model (`module(pixel_values=(N, 3, H, W) float32).logits` is (N, C)), what its classes mean, what it is fed.
 
-    `point` says which answers are accepted, where that was chosen; `temperature` is what the head was divided by.
+    `point`, `temperature` and `usual` are those of `Settings`.
     """
 
     module: Any
@@ -45,6 +47,12 @@ class Classifier:
     revision: str = ""
     point: Operating | None = None
     temperature: float = 1.0
+    usual: Usual | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """What is stored beside the weights."""
+        return Settings(self.labels, self.pixels, self.temperature, self.point, self.usual)
 
 
 def load_processor(model: Model) -> Any:

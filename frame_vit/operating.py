@@ -7,14 +7,21 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from frame_vit.calibration import fit_temperature
+from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Split
+from frame_vit.data.measures import measure
 from frame_vit.decision import Operating, operating_point, scores
 from frame_vit.model import Classifier
 from frame_vit.predictor import Predictor
-from frame_vit.progress import Tick, log
-from frame_vit.saved import divide_logits, load_trained, save, save_settings
+from frame_vit.progress import Tick, log, silent
+from frame_vit.saved import divide_logits, load_trained, save
 from frame_vit.schema import Config, Decision
+from frame_vit.settings import write_settings
+from frame_vit.torch_backend import Torch
+from frame_vit.unlike import Looks, Usual, distances, some, usual
 
 
 def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split], config: Config, tick: Tick) -> None:
@@ -27,19 +34,40 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
     save(classifier, folder)
     settings = config.training
     # What is asked is what lies on the disk, as `predict` will ask it.
-    predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
+    predictor = Predictor(Torch(load_trained(str(folder)), settings.device, settings.precision))
     logits = predictor.split_logits(split.pixels, tick).mean(axis=1)
     temperature = fit_temperature(split.labels, logits)
     divide_logits(classifier.module, temperature)
     save(replace(classifier, temperature=temperature), folder)
     log.info("temperature %.3f, chosen on %d pictures of %s", temperature, len(split), split.name)
     # Asked once more: in half precision, divided weights do not give exactly the divided answers.
-    predictor = Predictor(load_trained(str(folder)), settings.device, settings.precision)
-    point = choose_thresholds(predictor, folder, split, config.decision, tick)
+    backend = Torch(load_trained(str(folder)), settings.device, settings.precision)
+    if config.decision.unlike != "off":
+        was = usual_of(Predictor(backend), splits, split, config.decision, tick)
+        backend.settings = replace(backend.settings, usual=was)
+        write_settings(backend.settings, folder)
+    point = choose_thresholds(Predictor(backend), folder, split, config.decision, tick)
     if point is None and classifier.labels.ok:
         log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
     elif point is not None:
         log.log(logging.INFO if point.claim.met else logging.WARNING, "%s", promise(point))
+
+
+def usual_of(
+    predictor: Predictor, splits: dict[str, Split], apart: Split, settings: Decision, tick: Tick = silent
+) -> Usual:
+    """What the pictures that a model was made with are like: all but those of the test.
+
+    Embeddings are those of up to 512 training pictures; `apart` is the split that says how far from them others lie.
+    """
+    parts = [split for name, split in splits.items() if name != "test"]
+    examples = [example for part in parts for example in part.examples]
+    found = measure([part.pixels for part in parts], tick)
+    sizes = [e.width for e in examples], [e.height for e in examples], [e.stored.mode for e in examples]
+    looks = Looks(*sizes, found.light, found.contrast, found.sharpness)
+    train = splits["train"].pixels
+    kept = predictor.embeddings(Rows(train, np.array(some(len(train)), np.int64)))
+    return usual(looks, distances(predictor.embeddings(apart.pixels), kept), kept, settings.unlike == "review")
 
 
 def pictures(split: Split) -> str:
@@ -63,7 +91,8 @@ def choose_thresholds(
 ) -> Operating | None:
     """Chooses thresholds for the model in the folder on this split, and stores them there; its weights stay.
 
-    None where no class is fine, or the split has no good or no bad parts; then nothing is stored.
+    None where no class is fine, or the split has no good or no bad parts; then nothing is stored. What the model's
+    pictures were like stays, or is forgotten by `unlike: off`.
     """
     space = predictor.labels
     if not space.ok:
@@ -75,10 +104,13 @@ def choose_thresholds(
     facts = point.facts | {
         "pictures": pictures(split),
         "views": [view.name for view, _ in predictor.views],
+        "backend": predictor.backend.name,
         "precision": predictor.precision,
     }
     point = replace(point, chosen_on=split.name, facts=facts)
-    save_settings(replace(predictor.classifier, point=point), folder)
+    was = None if settings.unlike == "off" else predictor.usual
+    was = was and replace(was, reviewed=settings.unlike == "review")
+    write_settings(replace(predictor.settings, point=point, usual=was), folder)
     return point
 
 

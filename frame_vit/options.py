@@ -25,13 +25,24 @@ class Precision(StrEnum):
     fp32 = "fp32"
     fp16 = "fp16"
     bf16 = "bf16"
+    int8 = "int8"
+
+
+class Backend(StrEnum):
+    """What computes the answers."""
+
+    auto = "auto"
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
 
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; what it leaves out has defaults.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a key: section.key=value. Repeatable.")]
 PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print every key with its meaning, and stop.")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", help="Run folder, model folder or hub name.", show_default="the latest run")
+    str | None,
+    typer.Option("--model", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
 PrecisionOption = Annotated[
@@ -42,5 +53,11 @@ Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symm
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")]
 ModelArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help="Run folder, model folder or hub name.", show_default="the latest run"),
+    typer.Argument(
+        metavar="[MODEL]", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"
+    ),
+]
+BackendOption = Annotated[
+    Backend,
+    typer.Option("--backend", help="What computes the answers.", show_default="auto: the fastest for this model"),
 ]

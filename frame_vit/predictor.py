@@ -2,42 +2,50 @@
 
 A model that declares symmetries is asked once per view of the group, the logits are put back in the order of the
 classes as they were before the view, and averaged. Rows come in the order of the inputs, one each; a bad file is a row.
+Whatever computes the answers is a `Backend`; no torch here.
 """
 
 from __future__ import annotations
 
-import glob
-import os
+import time
+from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
-from frame_vit.decision import VERDICTS, Operating, decide
-from frame_vit.devices import autocast, resolve_device, resolve_precision
-from frame_vit.errors import ModelError, RowError, UsageError
-from frame_vit.images import SUFFIXES, UInt8, normalise, read_picture
+from frame_vit.backends import Backend, cores
+from frame_vit.data.measures import measured
+from frame_vit.decision import REVIEW, VERDICTS, Operating, Verdicts, decide, scores
+from frame_vit.errors import ModelError, RowError
+from frame_vit.images import Float32, Picture, UInt8, laid, read_bytes, read_picture
+from frame_vit.inputs import Input
 from frame_vit.labels import LabelSpace
-from frame_vit.model import Classifier
-from frame_vit.progress import Tick, log, silent
+from frame_vit.progress import Tick, log, silent, speed
 from frame_vit.rates import Logits, softmax
-from frame_vit.runs import find_model
-from frame_vit.saved import load_trained
 from frame_vit.texts import printable
-from frame_vit.transforms import check_square, viewed
+from frame_vit.unlike import Looks, Usual, distances, unlike
 
 if TYPE_CHECKING:
     from frame_vit.data.cache import Rows
 
 
+class Answers(NamedTuple):
+    """Of N pictures: logits (N, views, classes), the untouched picture's view first, and its embedding (N, D)."""
+
+    logits: Logits
+    embedding: Float32 | None
+
+
 @dataclass(frozen=True)
 class Prediction:
-    """One row of the answer. `decision` is None where the model does not say which classes are fine."""
+    """One row of the answer. `decision` is None where the model does not say which classes are fine.
+
+    `score` is the probability of being bad; `flags` say in what the picture is unlike those of the training.
+    """
 
     file: str
     label: str | None = None
@@ -46,29 +54,21 @@ class Prediction:
     decision: str | None = None
     status: str = "ok"
     error: str | None = None
-
-
-def load_predictor(place: str | None, **options: Any) -> tuple[Predictor, Path | None]:
-    """The predictor of a run, a model folder, a hub name, or (None) the latest run; and the run folder, if any."""
-    found, run = find_model(place)
-    log.info("model: %s", found)
-    return Predictor(load_trained(found), **options), run
+    score: float | None = None
+    reason: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 class Predictor:
-    """A classifier on a device, ready to be asked."""
+    """A model ready to be asked, by way of a backend."""
 
-    def __init__(
-        self, model: Classifier, device: str = "auto", precision: str = "auto", tta: bool = True, batch_size: int = 32
-    ) -> None:
-        self.classifier, self.labels = model, model.labels
-        self.point, self.temperature = model.point, model.temperature
-        self.pixels = model.pixels
+    def __init__(self, backend: Backend, tta: bool = True, batch_size: int = 32) -> None:
+        self.backend, self.settings = backend, backend.settings
+        self.labels, self.pixels, self.point = backend.settings.labels, backend.settings.pixels, backend.settings.point
+        self.usual, self.temperature = backend.settings.usual, backend.settings.temperature
         self.batch_size = batch_size
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
-        self.group = model.labels.group()
-        if not check_square(self.group, model.pixels):
+        self.group = self.labels.group()
+        if self.pixels.height != self.pixels.width and any(view.turns % 2 for view, _ in self.group):
             raise ModelError(
                 "the model declares quarter turns, but its pictures are not square",
                 "Leave rot90 out of labels.symmetries",
@@ -77,109 +77,160 @@ class Predictor:
         self.as_chosen = self._as_chosen()
         if not self.as_chosen:
             log.warning("the thresholds were chosen on answers averaged over other views: their promise does not hold")
-        self._module = model.module.to(self.device).eval()
 
-    @torch.inference_mode()
-    def logits(self, pixels: UInt8) -> Logits:
-        """(N, height, width, 3) uint8 -> (N, views, classes) float32, the untouched picture's view first."""
-        batch = torch.from_numpy(normalise(pixels, self.pixels)).to(self.device)
-        answers = []
-        with autocast(self.device, self.precision):
-            for view, classes in self.views:
-                seen = self._module(pixel_values=viewed(batch, view)).logits
-                # A picture of class i shows classes[i] in this view, so that is where the view's answer for i stands.
-                answers.append(seen[:, list(classes)].float())
-        logits = np.asarray(torch.stack(answers, dim=1).cpu().numpy())
-        if not np.isfinite(logits).all():
+    @property
+    def device(self) -> str:
+        return self.backend.device
+
+    @property
+    def precision(self) -> str:
+        return self.backend.precision
+
+    def ask(self, pixels: UInt8) -> Answers:
+        """Asks about pictures (N, height, width, 3) uint8 in every view."""
+        logits: list[Logits] = []
+        embedding = None
+        for view, classes in self.views:
+            seen, given = self.backend.run(laid(pixels, view))
+            # A picture of class i shows classes[i] in this view, so that is where the view's answer for i stands.
+            logits.append(seen[:, list(classes)])
+            embedding = given if len(logits) == 1 else embedding
+        found = np.stack(logits, axis=1)
+        if not np.isfinite(found).all():
             # The largest of NaNs is the first class, mostly the fine one: every part would be accepted.
             raise ModelError(
                 f"the model answers with numbers that are none, in {self.precision}",
                 "Try --precision fp32; if it stays so, the weights are broken",
             )
-        return logits
+        return Answers(found, embedding)
+
+    def logits(self, pixels: UInt8) -> Logits:
+        """(N, height, width, 3) uint8 -> (N, views, classes) float32, the untouched picture's view first."""
+        return self.ask(pixels).logits
 
     def _as_chosen(self) -> bool:
         """Whether the answers are averaged as they were when the thresholds were chosen."""
         names = [view.name for view, _ in self.views]
         return self.point is None or self.point.facts.get("views", names) == names
 
-    def split_logits(self, pixels: Rows, tick: Tick = silent) -> Logits:
-        """The logits of a whole split, in batches."""
+    def split_answers(self, pixels: Rows, tick: Tick = silent) -> Answers:
+        """The answers for a whole split, in batches."""
         parts = []
         for start in range(0, len(pixels), self.batch_size):
-            parts.append(self.logits(pixels[start : start + self.batch_size]))
+            parts.append(self.ask(pixels[start : start + self.batch_size]))
             tick("testing", min(start + self.batch_size, len(pixels)), len(pixels), "")
-        return np.concatenate(parts)
+        given = [part.embedding for part in parts if part.embedding is not None]
+        return Answers(np.concatenate([part.logits for part in parts]), np.concatenate(given) if given else None)
 
-    def files(self, paths: Iterable[Path], tick: Tick = silent, total: int = 0) -> Iterator[Prediction]:
-        """One prediction a path, in order; decoding runs on all cores, one batch ahead."""
+    def embeddings(self, pixels: Rows) -> Float32 | None:
+        """What the head is given for the untouched pictures, (N, D); None where the backend does not say."""
+        starts = range(0, len(pixels), self.batch_size)
+        given = [self.backend.run(pixels[start : start + self.batch_size])[1] for start in starts]
+        found = [part for part in given if part is not None]
+        return np.concatenate(found) if found else None
 
-        def read(path: Path) -> UInt8 | str:
-            try:
-                return read_picture(path, self.pixels).pixels
-            except RowError as error:
-                return error.message
+    def judged(self, logits: Logits, odd: list[dict[str, str]]) -> Verdicts | None:
+        """The decisions on (N, C) averaged logits, where `odd` says what is unlike the training pictures."""
+        found = decide(logits, self.labels, self.point)
+        if found is not None and self.usual is not None and self.usual.reviewed:
+            found[np.array([bool(of) for of in odd], bool)] = REVIEW
+        return found
 
-        rest, done = iter(paths), 0
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            batch = list(islice(rest, self.batch_size))
-            reading = pool.map(read, batch)
-            while batch:
-                following, found = list(islice(rest, self.batch_size)), list(reading)
-                reading = pool.map(read, following)
-                yield from self._rows(batch, found)
+    def split_logits(self, pixels: Rows, tick: Tick = silent) -> Logits:
+        """The logits of a whole split, in batches."""
+        return self.split_answers(pixels, tick).logits
+
+    def predict(self, inputs: Iterable[Input], tick: Tick = silent, total: int = 0) -> Iterator[Prediction]:
+        """One prediction an input, in order. Decoding runs on all cores, at most two batches ahead of the answers."""
+        rest, done, start = iter(inputs), 0, time.monotonic()
+        with ThreadPoolExecutor(cores()) as pool:
+            pending: deque[tuple[Input, Future[Picture | str]]] = deque()
+
+            def ahead(count: int) -> None:
+                pending.extend((given, pool.submit(self.read, given)) for given in islice(rest, count))
+
+            ahead(2 * self.batch_size)
+            while pending:
+                batch = [pending.popleft() for _ in range(min(self.batch_size, len(pending)))]
+                found = [(given, future.result()) for given, future in batch]
+                ahead(len(batch))
+                yield from self.rows(found)
                 done += len(batch)
-                tick("predicting", done, total, "")
-                batch = following
+                if total != 1:  # of a single picture nothing needs to be said
+                    tick("predicting", done, total, speed(done / max(time.monotonic() - start, 1e-9)))
 
-    def _rows(self, paths: list[Path], found: list[UInt8 | str]) -> Iterator[Prediction]:
-        good = [picture for picture in found if not isinstance(picture, str)]
-        answers = iter(self.logits(np.stack(good)).mean(axis=1) if good else ())
-        for path, picture in zip(paths, found, strict=True):
+    def rows(self, found: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
+        """The rows of decoded pictures, or of what was wrong with them."""
+        good = [picture for _, picture in found if isinstance(picture, Picture)]
+        answers: Iterator[tuple[Logits, dict[str, str]]] = iter(())
+        if good:
+            pixels = np.stack([picture.pixels for picture in good])
+            asked = self.ask(pixels)
+            answers = zip(asked.logits.mean(axis=1), self._unlike(good, pixels, asked), strict=True)
+        for given, picture in found:
             if isinstance(picture, str):
-                yield Prediction(printable(str(path)), status="error", error=picture)
+                yield Prediction(printable(given.name), status="error", error=picture)
             else:
-                yield judge(str(path), next(answers), self.labels, self.point)
+                logits, odd = next(answers)
+                yield judge(given.name, logits, self.labels, self.point, odd, self.usual)
+
+    def read(self, given: Input) -> Picture | str:
+        """A picture at the model's size, or what is wrong with it."""
+        try:
+            return read_picture(read_bytes(given.source), self.pixels)
+        except RowError as error:
+            return error.message
+
+    def _unlike(self, pictures: list[Picture], pixels: UInt8, asked: Answers) -> list[dict[str, str]]:
+        if self.usual is None:
+            return [{} for _ in pictures]
+        sizes = [p.width for p in pictures], [p.height for p in pictures], [p.stored.mode for p in pictures]
+        return unlike(looks(*sizes, pixels, self.distances(asked)), self.usual)
+
+    def distances(self, asked: Answers) -> Float32 | None:
+        """How far the embeddings lie from those of training pictures, (N,)."""
+        return distances(asked.embedding, self.usual.embeddings if self.usual else None)
 
 
-def judge(file: str, logits: Logits, labels: LabelSpace, point: Operating | None = None) -> Prediction:
-    """The prediction that the logits (C,) of one picture make, decided by the operating point or else by the class."""
-    probabilities = softmax(logits)
-    best = int(probabilities.argmax())
-    verdicts = decide(logits[None], labels, point)
-    decision = None if verdicts is None else VERDICTS[verdicts[0]]
-    named = {name: float(p) for name, p in zip(labels.names, probabilities, strict=True)}
-    return Prediction(printable(file), labels.names[best], float(probabilities[best]), named, decision)
+def looks(
+    widths: list[int], heights: list[int], modes: list[str], pixels: UInt8, distance: Float32 | None = None
+) -> Looks:
+    """What can be seen of a batch (N, height, width, 3) uint8 of pictures of these sizes and modes."""
+    found = measured(pixels)
+    return Looks(widths, heights, modes, found.light, found.contrast, found.sharpness, distance)
 
 
-def expand(inputs: Iterable[str]) -> list[Path]:
-    """Files as given, the pictures in folders (and below, by name), what globs match; in order, none left out.
+def judge(
+    file: str,
+    logits: Logits,
+    labels: LabelSpace,
+    point: Operating | None = None,
+    odd: dict[str, str] | None = None,
+    usual: Usual | None = None,
+) -> Prediction:
+    """The prediction that the logits (C,) of one picture make, decided by the operating point or else by the class.
 
-    Raises `UsageError` for a folder without pictures or a glob that matches nothing. A file that is not there is
-    kept: it becomes a row with an error.
+    `odd` says what is unlike the training pictures (`unlike`): such a picture goes to review, if `usual` says so.
     """
-    paths: list[Path] = []
-    for given in inputs:
-        path = Path(given)
-        if os.path.isdir(given):  # noqa: PTH112  (False, not an error, for names that no file can have)
-            paths += _pictures(path)
-        elif glob.has_magic(given) and not os.path.exists(given):  # noqa: PTH110
-            matches = sorted(Path(match) for match in glob.glob(given, recursive=True))  # noqa: PTH207  (a pattern may be absolute)
-            if not matches:
-                raise UsageError(f"nothing matches {given}")
-            paths += [file for match in matches for file in (_pictures(match) if match.is_dir() else [match])]
-        else:
-            paths.append(path)
-    return paths
+    probabilities, odd = softmax(logits), odd or {}
+    best = int(probabilities.argmax())
+    named = {name: float(p) for name, p in zip(labels.names, probabilities, strict=True)}
+    answer = Prediction(printable(file), labels.names[best], float(probabilities[best]), named, flags=tuple(odd))
+    verdicts = decide(logits[None], labels, point)
+    doubt = "unlike the training pictures: " + "; ".join(odd.values()) if odd else ""
+    if verdicts is None:
+        return replace(answer, reason=doubt or None)
+    score = float(scores(logits[None], labels)[0])
+    if odd and usual is not None and usual.reviewed:
+        return replace(answer, decision=VERDICTS[REVIEW], score=score, reason=doubt)
+    why = _why(score, int(verdicts[0]), labels.names[best], point)
+    return replace(answer, decision=VERDICTS[verdicts[0]], score=score, reason=f"{why}; {doubt}" if odd else why)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
-    if not pictures:
-        raise UsageError(f"no pictures in {folder}", f"Looked for files ending in {', '.join(SUFFIXES)}")
-    if len(pictures) < len(files):
-        log.warning(
-            "%s: %d files are not pictures by their names and were not read", folder, len(files) - len(pictures)
-        )
-    return pictures
+def _why(score: float, verdict: int, label: str, point: Operating | None) -> str:
+    """The reason for a decision, in a line."""
+    if point is None:
+        return f"no thresholds: {label} is {'a fine class' if verdict == 0 else 'no fine class'}"
+    low, high = f"{point.accept_below:.3g}", f"{point.reject_from:.3g}"
+    bad = f"p(bad) {score:.3g}"
+    return (f"{bad} < {low}", f"{low} <= {bad} < {high}", f"{bad} >= {high}")[verdict]

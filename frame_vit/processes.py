@@ -61,6 +61,11 @@ class Team:
         """On each machine one process goes through the block first, the others when it has done so."""
         return self._state.local_main_process_first() if self._state else contextlib.nullcontext()
 
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self._state is not None:
+            self._state.wait_for_everyone()
+
     def share(self, value: Value) -> Value:
         """The main process's value, in all."""
         if self._state is None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Logits = NDArray[np.float32]
-Ids = NDArray[np.int64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray  # importing it takes 20 ms of the start of `predict`
+
+Logits: TypeAlias = "NDArray[np.float32]"
+Ids: TypeAlias = "NDArray[np.int64]"
 
 
 def softmax(logits: Logits) -> Logits:

@@ -68,14 +68,17 @@ def latest_run() -> Path:
 
 
 def find_model(given: str | None) -> tuple[str, Path | None]:
-    """(what to load, its run folder if it belongs to one) for a run folder, a model folder, a hub name, or None."""
+    """(what to load, its run folder if it has one) of a run folder, a model folder, a file, a hub name, or None."""
     place = str(latest_run()) if given is None else given
     path = Path(place)
-    if (path / "model" / "config.json").is_file():
+    if path.suffix == ".onnx" and path.is_file():
+        return place, _run_of(path.parent)
+    if path.suffix == ".onnx":
+        raise UsageError(f"{place}: no such file", "framevit export writes model.onnx into the model folder of a run")
+    if _is_model(path / "model"):
         return str(path / "model"), path
-    if (path / "config.json").is_file():
-        parent = path.resolve().parent
-        return place, path.parent if (parent / "config.yaml").is_file() and path.name == "model" else None
+    if _is_model(path):
+        return place, _run_of(path)
     # `runs/demo-007` has the form of a hub name; where there is a folder runs, it is meant as a folder in it.
     if path.exists() or place.startswith((".", os.sep, "~")) or (path.parent == RUNS and RUNS.is_dir()):
         if (path / "config.yaml").is_file():
@@ -86,6 +89,17 @@ def find_model(given: str | None) -> tuple[str, Path | None]:
     if not _HUB_NAME.fullmatch(place):
         raise UsageError(f"{place}: no such folder", "A model on the hub is named owner/name")
     return place, None
+
+
+def _is_model(folder: Path) -> bool:
+    """Weights, or an exported file with its settings beside, as a line PC may be given."""
+    return (folder / "config.json").is_file() or ((folder / "framevit.json").is_file() and any(folder.glob("*.onnx")))
+
+
+def _run_of(folder: Path) -> Path | None:
+    """The run that a model folder belongs to."""
+    inside = folder.resolve().name == "model" and (folder.resolve().parent / "config.yaml").is_file()
+    return (folder.parent if folder.name == "model" else folder.resolve().parent) if inside else None
 
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")

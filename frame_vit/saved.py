@@ -5,7 +5,7 @@ So `transformers.pipeline` loads it too, and is as sure: what calibrates the ans
 
 from __future__ import annotations
 
-import json
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,11 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from transformers import AutoModelForImageClassification
 
-from frame_vit import __version__
-from frame_vit.decision import Operating
 from frame_vit.errors import ModelError
-from frame_vit.images import Pixels
 from frame_vit.labels import LabelSpace
 from frame_vit.model import Classifier, from_hub, head_parameters, own_processor, pixels_of, quiet
 from frame_vit.progress import log
-from frame_vit.runs import write_json
-
-FORMAT = 1
-SETTINGS = "framevit.json"
+from frame_vit.settings import EMBEDDINGS, SETTINGS, read_settings, write_settings
 
 
 def load_trained(place: str) -> Classifier:
@@ -38,40 +32,28 @@ def load_trained(place: str) -> Classifier:
     wrong = [*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]
     if wrong:
         raise ModelError(f"{place}: the weights do not fit the model's config.json: {', '.join(wrong[:5])}")
-    path = _settings_file(place)
-    if path is None:
+    folder = _settings_folder(place)
+    if folder is None:
         processor = own_processor(place)
         names = [module.config.id2label[i] for i in range(module.config.num_labels)]
         log.warning(
             "%s has no %s: which classes are fine and what a mirrored picture shows is not known", place, SETTINGS
         )
         return Classifier(module, LabelSpace.build(names), pixels_of(processor), processor, revision)
-    settings = _settings(path)
-    if [*module.config.id2label.values()] != [*settings["labels"].names]:
+    found = read_settings(folder)
+    if [*module.config.id2label.values()] != [*found.labels.names]:
         raise ModelError(f"{place}: config.json and {SETTINGS} name different classes")
-    return Classifier(module, revision=revision, **settings)
+    rest = (found.point, found.temperature, found.usual)
+    return Classifier(module, found.labels, found.pixels, None, revision, *rest)
 
 
 def save(classifier: Classifier, folder: Path) -> None:
-    """Writes config.json, model.safetensors, preprocessor_config.json and, last, framevit.json."""
+    """Writes config.json, model.safetensors, preprocessor_config.json and, last, what `settings` writes."""
     folder.mkdir(parents=True, exist_ok=True)
     quiet()
     classifier.module.save_pretrained(folder)
     classifier.processor.save_pretrained(folder)
-    save_settings(classifier, folder)
-
-
-def save_settings(classifier: Classifier, folder: Path) -> None:
-    """Writes framevit.json anew."""
-    settings = {
-        "format": FORMAT,
-        "framevit": __version__,
-        "labels": classifier.labels.to_json(),
-        "pixels": classifier.pixels.to_json(),
-        "temperature": classifier.temperature,
-        "decision": classifier.point.to_json() if classifier.point else None,
-    }
-    write_json(folder / SETTINGS, settings)
+    write_settings(classifier.settings, folder)
 
 
 def divide_logits(module: Any, temperature: float) -> None:
@@ -82,29 +64,15 @@ def divide_logits(module: Any, temperature: float) -> None:
             parameters[name] /= temperature
 
 
-def _settings_file(place: str) -> Path | None:
-    """framevit.json of a folder or of a hub repository; None where the model was not made by framevit."""
+def _settings_folder(place: str) -> Path | None:
+    """Where framevit.json lies, here or in the hub's cache; None where the model was not made by framevit."""
     if Path(place).is_dir():
-        path = Path(place) / SETTINGS
-        return path if path.is_file() else None
+        return Path(place) if (Path(place) / SETTINGS).is_file() else None
     name, _, revision = place.partition("@")
     try:
-        return Path(hf_hub_download(name, SETTINGS, revision=revision or None))
+        found = Path(hf_hub_download(name, SETTINGS, revision=revision or None))
     except EntryNotFoundError:  # also where the cache is all there is, and has none
         return None
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        if settings["format"] > FORMAT:
-            raise ModelError(f"{path}: written by framevit {settings['framevit']}, this is {__version__}", "Update it")
-        point = settings.get("decision")
-        return {
-            "labels": LabelSpace.build(**settings["labels"]),
-            "pixels": Pixels.from_json(settings["pixels"]),
-            "point": Operating.from_json(point) if point else None,
-            "temperature": settings.get("temperature", 1.0),
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: damaged: {error}") from None
+    with contextlib.suppress(EntryNotFoundError):
+        hf_hub_download(name, EMBEDDINGS, revision=revision or None)
+    return found.parent

@@ -267,8 +267,20 @@ class Decision(Section):
     """instead of the budget: largest share of good parts that may be rejected, as surely; all between is review"""
     bad_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """share of bad parts on the line, for the budget; null: as in the pictures that the thresholds are chosen on"""
+    unlike: Literal["review", "note", "off"] = "review"
+    """pictures unlike those of the training (size, colour mode, light, sharpness, embedding): review, only told, or not
+    looked for"""
     costs: Costs = Costs()
     """what mistakes cost, in any unit"""
+
+
+class Export(Section):
+    pictures: PositiveInt = 64
+    """pictures of the test split on which an exported model is compared with torch"""
+    tolerance: Annotated[float, Field(gt=0)] = 1e-3
+    """largest difference of a logit up to which the exported model is kept"""
+    int8_changed: Fraction = 0.02
+    """largest share of these pictures whose decision int8 may change"""
 
 
 class Config(Section):
@@ -278,6 +290,7 @@ class Config(Section):
     augment: Augment = Augment()
     training: Training = Training()
     decision: Decision = Decision()
+    export: Export = Export()
 
     def label_space(self, names: Sequence[str]) -> LabelSpace:
         """The label space over these names (the configured ones, or those the training set has)."""

@@ -22,11 +22,12 @@ SAME_WISH_S = 1.0
 class Stop:
     """While entered, SIGINT and SIGTERM set `requested` to their number; a second one ends the process at once.
 
-    Outside the main thread, where Python lets nobody handle signals, nothing changes.
+    Outside the main thread, where Python lets nobody handle signals, nothing changes. The first one says `said`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, said: str = "stopping after this step; once more leaves at once") -> None:
         self.requested = 0
+        self._said = said
         self._at = 0.0
         self._before: dict[int, Any] = {}
 
@@ -46,9 +47,7 @@ class Stop:
             self.requested, self._at = number, now
             if os.environ.get("RANK", "0") == "0":
                 # In a thread: the signal may have come while this one was writing, and writers cannot be entered twice.
-                threading.Thread(
-                    target=log.warning, args=("stopping after this step; once more leaves at once",)
-                ).start()
+                threading.Thread(target=log.warning, args=(self._said,)).start()
         elif "TORCHELASTIC_RUN_ID" not in os.environ or now - self._at > SAME_WISH_S:
             cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the progress bar had hidden it
             os.write(2, cursor + b"\nleft at once; what was saved before is whole\n")

@@ -39,6 +39,7 @@ from frame_vit.runs import RUNS, check_apart, check_new, find_model, new_run, se
 from frame_vit.saved import load_trained
 from frame_vit.schema import Config
 from frame_vit.stopping import terminable
+from frame_vit.torch_backend import Torch
 from frame_vit.train_log import logged, remembered
 from frame_vit.training import Outcome, check_possible, check_trackers
 
@@ -204,7 +205,7 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
         log.warning("there is no test set; the validation split is tested, which also chose the model")
     split = prepared.splits["test" if "test" in prepared.splits else "val"]
     # What is tested is what lies on the disk, through the predictor that `predict` uses.
-    predictor = Predictor(load_trained(str(run / "model")), config.training.device, config.training.precision)
+    predictor = Predictor(Torch(load_trained(str(run / "model")), config.training.device, config.training.precision))
     evaluation = evaluate_split(predictor, split, config.decision.costs, tick)
     evaluation.metrics["skipped"] = len(prepared.rejects)
     _warn_of_chance(evaluation.metrics)

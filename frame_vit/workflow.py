@@ -11,23 +11,32 @@ import numpy as np
 
 from frame_vit import model
 from frame_vit.audit_report import write_audit
+from frame_vit.benchmark import benchmark, store
 from frame_vit.compare import compare as compare_answers
 from frame_vit.config import load_config
 from frame_vit.data.audit import audit
+from frame_vit.data.measures import measure
 from frame_vit.data.prepare import Prepared, prepare, prepare_other
-from frame_vit.decision import Operating, decide
+from frame_vit.decision import Operating
 from frame_vit.directions import check_costs
 from frame_vit.errors import DataError, UsageError
-from frame_vit.evaluation import Evaluation, evaluate_split, robustness
+from frame_vit.evaluation import Evaluation, evaluate_split, robustness, unlike_training
 from frame_vit.evaluation_report import write_evaluation
+from frame_vit.explaining import Looked, look
+from frame_vit.explanation_report import write_looked
+from frame_vit.export import check_installed, export
+from frame_vit.loading import load_predictor
 from frame_vit.operating import calibration_split, choose_thresholds
 from frame_vit.predictor import Predictor
 from frame_vit.progress import Tick, log, silent
 from frame_vit.report import draw_samples
 from frame_vit.runs import check_apart, write_json
-from frame_vit.saved import SETTINGS
+from frame_vit.saved import load_trained
 from frame_vit.schema import Config
+from frame_vit.settings import SETTINGS
+from frame_vit.torch_backend import Torch
 from frame_vit.train_run import located, run_facts
+from frame_vit.unlike import some
 
 
 @dataclass(frozen=True)
@@ -162,10 +171,75 @@ def calibrate(
     if not predictor.labels.ok:
         raise UsageError("this model calls no class fine (labels.ok), so nothing can be accepted")
     prepared, name = _asked_for(predictor, run, config, data, None, tick)
+    if any(folder.glob("*.onnx")):
+        log.warning("exported files keep the thresholds that they had; beside the weights they obey the new ones")
     point = choose_thresholds(predictor, folder, prepared.splits[name], config.decision, tick)
     if point is None:
         raise DataError(f"{name} has no good or no bad parts to choose thresholds by")
     return point
+
+
+def export_model(
+    place: tuple[str, Path | None],
+    config: Config,
+    data: str | None,
+    output: Path | None,
+    int8: bool = False,
+    tick: Tick = silent,
+) -> dict[str, Any]:
+    """Exports a model into its folder, or into `output`, proven on the test split of its run or on all of `data`."""
+    check_installed()
+    if output is None and not Path(place[0]).is_dir():
+        raise UsageError(f"{place[0]} is no folder here, so there is no place to write to", "Name one with -o/--output")
+    classifier = load_trained(place[0])
+    asker = Predictor(Torch(classifier, "cpu", "fp32"))
+    prepared, name = _asked_for(asker, place[1], config, data, None if data else _tested(place[1]), tick)
+    train = None
+    if int8 and data is None and place[1] is not None:
+        train = prepare(config, asker.pixels, tick).splits["train"]
+    elif int8:
+        log.warning("without the run's own training pictures only dynamic quantisation is tried")
+    return export(classifier, output or Path(place[0]), prepared.splits[name], config.export, int8, train, tick)
+
+
+def _tested(run: Path | None) -> str:
+    """The split that a run was tested on: val, where there was no test set."""
+    return "val" if run is not None and not (run / "evaluation" / "test").is_dir() and _recorded(run, "val") else "test"
+
+
+def benchmark_model(
+    place: tuple[str, Path | None], config: Config, data: str | None, count: int, options: dict[str, Any], tick: Tick
+) -> dict[str, Any]:
+    """How fast a model is here, on pictures of its run's test split or of `data`; without both, on drawn frames."""
+    predictor, run = load_predictor(place[0], 1)
+    if data is None and run is None:
+        log.warning("this model belongs to no run: drawn frames are predicted (--data names a data set)")
+        data = "demo"
+    prepared, name = _asked_for(predictor, run, config, data, None if data else _tested(run), tick)
+    examples = prepared.splits[name].examples
+    pictures = [examples[row].read() for row in some(len(examples), count)]
+    facts = benchmark(place[0], pictures, options["device"], options["batch_size"], tick)
+    if Path(place[0]).is_dir():
+        store(Path(place[0]), facts)
+    return facts
+
+
+def explain_split(
+    predictor: Predictor,
+    run: Path | None,
+    config: Config,
+    asked: tuple[str | None, str, int],
+    output: Path | None,
+    tick: Tick = silent,
+) -> tuple[Looked, Path | None]:
+    """Where a model looks, over a labelled split: (data, split, at most how many pictures) are `asked` for."""
+    data, split, limit = asked
+    prepared, name = _asked_for(predictor, run, config, data, None if data else split, tick)
+    looked = look(predictor, prepared.splits[name], limit, tick)
+    folder = output or (run / "explanation" / name if run else None)
+    if folder:
+        write_looked(looked, predictor, folder, run_facts(str(run or "given"), prepared, name))
+    return looked, folder
 
 
 def compare(
@@ -191,8 +265,11 @@ def compare(
     for predictor in (one, other):
         prepared, split = _asked_for(predictor, run, config, data, split, tick)
         asked.append(prepared.splits[split].examples)
-        logits = predictor.split_logits(prepared.splits[split].pixels, tick).mean(axis=1)
-        judged.append(decide(logits, predictor.labels, predictor.point))
+        there = prepared.splits[split]
+        found = predictor.split_answers(there.pixels, tick)
+        logits = found.logits.mean(axis=1)
+        odd = unlike_training(predictor, there.examples, found, measure([there.pixels]))
+        judged.append(predictor.judged(logits, odd))
         answers.append(logits[:, [predictor.labels.names.index(name) for name in one.labels.names]])
     if [e.digest for e in asked[0]] != [e.digest for e in asked[1]]:
         raise DataError("the two models cannot use the same pictures of this data: their bit depth or region differ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -112,6 +113,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tiny.yaml").write_text(TINY)
     done = run_framevit(folder, "train", "--config", "tiny.yaml")
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder again, its run exported by the real command, with int8 tried; not to be changed by tests."""
+    folder = tmp_path_factory.mktemp("exported") / "work"
+    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoints"))
+    done = run_framevit(folder, "export", "--int8", "--json", "--set", "export.int8_changed=0.9")
+    assert done.returncode == 0, done.stderr
+    (folder / "said.json").write_text(done.stdout)
     return folder
 
 

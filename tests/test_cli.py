@@ -91,7 +91,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["predict", "a.jpg"], 2, "no finished run here"),
         (["predict", "empty"], 2, "no pictures in empty"),
         (["predict", "none*.jpg"], 2, "nothing matches none*.jpg"),
-        (["predict"], 2, "PATH"),
+        (["predict"], 2, "no pictures are named"),
         (["predict", "a.jpg", "--format", "xml"], 2, "xml"),
         (["nonsense"], 2, "nonsense"),
     ],
@@ -257,7 +257,18 @@ class TestWithARun:
         answer = call("predict", pictures / "Xplus.jpg", pictures / "gone.jpg", "--format", "json")
         assert answer.code == 3
         good, bad = json.loads(answer.out)
-        keys = {"file", "label", "confidence", "probabilities", "decision", "status", "error"}
+        keys = {
+            "file",
+            "label",
+            "confidence",
+            "probabilities",
+            "decision",
+            "status",
+            "error",
+            "score",
+            "reason",
+            "flags",
+        }
         assert set(good) == set(bad) == keys
         assert list(good["probabilities"]) == list(demo.NAMES)
         assert good["status"] == "ok"

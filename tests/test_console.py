@@ -24,7 +24,7 @@ def test_markup_in_names_is_printed_as_it_is(capsys: pytest.CaptureFixture[str])
     assert "[red]a[/].jpg" in shown
     assert "[/nope]" in shown
     assert r"b\x1b[2J.jpg" in shown
-    assert "error: [bold]x" in shown
+    assert "[bold]x" in shown
     assert "\x1b[2J" not in shown
 
 

@@ -42,7 +42,7 @@ def test_every_command_has_help_and_stands_in_the_readme(name: str) -> None:
 
 def test_every_flag_in_the_readme_exists() -> None:
     known = {flag for command in COMMANDS.values() for p in command.params for flag in (*p.opts, *p.secondary_opts)}
-    shown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", "\n".join(re.findall(r"framevit [a-z]+ .*", README))))
+    shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", "\n".join(re.findall(r"framevit [a-z]+ .*", README))))
     assert shown <= known | {"--help", "--version"}
 
 

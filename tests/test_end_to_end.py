@@ -26,6 +26,7 @@ EXPECTED = {
     "model/model.safetensors",
     "model/preprocessor_config.json",
     "model/framevit.json",
+    "model/embeddings.npy",
     "model/README.md",
     "evaluation/test/metrics.json",
     "evaluation/test/predictions.csv",

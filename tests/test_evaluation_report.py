@@ -24,6 +24,7 @@ from frame_vit.model import Classifier
 from frame_vit.predictor import Predictor
 from frame_vit.rates import rate
 from frame_vit.schema import Costs, Decision
+from frame_vit.torch_backend import Torch
 from tests.browser import dom, listening, needs_browser, screenshot
 
 SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
@@ -46,7 +47,7 @@ class Reader(torch.nn.Module):
 
 
 def predictor(space: LabelSpace, point: Operating | None = None) -> Predictor:
-    return Predictor(Classifier(Reader(len(space)), space, SIDE, point=point), "cpu", "fp32", tta=False)
+    return Predictor(Torch(Classifier(Reader(len(space)), space, SIDE, point=point), "cpu", "fp32"), tta=False)
 
 
 def split(space: LabelSpace, keys: str = "row-{}.jpg", count: int = 60) -> Split:

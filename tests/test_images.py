@@ -6,10 +6,12 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from transformers import ViTImageProcessor
 
 from frame_vit.errors import RowError
 from frame_vit.images import MAX_PIXELS, Pixels, UInt8, normalise, open_rgb, read_picture, region, resize
@@ -29,8 +31,6 @@ def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
 
 @pytest.mark.parametrize("size", [(1280, 960), (160, 120), (20, 31), (64, 64)])
 def test_agrees_with_the_vit_processor_to_one_grey_level(size: tuple[int, int]) -> None:
-    from transformers import ViTImageProcessor
-
     processor = ViTImageProcessor(size={"height": 64, "width": 64})
     image, pixels = noise(*size), Pixels(64, 64)
     theirs = np.asarray(processor(image, return_tensors="np")["pixel_values"][0])
@@ -200,3 +200,53 @@ def test_settings_with_a_region_come_back() -> None:
     pixels = Pixels(4, 6, roi=(0.1, 0.2, 0.8, 0.9))
     assert Pixels.from_json(json.loads(json.dumps(pixels.to_json()))) == pixels
     assert Pixels.from_json({"height": 4, "width": 6}).roi is None, "models of version 0.1.0 have none"
+
+
+def _as_a_careful_user_opens_it(data: bytes) -> Image.Image:
+    """Upright, transparency on white, 16-bit values scaled: the RGB picture that is given to a model's processor."""
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if image.mode.startswith("I"):
+        return Image.fromarray(np.round(np.asarray(image) * (255 / 4095)).astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        white = Image.new("RGBA", clear.size, "white")
+        white.paste(clear, mask=clear.getchannel("A"))
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _encoded(mode: str) -> bytes:
+    random = np.random.default_rng(3)
+    smooth = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+    picture = smooth.resize((320, 240), Image.Resampling.BICUBIC)
+    options: dict[str, Any] = {"format": "JPEG" if mode == "CMYK" or mode.startswith("EXIF") else "PNG"}
+    if mode.startswith("EXIF"):
+        options["exif"] = Image.Exif()
+        options["exif"][0x0112] = int(mode[4:])
+    elif mode == "I;16":
+        picture = Image.fromarray((np.asarray(picture.convert("L")).astype(np.uint16) * 16).astype(np.uint16))
+    elif mode in ("RGBA", "LA"):
+        picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+        picture = picture.convert(mode)
+    elif mode == "P with a clear colour":
+        picture = picture.quantize(32)
+        options["transparency"] = 3
+    else:
+        picture = picture.convert(mode)
+    buffer = io.BytesIO()
+    picture.save(buffer, **options)
+    return buffer.getvalue()
+
+
+MODES = ["L", "1", "I;16", "P", "P with a clear colour", "RGBA", "LA", "CMYK", *(f"EXIF{i}" for i in range(1, 9))]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_kind_of_picture_agrees_with_the_models_own_processor(mode: str) -> None:
+    """What predict feeds an exported model, against what transformers feeds the model, to one grey level."""
+    data, settings = _encoded(mode), Pixels(224, 224, bit_depth=12)
+    ours = normalise(read_picture(data, settings).pixels[None], settings)[0]
+    processor = ViTImageProcessor(size={"height": 224, "width": 224})
+    theirs = np.asarray(processor(_as_a_careful_user_opens_it(data), return_tensors="pt")["pixel_values"][0])
+    assert np.abs(ours - theirs).max() < 1.01 * 2 / 255
+    assert ours.std() > 0.2

@@ -23,7 +23,9 @@ from frame_vit.model import Classifier
 from frame_vit.operating import choose_point, promise
 from frame_vit.predictor import Predictor
 from frame_vit.progress import silent
-from frame_vit.saved import SETTINGS, divide_logits, load_trained, save
+from frame_vit.saved import divide_logits, load_trained, save
+from frame_vit.settings import SETTINGS
+from frame_vit.torch_backend import Torch
 from tests.small import begin, tiny
 
 SMALL = {"hidden_sizes": [8, 8], "depths": [1, 1], "num_labels": 3}
@@ -67,7 +69,7 @@ def test_the_thresholds_are_chosen_on_the_calibration_split_or_else_on_val_and_s
     assert ("thresholds are chosen on val, which also chose" in caplog.text) == (split == "val")
     assert promise(point) in caplog.text
     assert loaded.temperature != 1
-    predictor = Predictor(loaded, "cpu", "fp32")
+    predictor = Predictor(Torch(loaded, "cpu", "fp32"))
     logits = predictor.split_logits(prepared.splits[split].pixels).mean(axis=1)
     judged = decide(logits, predictor.labels, predictor.point)
     assert judged is not None

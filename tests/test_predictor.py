@@ -13,10 +13,12 @@ from torch import Tensor
 from frame_vit.data import demo
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.images import Pixels, normalise
+from frame_vit.inputs import Input, expand
 from frame_vit.labels import LabelSpace
 from frame_vit.model import Classifier
-from frame_vit.predictor import Predictor, expand, judge
+from frame_vit.predictor import Predictor, judge
 from frame_vit.rates import softmax
+from frame_vit.torch_backend import Torch
 
 SIDE = 24
 PIXELS = Pixels(SIDE, SIDE)
@@ -40,7 +42,7 @@ class Compass(torch.nn.Module):
 
 
 def predictor(space: LabelSpace = SPACE, slant: float = 0.0, **options: object) -> Predictor:
-    return Predictor(Classifier(Compass(slant), space, PIXELS, None), "cpu", "fp32", **options)  # type: ignore[arg-type]
+    return Predictor(Torch(Classifier(Compass(slant), space, PIXELS, None), "cpu", "fp32"), **options)  # type: ignore[arg-type]
 
 
 def noise(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -80,7 +82,7 @@ def test_rows_come_in_order_one_an_input_and_a_bad_file_is_a_row(pictures: Path)
     (pictures / "text.jpg").write_text("<html>")
     (pictures / "empty.jpg").touch()
     paths = [good[0], pictures / "text.jpg", good[1], pictures / "gone.jpg", pictures / "empty.jpg", *good * 3]
-    rows = list(predictor(batch_size=4).files(paths))
+    rows = list(predictor(batch_size=4).predict(Input(str(path), path) for path in paths))
     assert [row.file for row in rows] == [str(path) for path in paths]
     assert [row.status for row in rows] == ["ok", "error", "ok", "error", "error"] + ["ok"] * 15
     assert all(row.label is None and row.error for row in rows if row.status == "error")
@@ -88,7 +90,7 @@ def test_rows_come_in_order_one_an_input_and_a_bad_file_is_a_row(pictures: Path)
 
 
 def test_only_bad_files_are_only_bad_rows(tmp_path: Path) -> None:
-    rows = list(predictor().files([tmp_path / "a.jpg", tmp_path / "b.jpg"]))
+    rows = list(predictor().predict(Input(name, tmp_path / name) for name in ("a.jpg", "b.jpg")))
     assert [row.error for row in rows] == ["no such file"] * 2
 
 
@@ -112,14 +114,14 @@ def test_names_that_are_no_utf8_stay_valid_text() -> None:
 
 def test_quarter_turns_of_oblong_pictures_are_refused() -> None:
     with pytest.raises(ModelError, match="not square"):
-        Predictor(Classifier(Compass(), SPACE, Pixels(24, 32), None), "cpu")
+        Predictor(Torch(Classifier(Compass(), SPACE, Pixels(24, 32), None), "cpu"))
 
 
 def test_folders_and_globs_are_expanded_in_order(pictures: Path) -> None:
     (pictures / "note.txt").write_text("x")
     names = sorted(path.name for path in pictures.glob("*.jpg"))
-    assert [path.name for path in expand([str(pictures)])] == names
-    assert [path.name for path in expand([str(pictures / "X*.jpg"), str(pictures / "gone.png")])] == [
+    assert [Path(given.name).name for given in expand([str(pictures)])] == names
+    assert [Path(given.name).name for given in expand([str(pictures / "X*.jpg"), str(pictures / "gone.png")])] == [
         "Xminus.jpg",
         "Xplus.jpg",
         "gone.png",
@@ -128,7 +130,7 @@ def test_folders_and_globs_are_expanded_in_order(pictures: Path) -> None:
 
 def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
     (tmp_path / "part[1].jpg").touch()
-    assert expand([str(tmp_path / "part[1].jpg")]) == [tmp_path / "part[1].jpg"]
+    assert [given.source for given in expand([str(tmp_path / "part[1].jpg")])] == [tmp_path / "part[1].jpg"]
 
 
 @pytest.mark.parametrize("given", ["empty", "empty/*.jpg"])

@@ -19,6 +19,7 @@ from frame_vit.feed import PixelFeed, RowIds
 from frame_vit.history import read_history
 from frame_vit.model import Classifier
 from frame_vit.predictor import Predictor
+from frame_vit.torch_backend import Torch
 from frame_vit.trainer import stopped_early
 from frame_vit.training import Outcome, train
 from tests.small import begin, tiny
@@ -151,7 +152,7 @@ def test_what_is_kept_is_the_average_where_one_is_asked_for(tmp_path: Path) -> N
     for name, parameter in model.module.named_parameters():
         assert torch.equal(parameter, average[name]), name
     assert any(not torch.equal(average[name], own[name]) for name in average)
-    logits = Predictor(model, "cpu", "fp32", tta=False).split_logits(prepared.splits["val"].pixels)[:, 0]
+    logits = Predictor(Torch(model, "cpu", "fp32"), tta=False).split_logits(prepared.splits["val"].pixels)[:, 0]
     assert logits.shape == (10, 5)
 
 

@@ -24,6 +24,7 @@ from frame_vit.loss import Loss
 from frame_vit.metrics import score
 from frame_vit.predictor import Predictor
 from frame_vit.schema import Training
+from frame_vit.torch_backend import Torch
 from frame_vit.training import augmentation, check_trackers, train, training_arguments
 from tests.small import begin, tiny
 
@@ -39,7 +40,7 @@ class TestRun:
         rows = {row["step"]: row for row in read_history(tmp_path / "history.csv") if "val_macro_f1" in row}
         assert outcome.best_macro_f1 == pytest.approx(max(row["val_macro_f1"] for row in rows.values()))
         val = prepared.splits["val"]
-        logits = Predictor(classifier, "cpu", "fp32", tta=False).split_logits(val.pixels)[:, 0]
+        logits = Predictor(Torch(classifier, "cpu", "fp32"), tta=False).split_logits(val.pixels)[:, 0]
         found = score(val.labels, logits, prepared.labels)
         assert found["macro_f1"] == pytest.approx(rows[outcome.best_step]["val_macro_f1"])
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.labels)).item()

@@ -12,14 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
-from frame_vit.data.cache import Rows
 from frame_vit.images import Float32, UInt8
 from frame_vit.progress import Tick, silent
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from frame_vit.data.cache import Rows
 
 CELLS = 16
 """A fingerprint has this many cells a side. An 8 x 8 hash of one bit a cell cannot see a terminal move by a hundredth
@@ -47,19 +50,33 @@ class Measures:
 
 def measure(splits: Sequence[Rows], tick: Tick = silent) -> Measures:
     """Measures of all pictures, one split after the other. Each is (N, height, width, 3) uint8."""
+    from threadpoolctl import threadpool_limits  # here: predict measures one batch, in one thread
+
     chunks = [(rows, slice(start, start + CHUNK)) for rows in splits for start in range(0, len(rows), CHUNK)]
     total, workers = sum(map(len, splits)), os.cpu_count() or 1
     found: list[Measures] = []
     done, rest = 0, iter(chunks)
     # Small products in many threads: were each of them to use all cores as well, they would wait for one another.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
-        pending = [pool.submit(_measured, *chunk) for chunk in islice(rest, 2 * workers)]
+        pending = [pool.submit(_read_and_measured, *chunk) for chunk in islice(rest, 2 * workers)]
         while pending:
             found.append(pending.pop(0).result())
-            pending += [pool.submit(_measured, *chunk) for chunk in islice(rest, 1)]
+            pending += [pool.submit(_read_and_measured, *chunk) for chunk in islice(rest, 1)]
             done += len(found[-1].light)
             tick("measuring", done, total, "")
     return Measures(*(np.concatenate(parts) for parts in zip(*map(_fields, found), strict=True)))
+
+
+def measured(pixels: UInt8) -> Measures:
+    """Measures of a batch (N, height, width, 3) uint8, in this thread."""
+    grey = pixels @ LUMA
+    fine = _cells(grey, min(FINE, grey.shape[1]), min(FINE, grey.shape[2]))
+    inner = fine[:, 1:-1, 1:-1]
+    edges = 4 * inner - fine[:, :-2, 1:-1] - fine[:, 2:, 1:-1] - fine[:, 1:-1, :-2] - fine[:, 1:-1, 2:]
+    spread = np.maximum(fine.std(axis=(1, 2)), 1e-6)
+    sharpness = edges.std(axis=(1, 2)) / spread if edges.size else np.ones(len(grey), np.float32)
+    darkest, brightest = np.quantile(fine.reshape(len(fine), -1), (0.002, 0.998), axis=1).astype(np.float32)
+    return Measures(grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), darkest, brightest, sharpness, _prints(grey))
 
 
 def prints(pixels: UInt8) -> Float32:
@@ -75,15 +92,8 @@ def _fields(measures: Measures) -> tuple[Float32, ...]:
     return tuple(getattr(measures, field.name) for field in fields(measures))
 
 
-def _measured(rows: Rows, part: slice) -> Measures:
-    grey = rows[part] @ LUMA
-    fine = _cells(grey, min(FINE, grey.shape[1]), min(FINE, grey.shape[2]))
-    inner = fine[:, 1:-1, 1:-1]
-    edges = 4 * inner - fine[:, :-2, 1:-1] - fine[:, 2:, 1:-1] - fine[:, 1:-1, :-2] - fine[:, 1:-1, 2:]
-    spread = np.maximum(fine.std(axis=(1, 2)), 1e-6)
-    sharpness = edges.std(axis=(1, 2)) / spread if edges.size else np.ones(len(grey), np.float32)
-    darkest, brightest = np.quantile(fine.reshape(len(fine), -1), (0.002, 0.998), axis=1).astype(np.float32)
-    return Measures(grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), darkest, brightest, sharpness, _prints(grey))
+def _read_and_measured(rows: Rows, part: slice) -> Measures:
+    return measured(rows[part])
 
 
 def _prints(grey: Float32) -> Float32:

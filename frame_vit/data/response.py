@@ -66,7 +66,12 @@ def parse_answer(answer: object, kind: Kind) -> Annotation:
 
 
 def answer_column(columns: list[str], response_column: str, label_column: str, where: str) -> tuple[Kind, str]:
-    """Which column says what a row is: the response column where there is one, else the label column."""
+    """Which column says what a row is: the response column where there is one, else the label column.
+
+    An empty label column: none does, and none is asked for.
+    """
+    if not label_column:
+        return "label", ""
     if response_column in columns:
         return "response", response_column
     if label_column in columns:

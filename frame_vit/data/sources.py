@@ -31,7 +31,7 @@ class RawRow(NamedTuple):
     """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives its picture.
 
     `stamp` changes when the picture may have changed, without reading it; empty where nothing can tell. `marks` say
-    what it belongs to.
+    what it belongs to; `file` is where the picture lies, if in a file of its own.
     """
 
     key: str
@@ -39,6 +39,7 @@ class RawRow(NamedTuple):
     read: Callable[[], bytes]
     stamp: str = ""
     marks: Marks = Marks()
+    file: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def _from_file(path: Path, data: Data) -> list[RawSplit]:
 
 
 def _file_row(key: str, answer: object, file: Path, marks: Marks) -> RawRow:
-    return RawRow(key, answer, partial(read_file, file), _stamp(file), marks)
+    return RawRow(key, answer, partial(read_file, file), _stamp(file), marks, file)
 
 
 def _stamp(file: Path) -> str:
@@ -235,7 +236,7 @@ def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
     if not isinstance(table.features[data.image_column], datasets.Image):
         raise UsageError(f"{where}: column {data.image_column!r} does not hold pictures")
     pictures = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
-    feature, answers = table.features[column], table[column]
+    feature, answers = (table.features[column], table[column]) if column else (None, [None] * len(table))
     names: tuple[str, ...] = ()
     if isinstance(feature, datasets.ClassLabel):
         names = tuple(feature.names)

@@ -1,0 +1,132 @@
+"""What computes a model's answers: one protocol; here the peers that run an exported file, without torch.
+
+ONNX Runtime and OpenVINO read the same `model.onnx`, in which the model's settings are embedded. The peer that needs
+the weights and torch is in `torch_backend`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from frame_vit.errors import ModelError, UsageError
+from frame_vit.images import Float32, UInt8, normalise
+from frame_vit.rates import Logits
+from frame_vit.settings import Settings, parse_settings
+from frame_vit.unlike import unpacked
+
+NAMES = ("torch", "onnxruntime", "openvino")
+INPUT, OUTPUTS = "pixel_values", ("logits", "embedding")
+METADATA = ("framevit", "embeddings", "numbers")
+"""What an exported file carries: its settings as JSON, the packed embeddings, and fp32 or int8."""
+
+
+class Backend(Protocol):
+    """Answers for batches. `name`, `device` and `precision` say who answers, where, and in which numbers."""
+
+    name: str
+    device: str
+    precision: str
+    settings: Settings
+
+    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
+        """(N, height, width, 3) uint8 -> logits (N, C) float32, and what the head was given (N, D), if known."""
+
+
+class OnnxRuntime:
+    """An exported file in ONNX Runtime on the CPU. `settings` are those given, else those in the file."""
+
+    name, device = "onnxruntime", "cpu"
+
+    def __init__(self, path: Path, settings: Settings | None = None, precision: str = "auto") -> None:
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(3)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = cores()
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no common base
+            raise ModelError(f"{path} is not a model that ONNX Runtime can run: {_line(error)}") from None
+        found = self._session.get_modelmeta().custom_metadata_map
+        self.settings = settings or embedded(found, path)
+        self.precision = _agreed(precision, str(found.get("numbers", "fp32")), ("fp32", "int8"), self.name)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
+        found = self._session.run(self._outputs, {INPUT: normalise(pixels, self.settings.pixels)})
+        return found[0], found[1] if len(found) > 1 else None
+
+
+class OpenVino:
+    """The same file in OpenVINO on the CPU, in bf16 where the processor really has it, unless told otherwise."""
+
+    name, device = "openvino", "cpu"
+
+    def __init__(self, path: Path, settings: Settings | None = None, precision: str = "auto") -> None:
+        import openvino
+
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise ModelError(f"{path} is not a model that OpenVINO can run: {_line(error)}") from None
+        found = {key: str(model.get_rt_info(["framework", key]).value) for key in _keys(model)}
+        numbers = found.get("numbers", "fp32")
+        fast = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
+        possible = ("int8",) if numbers == "int8" else (fast, "fp32")
+        self.settings = settings or embedded(found, path)
+        self.precision = _agreed(precision, possible[0], possible, self.name)
+        hint = {"INFERENCE_PRECISION_HINT": "f32" if self.precision == "fp32" else "bf16" if fast == "bf16" else "f32"}
+        self._model = core.compile_model(model, "CPU", {**hint, "INFERENCE_NUM_THREADS": cores()})
+        self._count = len(self._model.outputs)
+
+    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
+        found = self._model(normalise(pixels, self.settings.pixels))
+        # What it gives back is its own memory, which the next call writes over.
+        logits = np.array(found[0], np.float32)
+        return logits, np.array(found[1], np.float32) if self._count > 1 else None
+
+
+EXPORTED: dict[str, Callable[[Path, Settings | None, str], Backend]] = {
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+}
+
+
+def embedded(found: dict[str, str], path: Path) -> Settings:
+    """The settings in an exported file's metadata. Raises `ModelError` where they are not there."""
+    if "framevit" not in found:
+        raise ModelError(
+            f"{path}: framevit's settings are not in this file, so what its classes mean is not known",
+            "Export the model with `framevit export`",
+        )
+    embeddings = unpacked(found["embeddings"]) if found.get("embeddings") else None
+    return parse_settings(found["framevit"], str(path), embeddings)
+
+
+def cores() -> int:
+    """Cores for this process: containers and schedulers give fewer than the machine has; processes share them."""
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, given // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _agreed(asked: str, own: str, possible: tuple[str, ...], name: str) -> str:
+    if asked not in ("auto", *possible):
+        raise UsageError(
+            f"precision {asked}: this file answers in {' or '.join(dict.fromkeys(possible))} in {name} on this machine",
+            f"--precision auto takes {own} here",
+        )
+    return own if asked == "auto" else asked
+
+
+def _keys(model: Any) -> list[str]:
+    return [key for key in METADATA if model.has_rt_info(["framework", key])]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

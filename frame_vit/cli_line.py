@@ -1,0 +1,275 @@
+"""The commands of the line PC: predict, explain, export, benchmark. Heavy imports stay inside the commands.
+
+`predict` with an exported file imports no torch: what it needs is imported where it is needed, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from frame_vit.cli_shared import asked, echo_json, enough_seen, leave_on
+from frame_vit.errors import UsageError
+from frame_vit.options import (
+    Backend,
+    BackendOption,
+    BatchSize,
+    Device,
+    Format,
+    ModelArgument,
+    ModelOption,
+    PrecisionOption,
+    Set,
+    Tta,
+)
+
+if TYPE_CHECKING:
+    from frame_vit.inputs import Input
+    from frame_vit.output import Output
+    from frame_vit.predictor import Predictor
+
+app = typer.Typer()
+
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH...", help="Pictures, folders, globs in quotes, manifests.", show_default=False),
+]
+DataOption = Annotated[str | None, typer.Option("--data", help="A data set: hub name, folder, manifest, parquet.")]
+
+
+@app.command()
+def predict(
+    paths: Paths = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option("--watch", help="Wait for pictures in this folder, until stopped.", show_default=False),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe; by the name of -o"),
+    ] = None,
+    tta: Tta = True,
+    backend: BackendOption = Backend.auto,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSize = 32,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
+    skip_done: Annotated[bool, typer.Option("--skip-done", help="Go on with the file: skip what has a row.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file anew.")] = False,
+    explain: Annotated[Path | None, typer.Option("--explain", help="Draw attention maps into this folder.")] = None,
+) -> None:
+    """Say what pictures show, one row each, in order."""
+    from frame_vit.output import Output
+
+    _one_source(paths, data, watch)
+    if skip_done and overwrite:
+        raise UsageError("--skip-done and --overwrite contradict each other")
+    if watch and explain:
+        raise UsageError("--explain draws pictures that are there, and --watch waits for others", "Use one of them")
+    # A watch goes on with its file by itself: what has a row was seen before.
+    going_on = skip_done or (watch is not None and output is not None and not overwrite)
+    target = Output(output, _form(form, output, watch), going_on, overwrite)
+    target.check()
+    _alone_or_shared(target, watch, explain)
+    options = asked(device, precision, tta, batch_size, _with_weights(backend, explain))
+    if watch is not None:
+        _watch(watch, target, model, options)
+        return
+    from frame_vit import console
+    from frame_vit.loading import load_predictor
+
+    with console.starting():
+        inputs = _inputs(paths, data)
+    predictor, _ = load_predictor(model, len(inputs), **options)
+    if target.form == Format.table.value:
+        _show(predictor, inputs, explain)
+        return
+    from frame_vit.predicting import predict_to
+
+    with console.progress() as tick, enough_seen():
+        bad = predict_to(predictor, inputs, target, tick, explain)
+    leave_on(bad or 0, "of the inputs could not be read; their rows say why")
+
+
+def _alone_or_shared(target: Output, watch: Path | None, explain: Path | None) -> None:
+    """Several processes share the inputs; a folder that is watched has one watcher."""
+    from frame_vit.output import Share
+
+    share = Share.of_this_process()
+    if share.count > 1:
+        if watch is not None:
+            raise UsageError("a folder is watched by one process", "Start framevit without torchrun")
+        share.check(target)
+
+
+def _inputs(paths: list[str] | None, data: str | None) -> list[Input]:
+    from frame_vit.inputs import expand, from_data
+
+    return from_data(data) if data else expand(paths or [])
+
+
+def _one_source(paths: list[str] | None, data: str | None, watch: Path | None) -> None:
+    given = [what for what in (paths and "PATH", data and "--data", watch and "--watch") if what]
+    if len(given) != 1:
+        said = f"{' and '.join(given)} name different pictures" if given else "no pictures are named"
+        raise UsageError(said, "Name files, folders or globs; or a data set with --data; or a folder with --watch")
+
+
+def _form(form: Format | None, output: Path | None, watch: Path | None) -> str:
+    """By the file's name, where there is a file; else a table for people and lines for programs."""
+    if form is None and output is not None:
+        form = Format.csv if output.suffix == ".csv" else Format.json if output.suffix == ".json" else Format.jsonl
+    if form is None:
+        form = Format.table if sys.stdout.isatty() and watch is None else Format.jsonl
+    if form is Format.table and (output is not None or watch is not None):
+        raise UsageError("a table is for the terminal, and for pictures that are there", "Use --format jsonl or csv")
+    if form is Format.json and watch is not None:
+        raise UsageError("a json file is whole only at its end, and a watch has none", "Use --format jsonl or csv")
+    return form.value
+
+
+def _with_weights(backend: Backend, explain: Path | None) -> Backend:
+    """Attention needs the weights, which only torch has."""
+    if explain is not None and backend not in (Backend.auto, Backend.torch):
+        raise UsageError(f"--explain needs the weights and torch, not {backend.value}", "Leave out --backend")
+    return Backend.torch if explain is not None else backend
+
+
+def _watch(folder: Path, target: Output, model: str | None, options: dict[str, Any]) -> None:
+    from frame_vit import console
+    from frame_vit.loading import load_predictor
+    from frame_vit.progress import log
+    from frame_vit.watch import watch
+
+    if target.path is None:
+        log.warning("without -o/--output no rows are kept, so a restart predicts all of %s again", folder)
+    predictor, _ = load_predictor(model, **options)
+    with console.progress() as tick, enough_seen():
+        watch(predictor, folder, target, tick)
+
+
+def _show(predictor: Predictor, inputs: list[Input], explain: Path | None) -> None:
+    """A table for people."""
+    from frame_vit import console
+
+    with console.progress() as tick:
+        rows = predictor.predict(inputs, tick, len(inputs))
+        if explain is not None:
+            from frame_vit.explaining import Explainer
+
+            rows = Explainer(predictor, explain).each(rows, inputs)
+        table = list(rows)
+    console.show_predictions(table)
+    if explain is not None:
+        console.show_files({"maps": explain})
+    leave_on(sum(row.status == "error" for row in table), "of the inputs could not be read; their rows say why")
+
+
+@app.command()
+def explain(
+    paths: Paths = None,
+    model: ModelOption = None,
+    overrides: Set = None,
+    data: Annotated[str | None, typer.Option("--data", help="Look at a labelled data set with boxes.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Look at a split of the run's own data.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many pictures of a data set.")] = 200,
+    tta: Tta = True,
+    device: Device = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder.", show_default="explained; RUN/explanation/SPLIT")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print attention.json and nothing else.")] = False,
+) -> None:
+    """Show where a model looks: maps over pictures, or for labelled ones how much of them lies inside the boxes."""
+    if (paths and (data or split)) or (data and split):
+        raise UsageError("PATH, --data and --split name different pictures", "Use one of them")
+    if paths and json_output:
+        raise UsageError("--json is for labelled pictures", "Use it with --split or --data")
+    from frame_vit import console
+    from frame_vit.loading import load_predictor
+
+    with console.starting():
+        predictor, run = load_predictor(model, backend="torch", device=device or "auto", precision="fp32", tta=tta)
+    if paths:
+        _show(predictor, _inputs(paths, None), output or Path("explained"))
+        return
+    with console.starting():
+        from frame_vit import workflow
+
+    settings = workflow.evaluation_config(run, None, overrides or [])
+    with console.progress() as tick:
+        looked, folder = workflow.explain_split(predictor, run, settings, (data, split or "test", limit), output, tick)
+    if json_output:
+        echo_json(looked.facts)
+        return
+    console.show_looked(looked.facts)
+    if folder:
+        console.show_files({"report": folder / "explanation.html", "written to": folder})
+
+
+@app.command()
+def export(
+    model: ModelArgument = None,
+    overrides: Set = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also in 8 bits, if that agrees and is not slower here.")
+    ] = False,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Compare on this data set.", show_default="the run's test split")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder.", show_default="beside the weights")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print export.json and nothing else.")] = False,
+) -> None:
+    """Write the model as one ONNX file that needs no torch, proven against torch on real pictures."""
+    from frame_vit import console
+
+    with console.starting():
+        from frame_vit import workflow
+        from frame_vit.runs import find_model
+
+    place = find_model(model)
+    settings = workflow.evaluation_config(place[1], None, overrides or [])
+    with console.progress() as tick:
+        facts = workflow.export_model(place, settings, data, output, int8, tick)
+    if json_output:
+        echo_json(facts)
+    else:
+        console.show_export(facts, output or Path(place[0]))
+
+
+@app.command()
+def benchmark(
+    model: ModelArgument = None,
+    overrides: Set = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Pictures to predict.", show_default="the run's test split")
+    ] = None,
+    count: Annotated[int, typer.Option("--limit", min=1, help="At most so many pictures.")] = 64,
+    device: Device = None,
+    batch_size: BatchSize = 8,
+    json_output: Annotated[bool, typer.Option("--json", help="Print benchmark.json and nothing else.")] = False,
+) -> None:
+    """Measure every backend and precision on this machine; `--backend auto` then knows which is fastest."""
+    from frame_vit import console
+
+    with console.starting():
+        from frame_vit import workflow
+        from frame_vit.benchmark import markdown
+        from frame_vit.runs import find_model
+
+    place = find_model(model)
+    settings = workflow.evaluation_config(place[1], None, overrides or [])
+    options = {"device": device or "auto", "batch_size": batch_size}
+    with console.progress() as tick:
+        facts = workflow.benchmark_model(place, settings, data, count, options, tick)
+    if json_output:
+        echo_json(facts)
+    else:
+        typer.echo(markdown(facts))

@@ -1,0 +1,53 @@
+"""What commands of both command files do alike: what they ask a predictor for, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from frame_vit.options import Backend, Precision
+
+
+def asked(
+    device: str | None, precision: Precision | None, tta: bool, batch_size: int, backend: Backend = Backend.auto
+) -> dict[str, Any]:
+    """What a predictor is made by."""
+    return {
+        "backend": backend.value,
+        "device": device or "auto",
+        "precision": precision.value if precision else "auto",
+        "tta": tta,
+        "batch_size": batch_size,
+    }
+
+
+def echo_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def leave_on(bad: int, what: str) -> None:
+    """Exit code 3: finished, but some items were bad."""
+    if bad:
+        from frame_vit import console
+
+        console.err.print(f"{bad} {what}")
+        raise typer.Exit(3)
+
+
+@contextmanager
+def enough_seen() -> Iterator[None]:
+    """A reader that has seen enough (| head) ends the command quietly."""
+    import os
+    import sys
+
+    try:
+        yield
+    except BrokenPipeError:
+        # Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None

@@ -1,0 +1,112 @@
+"""Exported files beside a model's weights: which are there, whether they are still those of the weights, how fast.
+
+    model.onnx, model-int8.onnx   the model, with its settings embedded
+    export.json                   the proof: what was compared with torch, and a sample of the weights it was made from
+    benchmark.json                how fast each backend was on which machine
+
+No torch here: what is decided here decides whether torch must be imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from frame_vit.progress import log
+
+FILES = {"fp32": "model.onnx", "int8": "model-int8.onnx"}
+PROOF, SPEEDS = "export.json", "benchmark.json"
+WEIGHTS = "model.safetensors"
+SAMPLED = 256
+"""Bytes of every tensor that its sample is made of."""
+
+
+def exported(folder: Path) -> dict[str, Path]:
+    """The exported files of a model folder that may be used, by their numbers: fp32, int8.
+
+    One that was made from other weights, or was not proven, is passed over with a warning.
+    """
+    there = {numbers: folder / name for numbers, name in FILES.items() if (folder / name).is_file()}
+    if not there:
+        return {}
+    facts = read_facts(folder / PROOF)
+    sample = weights_sample(folder)
+    usable = {}
+    for numbers, path in there.items():
+        of = facts.get("files", {}).get(path.name)
+        if of is None or of.get("bytes") != path.stat().st_size:
+            log.warning("%s is not the file that %s tells of, so it is not used: export the model again", path, PROOF)
+        elif sample is not None and of.get("weights") != sample:
+            log.warning("%s was made from other weights than those beside it, so it is not used: export again", path)
+        else:
+            usable[numbers] = path
+    return usable
+
+
+def weights_sample(folder: Path) -> str | None:
+    """sha256 over the names, shapes and first bytes of all tensors; None where the weights are in no such file.
+
+    Training changes every tensor that it touches, from its first value on, and reading all would take seconds.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        return None
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if size > path.stat().st_size:
+                return ""
+            header = file.read(size)
+            digest.update(header)
+            tensors = [value for key, value in json.loads(header).items() if key != "__metadata__"]
+            for start, end in sorted(tensor["data_offsets"] for tensor in tensors):
+                file.seek(8 + size + start)
+                digest.update(file.read(min(SAMPLED, end - start)))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""  # damaged weights are those of no file
+    return digest.hexdigest()
+
+
+def machine() -> dict[str, Any]:
+    """What a measured speed holds for."""
+    return {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def speeds(folder: Path) -> list[dict[str, Any]]:
+    """What `framevit benchmark` measured of this model on this machine; empty where it did not."""
+    facts = read_facts(folder / SPEEDS)
+    if facts.get("machine") != machine() or facts.get("weights") != weights_sample(folder):
+        return []
+    rows: list[dict[str, Any]] = facts.get("rows", [])
+    return rows
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def processor_flags() -> set[str]:
+    """What Linux says that the processor can do; empty elsewhere."""
+    return set(_cpuinfo("flags").split())
+
+
+def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

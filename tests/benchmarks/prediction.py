@@ -1,0 +1,278 @@
+"""How fast predicting is, as ratios to peers that do the same work, whole processes, side by side.
+
+    python tests/benchmarks/prediction.py [--model base] [--repeats 5] [--folder 200] [--only R5 R6 R7 R8]
+
+R5  a folder of 1280 x 960 JPEGs / transformers' pipeline as a user writes it, pictures a second; to reach: 4
+R6  one picture with an exported model: time / the same by pipeline (0.2) and / a bare onnxruntime script (1.5)
+R7  `framevit --help`: time / `python -c "import typer, rich"`; to reach: 2
+R8  most memory of predict on 10,000 pictures / on 100; to reach: 1.1
+
+Medians of interleaved repeats, with the smallest and the largest. The model is a ViT with random weights and 5 classes,
+exported, with thresholds and all flags, and without symmetries: the pipeline asks about one view, too. R8 takes a
+model of one narrow block: whether memory grows does not depend on how long an answer takes (`--model-of-r8` says
+otherwise). Not part of the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import itertools
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from frame_vit.data import demo
+
+SIZES = {
+    "narrow": (64, 1, 2),
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+}
+"""hidden size, layers, heads of a ViT/16 at 224 pixels"""
+
+PIPELINE = """
+import sys
+from pathlib import Path
+from transformers import pipeline
+classify = pipeline("image-classification", model=sys.argv[1])
+paths = sorted(str(path) for path in Path(sys.argv[2]).iterdir()) if Path(sys.argv[2]).is_dir() else [sys.argv[2]]
+for path, found in zip(paths, classify(paths)):
+    print(path, found[0]["label"], found[0]["score"])
+"""
+"""What the documentation of transformers shows: the model's own processor, fp32, one picture at once."""
+
+BARE = """
+import sys
+import numpy as np
+import onnxruntime
+from PIL import Image
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+picture = Image.open(sys.argv[2]).convert("RGB").resize((224, 224), Image.Resampling.BILINEAR)
+pixels = (np.asarray(picture, np.float32) / 255 - 0.5) / 0.5
+logits = session.run(["logits"], {"pixel_values": pixels.transpose(2, 0, 1)[None]})[0][0]
+powers = np.exp(logits - logits.max())
+print(int(logits.argmax()), float(powers.max() / powers.sum()))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=SIZES, default="base")
+    parser.add_argument("--model-of-r8", choices=SIZES, default="narrow")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--folder", type=int, default=200, help="pictures of R5")
+    parser.add_argument("--many", type=int, default=10_000, help="pictures of R8")
+    parser.add_argument("--only", nargs="*", choices=("R5", "R6", "R7", "R8"), default=["R5", "R6", "R7", "R8"])
+    given = parser.parse_args()
+    print("| | what | framevit | peer | ratio | to reach |\n| --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if "R7" in given.only:
+            help_time(given.repeats)
+        if {"R5", "R6"} & {*given.only}:
+            pictures = draw(folder / "pictures", given.folder)
+            model = build(folder / given.model, given.model, pictures, measured=True)
+            if "R6" in given.only:
+                one_picture(model, pictures[0], given.repeats)
+            if "R5" in given.only:
+                a_folder(model, pictures, given.repeats)
+        if "R8" in given.only:
+            pictures = draw(folder / "few", 100)
+            memory(build(folder / "r8", given.model_of_r8, pictures), pictures, given.many)
+
+
+def help_time(repeats: int) -> None:
+    ours, theirs = side_by_side(
+        repeats,
+        lambda: timed([*FRAMEVIT, "--help"]),
+        lambda: timed([sys.executable, "-c", "import typer, rich"]),
+    )
+    show("R7", "`--help` / `import typer, rich`", ours, theirs, "s", "at most 2")
+
+
+def one_picture(model: Path, picture: Path, repeats: int) -> None:
+    script, bare = [sys.executable, "-c", PIPELINE, model, picture], [sys.executable, "-c", BARE]
+    others_of = {"onnxruntime": "fp32", "openvino": "auto", "torch": "auto"}
+    timings = side_by_side(
+        repeats,
+        lambda: timed(script),
+        lambda: timed([*bare, model / "model.onnx", picture]),
+        lambda: timed([*bare, model / "model-int8.onnx", picture]),
+        lambda: timed([*FRAMEVIT, "predict", "--model", model, picture]),
+        *(
+            lambda words=words: timed([*FRAMEVIT, "predict", "--model", model, picture, *words])
+            for words in (["--backend", name, "--precision", numbers] for name, numbers in others_of.items())
+        ),
+    )
+    pipe, plain, plain8, own, *others = timings
+    show("R6", "one picture, `--backend auto` / pipeline", own, pipe, "s", "at most 0.2")
+    show("R6", "one picture, ONNX Runtime fp32 / pipeline", others[0], pipe, "s", "at most 0.2")
+    show("R6", "one picture, `--backend auto` / bare script, int8", own, plain8, "s", "at most 1.5")
+    show("R6", "one picture, ONNX Runtime fp32 / bare script, fp32", others[0], plain, "s", "at most 1.5")
+    show("R6", "one picture, OpenVINO / pipeline", others[1], pipe, "s", "")
+    show("R6", "one picture, torch / pipeline", others[2], pipe, "s", "")
+
+
+def a_folder(model: Path, pictures: Sequence[Path], repeats: int) -> None:
+    count, folder = len(pictures), pictures[0].parent
+    ways = {
+        "`--backend auto`": [],
+        "ONNX Runtime int8": ["--precision", "int8", "--backend", "onnxruntime"],
+        "OpenVINO int8": ["--precision", "int8", "--backend", "openvino"],
+        "OpenVINO": ["--backend", "openvino", "--precision", BF16],
+        "torch": ["--backend", "torch", "--precision", BF16],
+        "ONNX Runtime fp32": ["--backend", "onnxruntime", "--precision", "fp32"],
+    }
+    pipe, *ours = side_by_side(
+        repeats,
+        lambda: count / timed([sys.executable, "-c", PIPELINE, model, folder]),
+        *(
+            lambda w=words: count / timed([*FRAMEVIT, "predict", "--model", model, folder, *w])
+            for words in ways.values()
+        ),
+    )
+    for name, found in zip(ways, ours, strict=True):
+        goal = "at least 4" if name == "`--backend auto`" else ""
+        show("R5", f"{count} pictures, {name} / pipeline", found, pipe, "pictures/s", goal)
+
+
+def memory(model: Path, pictures: Sequence[Path], many: int) -> None:
+    """The pictures again and again under other names: what is held of each is what could grow."""
+    folder = pictures[0].parent.with_name("many")
+    folder.mkdir()
+    for number in range(many):
+        os.link(pictures[number % len(pictures)], folder / f"{number:06d}.jpg")
+    for backend in ("onnxruntime", "torch"):
+        words = [*FRAMEVIT, "predict", "--model", model, "--backend", backend, "--format", "csv"]
+        few, lots = (peak([*words, place]) for place in (pictures[0].parent, folder))
+        show("R8", f"{many} pictures / {len(pictures)}, {backend}", [lots], [few], "MB", "at most 1.1")
+
+
+def draw(folder: Path, count: int) -> list[Path]:
+    """Frames of 1280 x 960 with some noise, so that the JPEGs are of the size that a camera writes."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 25, (960, 1280, 3), dtype=np.uint8)
+    paths = []
+    for number, frame in enumerate(demo.frames(count, 0)):
+        picture = Image.open(io.BytesIO(demo.jpeg(frame))).resize((1280, 960), Image.Resampling.BICUBIC)
+        shifted = np.roll(noise, number * 7, axis=1)
+        paths.append(folder / f"{number:05d}.jpg")
+        Image.fromarray(np.asarray(picture) // 2 + shifted + 60).save(paths[-1], quality=92)
+    return paths
+
+
+def build(folder: Path, size: str, pictures: Sequence[Path], measured: bool = False) -> Path:
+    """A ViT with random weights and all that a trained model carries, exported in fp32 and int8.
+
+    `measured`: by `framevit benchmark`, too, so that `--backend auto` knows this machine.
+    """
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    from frame_vit.data.prepare import prepare_other
+    from frame_vit.decision import Claim, Operating
+    from frame_vit.export import export
+    from frame_vit.images import Pixels, read_picture
+    from frame_vit.labels import LabelSpace
+    from frame_vit.model import Classifier
+    from frame_vit.predictor import Predictor, looks
+    from frame_vit.saved import load_trained, save
+    from frame_vit.schema import Config, Export
+    from frame_vit.torch_backend import Torch
+    from frame_vit.unlike import usual
+
+    hidden, layers, heads = SIZES[size]
+    space, pixels = LabelSpace.build(demo.NAMES, ["passed"]), Pixels(224, 224)
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
+    config = ViTConfig(**sizes, intermediate_size=4 * hidden, id2label=dict(enumerate(space.names)))
+    config.label2id = {name: i for i, name in enumerate(space.names)}
+    point = Operating(0.1, 0.9, Claim(0.01, 0.95, 300, 0, 0.0099, 299), "val")
+    classifier = Classifier(ViTForImageClassification(config), space, pixels, ViTImageProcessor(), point=point)
+    seen = [read_picture(path, pixels) for path in pictures[:64]]
+    batch = np.stack([picture.pixels for picture in seen])
+    embeddings = Predictor(Torch(classifier, "cpu", "fp32")).ask(batch).embedding
+    sides = [p.width for p in seen], [p.height for p in seen], [p.stored.mode for p in seen]
+    was = usual(looks(*sides, batch), np.full(1, 2.0, np.float32), embeddings, reviewed=True)
+    save(replace(classifier, usual=was), folder)
+    data = folder.with_name(folder.name + "-data")
+    for number, path in enumerate(pictures[:64]):
+        there = data / space.names[number % len(space)]
+        there.mkdir(parents=True, exist_ok=True)
+        os.link(path, there / path.name)
+    settings = Config.model_validate({"data": {"cache": str(folder.with_name("cache"))}})
+    split = next(iter(prepare_other(str(data), settings, space, pixels).splits.values()))
+    # Random weights: what int8 changes of their answers is not looked at here.
+    export(load_trained(str(folder)), folder, split, Export(pictures=8, int8_changed=0.9), int8=True, train=split)
+    if measured:
+        words = ["benchmark", folder, "--data", data, "--limit", "32", "--json"]
+        subprocess.run([*map(str, [*FRAMEVIT, *words])], check=True, capture_output=True, cwd=folder.parent)
+    return folder
+
+
+FRAMEVIT = [sys.executable, "-m", "frame_vit"]
+
+
+def half() -> str:
+    from frame_vit.exported import processor_flags
+
+    return "bf16" if processor_flags() & {"avx512_bf16", "amx_bf16"} else "fp32"
+
+
+BF16 = half()
+
+
+def side_by_side(repeats: int, *peers: Callable[[], float]) -> list[list[float]]:
+    """Every peer's figure, `repeats` times, one peer after the other in turn; a first turn warms the disk up."""
+    found: list[list[float]] = [[] for _ in peers]
+    for turn, (of, peer) in itertools.product(range(repeats + 1), zip(found, peers, strict=True)):
+        figure = peer()
+        if turn:
+            of.append(figure)
+    return found
+
+
+def timed(words: Sequence[object]) -> float:
+    """Seconds of a whole process that must succeed."""
+    start = time.perf_counter()
+    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def peak(words: Sequence[str | Path]) -> float:
+    """The most memory that a process has had, in MB, as Linux counts it; asked for until it ends."""
+    most = 0
+    with subprocess.Popen([str(word) for word in words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while run.poll() is None:
+            for line in Path(f"/proc/{run.pid}/status").read_text().splitlines():
+                most = max(most, int(line.split()[1]) if line.startswith("VmHWM") else 0)
+            time.sleep(0.05)
+    assert run.returncode == 0
+    return most * 1024 / 1e6
+
+
+def show(name: str, what: str, ours: list[float], theirs: list[float], unit: str, goal: str) -> None:
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    own, other, ratio = (
+        f"{statistics.median(v):.3g}" + (f" ({min(v):.3g} to {max(v):.3g})" if len(v) > 1 else "")
+        for v in (ours, theirs, ratios)
+    )
+    print(f"| {name} | {what} | {own} {unit} | {other} | {ratio} | {goal} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""`--backend auto` takes what is fastest: by what was measured here, else by a rule; and the next where one fails."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frame_vit import loading
+from frame_vit.exported import machine, weights_sample
+from frame_vit.loading import load_predictor
+from tests.conftest import run_framevit
+
+
+@pytest.fixture
+def model(exported: Path, tmp_path: Path) -> Path:
+    """A copy of the exported model that a test may add measurements to; without its int8 model."""
+    shutil.copytree(exported / "runs/tiny-001/model", tmp_path / "model")
+    (tmp_path / "model" / "model-int8.onnx").unlink(missing_ok=True)
+    return tmp_path / "model"
+
+
+def measured(model: Path, speeds: dict[str, tuple[float, float]], **changed: Any) -> None:
+    """Start in seconds and pictures a second of each backend, as `framevit benchmark` stores them."""
+    rows = [
+        {"backend": name, "numbers": "weights" if name == "torch" else "fp32", "precision": "fp32"}
+        | {"start_s": start, "pictures_per_s": rate}
+        for name, (start, rate) in speeds.items()
+    ]
+    facts = {"machine": machine(), "weights": weights_sample(model), "rows": rows} | changed
+    (model / "benchmark.json").write_text(json.dumps(facts))
+
+
+def chosen(model: Path, count: int | None, **options: str) -> str:
+    return load_predictor(str(model), count, **options)[0].backend.name  # type: ignore[arg-type]
+
+
+def test_the_measured_backend_that_is_done_first_is_taken(model: Path) -> None:
+    measured(model, {"torch": (10.0, 1000.0), "onnxruntime": (0.5, 10.0), "openvino": (2.0, 20.0)})
+    assert chosen(model, 1) == "onnxruntime"
+    assert chosen(model, 100) == "openvino"
+    assert chosen(model, 5000) == "torch"
+    assert chosen(model, None) == "torch"
+
+
+@pytest.mark.parametrize("changed", [{"machine": {"processor": "another"}}, {"weights": "others"}])
+def test_measurements_of_another_machine_or_other_weights_do_not_count(model: Path, changed: dict[str, Any]) -> None:
+    measured(model, {"torch": (0.0, 1e9), "onnxruntime": (99.0, 1.0)}, **changed)
+    assert chosen(model, 1) == "onnxruntime"
+
+
+def test_a_rule_decides_where_nothing_was_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for card, half, count, expected in [
+        (False, False, 1, ("onnxruntime", "openvino", "torch")),
+        (False, True, 10_000, ("openvino", "torch", "onnxruntime")),
+        (False, False, 10_000, ("openvino", "onnxruntime", "torch")),
+        (True, True, 10_000, ("torch", "openvino", "onnxruntime")),
+        (True, True, 1, ("onnxruntime", "openvino", "torch")),
+    ]:
+        monkeypatch.setattr(loading, "_has_card", lambda _, card=card: card)
+        monkeypatch.setattr(loading, "_half_precision", lambda half=half: half)
+        choices = loading._possible(str(model), "auto", "auto")
+        found = loading._fastest_first(str(model), choices, "auto", "auto", count)
+        assert tuple(choice.backend for choice in found) == expected
+
+
+def test_int8_is_taken_only_where_it_was_tried(exported: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(exported / "runs/tiny-001/model", model)
+    facts = json.loads((model / "export.json").read_text())
+    shutil.copy(model / "model.onnx", model / "model-int8.onnx")  # what it answers is not looked at here
+    facts["files"]["model-int8.onnx"] = facts["files"]["model.onnx"]
+    for where, expected in ((machine(), "int8"), ({"processor": "another"}, "fp32")):
+        (model / "export.json").write_text(json.dumps(facts | {"machine": where}))
+        choices = loading._possible(str(model), "auto", "auto")
+        assert loading._fastest_first(str(model), choices, "auto", "auto", 1)[0].numbers == expected
+
+
+def test_a_runtime_that_cannot_be_imported_is_passed_over_and_said(
+    exported: Path, tmp_path: Path, pictures: Path
+) -> None:
+    (tmp_path / "broken" / "onnxruntime").mkdir(parents=True)
+    (tmp_path / "broken" / "onnxruntime" / "__init__.py").write_text("raise ImportError('a DLL is missing')")
+    paths = {"PYTHONPATH": str(tmp_path / "broken")}
+    done = run_framevit(exported, "predict", pictures / "Xplus.jpg", "--precision", "fp32", **paths)
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime cannot be used (a DLL is missing); going on with openvino" in done.stderr
+    assert json.loads(done.stdout)["status"] == "ok"
+
+
+def test_without_any_runtime_the_weights_answer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_installed", lambda name: name == "torch")
+    assert chosen(model, 1) == "torch"
+
+
+def test_thresholds_beside_the_weights_are_newer_than_those_in_the_file(model: Path) -> None:
+    settings = json.loads((model / "framevit.json").read_text())
+    settings["decision"]["accept_below"] = 0.123
+    (model / "framevit.json").write_text(json.dumps(settings))
+    predictor, _ = load_predictor(str(model), 1)
+    assert predictor.point is not None
+    assert (predictor.backend.name, predictor.point.accept_below) == ("onnxruntime", 0.123)
+
+
+def test_a_folder_for_the_line_needs_no_weights(model: Path, tmp_path: Path) -> None:
+    line = tmp_path / "line"
+    line.mkdir()
+    for name in ("model.onnx", "export.json", "framevit.json", "embeddings.npy"):
+        shutil.copy(model / name, line)
+    predictor, run = load_predictor(str(line), 10_000, precision="fp32")
+    assert run is None
+    assert predictor.backend.name != "torch"
+    assert predictor.usual is not None
+    assert predictor.usual.embeddings is not None
