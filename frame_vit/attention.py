@@ -11,8 +11,7 @@ Both are coarse: one number a patch. Where the model is averaged over views, so 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +22,7 @@ from frame_vit.errors import ModelError
 from frame_vit.geometry import Box, View
 from frame_vit.images import Float32, Pixels, UInt8, laid, placed
 from frame_vit.predictor import Predictor
-from frame_vit.torch_backend import Torch
+from frame_vit.torch_backend import Torch, written_out
 from frame_vit.transforms import normalise
 
 
@@ -42,7 +41,7 @@ def maps(predictor: Predictor, pixels: UInt8, classes: NDArray[np.int64]) -> Map
     backend = predictor.backend
     assert isinstance(backend, Torch), "maps need the weights"
     found = []
-    with _eager(backend.module):
+    with written_out(backend.module):
         for view, moved in predictor.views:
             shown = torch.tensor([moved[i] for i in classes])
             there = _maps(backend, laid(pixels, view), shown)
@@ -119,17 +118,3 @@ def _laid_back(values: Float32, view: View) -> Float32:
     """(N, rows, columns) of a picture that was laid as the view says, as it was before."""
     straight = values[:, :, ::-1] if view.mirror else values
     return np.rot90(straight, -view.turns, axes=(1, 2))
-
-
-@contextmanager
-def _eager(module: Any) -> Iterator[None]:
-    """Attention written out, for the faster ways do not keep its weights; as it was afterwards."""
-    before = module.config._attn_implementation
-    try:
-        module.set_attn_implementation("eager")
-    except (ValueError, AttributeError) as error:
-        raise ModelError(f"{type(module).__name__} does not tell its attention: {error}") from None
-    try:
-        yield
-    finally:
-        module.set_attn_implementation(before)

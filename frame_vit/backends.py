@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +17,9 @@ import numpy as np
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.images import Float32, UInt8, normalise
 from frame_vit.rates import Logits
-from frame_vit.settings import Settings, parse_settings
+from frame_vit.settings import SETTINGS, Settings, parse_settings
 from frame_vit.unlike import unpacked
 
-NAMES = ("torch", "onnxruntime", "openvino")
 INPUT, OUTPUTS = "pixel_values", ("logits", "embedding")
 METADATA = ("framevit", "embeddings", "numbers")
 """What an exported file carries: its settings as JSON, the packed embeddings, and fp32 or int8."""
@@ -38,11 +38,11 @@ class Backend(Protocol):
 
 
 class OnnxRuntime:
-    """An exported file in ONNX Runtime on the CPU. `settings` are those given, else those in the file."""
+    """An exported file in ONNX Runtime on the CPU. `beside` are newer settings than those in the file, if any."""
 
     name, device = "onnxruntime", "cpu"
 
-    def __init__(self, path: Path, settings: Settings | None = None, precision: str = "auto") -> None:
+    def __init__(self, path: Path, beside: Settings | None = None, precision: str = "auto") -> None:
         import onnxruntime
 
         onnxruntime.set_default_logger_severity(3)
@@ -53,7 +53,7 @@ class OnnxRuntime:
         except Exception as error:  # its exceptions have no common base
             raise ModelError(f"{path} is not a model that ONNX Runtime can run: {_line(error)}") from None
         found = self._session.get_modelmeta().custom_metadata_map
-        self.settings = settings or embedded(found, path)
+        self.settings = agreed_settings(embedded(found, path), beside, path)
         self.precision = _agreed(precision, str(found.get("numbers", "fp32")), ("fp32", "int8"), self.name)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -67,22 +67,23 @@ class OpenVino:
 
     name, device = "openvino", "cpu"
 
-    def __init__(self, path: Path, settings: Settings | None = None, precision: str = "auto") -> None:
+    def __init__(self, path: Path, beside: Settings | None = None, precision: str = "auto") -> None:
         import openvino
 
-        core = openvino.Core()
         try:
+            core = openvino.Core()
             model = core.read_model(path)
-        except RuntimeError as error:
+            found = {key: str(model.get_rt_info(["framework", key]).value) for key in _keys(model)}
+            can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            int8, fast = found.get("numbers") == "int8", "bf16" if "BF16" in can else "fp32"
+            possible = ("int8",) if int8 else (fast, "fp32")
+            self.settings = agreed_settings(embedded(found, path), beside, path)
+            self.precision = _agreed(precision, possible[0], possible, self.name)
+            hint = "f32" if self.precision == "fp32" or fast == "fp32" else "bf16"
+            options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores()}
+            self._model = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:  # whatever it is, it comes as this
             raise ModelError(f"{path} is not a model that OpenVINO can run: {_line(error)}") from None
-        found = {key: str(model.get_rt_info(["framework", key]).value) for key in _keys(model)}
-        numbers = found.get("numbers", "fp32")
-        fast = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "fp32"
-        possible = ("int8",) if numbers == "int8" else (fast, "fp32")
-        self.settings = settings or embedded(found, path)
-        self.precision = _agreed(precision, possible[0], possible, self.name)
-        hint = {"INFERENCE_PRECISION_HINT": "f32" if self.precision == "fp32" else "bf16" if fast == "bf16" else "f32"}
-        self._model = core.compile_model(model, "CPU", {**hint, "INFERENCE_NUM_THREADS": cores()})
         self._count = len(self._model.outputs)
 
     def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
@@ -107,6 +108,25 @@ def embedded(found: dict[str, str], path: Path) -> Settings:
         )
     embeddings = unpacked(found["embeddings"]) if found.get("embeddings") else None
     return parse_settings(found["framevit"], str(path), embeddings)
+
+
+def agreed_settings(inside: Settings, beside: Settings | None, path: Path) -> Settings:
+    """The settings in a file, with the thresholds that were chosen for it later and lie beside it.
+
+    Raises `ModelError` where those beside are of another model.
+    """
+    if beside is None:
+        return inside
+    same = (inside.labels, inside.pixels, inside.temperature) == (beside.labels, beside.pixels, beside.temperature)
+    if not same:
+        raise ModelError(
+            f"{path} and the {SETTINGS} beside it are of different models: other classes, pixels or temperature",
+            "Copy both from the same model folder, or keep the exported file alone",
+        )
+    usual = beside.usual
+    if usual is not None and usual.embeddings is None and inside.usual is not None:
+        usual = replace(usual, embeddings=inside.usual.embeddings)
+    return replace(inside, point=beside.point, usual=usual)
 
 
 def cores() -> int:

@@ -24,6 +24,7 @@ from frame_vit.options import (
     PrecisionOption,
     PrintConfig,
     Set,
+    TrainPrecisionOption,
     Tta,
 )
 from frame_vit.progress import log
@@ -103,7 +104,7 @@ def train(
     lr: Annotated[float | None, typer.Option("--lr", help="training.learning_rate")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="training.seed")] = None,
     device: Device = None,
-    precision: PrecisionOption = None,
+    precision: TrainPrecisionOption = None,
     report_to: Annotated[
         list[str] | None, typer.Option("--report-to", help="Experiment tracker, such as tensorboard. Repeatable.")
     ] = None,
@@ -186,7 +187,7 @@ def evaluate(
     backend: BackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder.", show_default="RUN/evaluation/SPLIT")
     ] = None,
@@ -241,7 +242,7 @@ def calibrate(
     backend: BackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
 ) -> None:
     """Choose a trained model's thresholds anew, for another target (--set decision...) or on other pictures."""
     from frame_vit import console
@@ -253,10 +254,13 @@ def calibrate(
         from frame_vit.runs import find_model
 
     place = find_model(model)
-    predictor, run = load_predictor(place[0], **asked(device, precision, True, batch_size, backend))
+    options = asked(device, precision, True, batch_size, backend, weights_first=True)
+    predictor, run = load_predictor(place[0], **options)
     settings = workflow.evaluation_config(run, None, overrides or [])
     with console.progress() as tick:
-        point = workflow.calibrate(predictor, place, settings, data, tick)
+        asked_for = any(word.partition("=")[0].strip() == "decision.unlike" for word in overrides or [])
+        mode = settings.decision.unlike if asked_for else None
+        point = workflow.calibrate(predictor, place, settings, data, tick, mode)
     typer.echo(promise(point))
     typer.echo(f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on")
     typer.echo(f"stored in {Path(place[0]) / 'framevit.json'}; reports made before are by the thresholds before")
@@ -275,7 +279,7 @@ def compare(
     backend: BackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print everything as JSON and nothing else.")] = False,
 ) -> None:
     """Say which of two models is better on the same pictures, and whether that could be chance."""
@@ -285,7 +289,7 @@ def compare(
         from frame_vit import workflow
         from frame_vit.loading import load_predictor
 
-    options = asked(device, precision, tta, batch_size, backend)
+    options = asked(device, precision, tta, batch_size, backend, weights_first=True)
     one, other = load_predictor(first, **options), load_predictor(second, **options)
     settings = workflow.evaluation_config(one[1], None, overrides or [])
     with console.progress() as tick:

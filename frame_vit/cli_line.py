@@ -57,7 +57,7 @@ def predict(
     backend: BackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
     skip_done: Annotated[bool, typer.Option("--skip-done", help="Go on with the file: skip what has a row.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file anew.")] = False,
@@ -76,7 +76,7 @@ def predict(
     target = Output(output, _form(form, output, watch), going_on, overwrite)
     target.check()
     _alone_or_shared(target, watch, explain)
-    options = asked(device, precision, tta, batch_size, _with_weights(backend, explain))
+    options = asked(device, precision, tta, batch_size, _with_weights(backend, explain, paths))
     if watch is not None:
         _watch(watch, target, model, options)
         return
@@ -101,10 +101,9 @@ def _alone_or_shared(target: Output, watch: Path | None, explain: Path | None) -
     from frame_vit.output import Share
 
     share = Share.of_this_process()
-    if share.count > 1:
-        if watch is not None:
-            raise UsageError("a folder is watched by one process", "Start framevit without torchrun")
-        share.check(target)
+    if share.count > 1 and watch is not None:
+        raise UsageError("a folder is watched by one process", "Start framevit without torchrun")
+    share.check(target)
 
 
 def _inputs(paths: list[str] | None, data: str | None) -> list[Input]:
@@ -133,8 +132,12 @@ def _form(form: Format | None, output: Path | None, watch: Path | None) -> str:
     return form.value
 
 
-def _with_weights(backend: Backend, explain: Path | None) -> Backend:
-    """Attention needs the weights, which only torch has."""
+def _with_weights(backend: Backend, explain: Path | None, paths: list[str] | None) -> Backend:
+    """Attention needs the weights, which only torch has; and maps among the pictures would be predicted next time."""
+    from frame_vit.runs import check_apart
+
+    if explain is not None:
+        check_apart(explain, *(paths or []))
     if explain is not None and backend not in (Backend.auto, Backend.torch):
         raise UsageError(f"--explain needs the weights and torch, not {backend.value}", "Leave out --backend")
     return Backend.torch if explain is not None else backend
@@ -142,13 +145,13 @@ def _with_weights(backend: Backend, explain: Path | None) -> Backend:
 
 def _watch(folder: Path, target: Output, model: str | None, options: dict[str, Any]) -> None:
     from frame_vit import console
-    from frame_vit.loading import load_predictor
+    from frame_vit.loading import ENDLESS, load_predictor
     from frame_vit.progress import log
     from frame_vit.watch import watch
 
     if target.path is None:
         log.warning("without -o/--output no rows are kept, so a restart predicts all of %s again", folder)
-    predictor, _ = load_predictor(model, **options)
+    predictor, _ = load_predictor(model, ENDLESS, **options)
     with console.progress() as tick, enough_seen():
         watch(predictor, folder, target, tick)
 
@@ -190,6 +193,7 @@ def explain(
         raise UsageError("PATH, --data and --split name different pictures", "Use one of them")
     if paths and json_output:
         raise UsageError("--json is for labelled pictures", "Use it with --split or --data")
+    _with_weights(Backend.torch, output or Path("explained"), paths)
     from frame_vit import console
     from frame_vit.loading import load_predictor
 
@@ -203,7 +207,7 @@ def explain(
 
     settings = workflow.evaluation_config(run, None, overrides or [])
     with console.progress() as tick:
-        looked, folder = workflow.explain_split(predictor, run, settings, (data, split or "test", limit), output, tick)
+        looked, folder = workflow.explain_split(predictor, run, settings, (data, split, limit), output, tick)
     if json_output:
         echo_json(looked.facts)
         return
@@ -253,7 +257,7 @@ def benchmark(
     ] = None,
     count: Annotated[int, typer.Option("--limit", min=1, help="At most so many pictures.")] = 64,
     device: Device = None,
-    batch_size: BatchSize = 8,
+    batch_size: BatchSize = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print benchmark.json and nothing else.")] = False,
 ) -> None:
     """Measure every backend and precision on this machine; `--backend auto` then knows which is fastest."""
@@ -266,7 +270,7 @@ def benchmark(
 
     place = find_model(model)
     settings = workflow.evaluation_config(place[1], None, overrides or [])
-    options = {"device": device or "auto", "batch_size": batch_size}
+    options = {"device": device or "auto", "batch_size": batch_size or 8}
     with console.progress() as tick:
         facts = workflow.benchmark_model(place, settings, data, count, options, tick)
     if json_output:

@@ -12,11 +12,16 @@ from frame_vit.options import Backend, Precision
 
 
 def asked(
-    device: str | None, precision: Precision | None, tta: bool, batch_size: int, backend: Backend = Backend.auto
+    device: str | None,
+    precision: Precision | None,
+    tta: bool,
+    batch_size: int | None,
+    backend: Backend,
+    weights_first: bool = False,
 ) -> dict[str, Any]:
-    """What a predictor is made by."""
+    """What a predictor is made by. With `weights_first`, `auto` is torch where the weights are there."""
     return {
-        "backend": backend.value,
+        "backend": "weights" if weights_first and backend is Backend.auto else backend.value,
         "device": device or "auto",
         "precision": precision.value if precision else "auto",
         "tta": tta,

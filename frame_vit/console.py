@@ -260,7 +260,7 @@ def show_predictions(rows: Iterable[Any]) -> None:
 def show_export(facts: Mapping[str, Any], folder: Path) -> None:
     """What was written, how it agrees with torch, and what became of int8."""
     for name, of in facts["files"].items():
-        out.print(f"{name}: {of['bytes'] / 1e6:.1f} MB, on {facts['pictures']} pictures of {plain(facts['data'])}:")
+        out.print(f"{name}: {of['bytes'] / 1e6:.1f} MB, on {of['pictures']} pictures of {plain(of['data'])}:")
         for batch, found in of["batches"].items():
             out.print(
                 f"  {batch} at once: largest difference of a logit {found['max_logit_difference']:.2g} "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Scores: TypeAlias = "NDArray[np.float64]"
 Verdicts: TypeAlias = "NDArray[np.int8]"
+Flags: TypeAlias = "NDArray[np.bool_]"
 
 ACCEPT, REVIEW, REJECT = 0, 1, 2
 VERDICTS = ("accept", "review", "reject")
@@ -111,16 +112,20 @@ def verdicts(found: Scores, point: Operating) -> Verdicts:
     return judged
 
 
-def decide(logits: Logits, space: LabelSpace, point: Operating | None) -> Verdicts | None:
+def decide(logits: Logits, space: LabelSpace, point: Operating | None, review: Flags | None = None) -> Verdicts | None:
     """The verdicts on (N, C) logits: by the operating point, or without one by whether the class is a fine one.
 
-    None where no class is fine, so that nothing could be accepted.
+    Where `review` (N,) says so, a person decides. None where no class is fine, so that nothing could be accepted.
     """
     if not space.ok:
         return None
     if point is not None:
-        return verdicts(scores(logits, space), point)
-    return np.where(np.isin(logits.argmax(axis=1), space.ok_ids), ACCEPT, REJECT).astype(np.int8)
+        judged = verdicts(scores(logits, space), point)
+    else:
+        judged = np.where(np.isin(logits.argmax(axis=1), space.ok_ids), ACCEPT, REJECT).astype(np.int8)
+    if review is not None:
+        judged[review] = REVIEW
+    return judged
 
 
 def share_of(judged: Verdicts | None, verdict: int, parts: NDArray[np.bool_]) -> dict[str, float | int | None]:

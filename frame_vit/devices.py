@@ -8,6 +8,7 @@ error.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Mapping
 
 import torch
@@ -35,6 +36,14 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"device {name!r} is not supported", "auto, cpu, cuda, cuda:N or mps")
     return device
+
+
+def own_card(device: torch.device) -> torch.device:
+    """Of several processes that `torchrun` started, each takes its own card."""
+    rank = os.environ.get("LOCAL_RANK")
+    if device.type != "cuda" or device.index is not None or not rank:
+        return device
+    return torch.device("cuda", int(rank) % torch.cuda.device_count())  # as accelerate deals them out
 
 
 def resolve_precision(requested: str, device: torch.device) -> str:

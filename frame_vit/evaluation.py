@@ -14,18 +14,18 @@ from frame_vit.calibration import calibration
 from frame_vit.corruptions import corruptions
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
-from frame_vit.data.measures import Measures, measure
+from frame_vit.data.measures import measure
 from frame_vit.decision import ACCEPT, REJECT, REVIEW, VERDICTS, Verdicts, part_weights, scores, share_of
 from frame_vit.directions import directions
 from frame_vit.images import Float32
 from frame_vit.metrics import evaluation_metrics, score
 from frame_vit.operating import pictures
-from frame_vit.predictor import Answers, Prediction, Predictor, judge
+from frame_vit.predictor import Prediction, Predictor, judge
 from frame_vit.progress import Tick, silent
 from frame_vit.rates import Ids, Logits, parts_needed, upper_bound
 from frame_vit.schema import Costs
 from frame_vit.slices import quartiles, repeatability, slices, worth_a_look
-from frame_vit.unlike import Looks, Usual, unlike
+from frame_vit.unlike import Usual
 
 MANY_SIZES = 8
 TRIED = 400
@@ -52,9 +52,9 @@ def evaluate_split(predictor: Predictor, split: Split, costs: Costs, tick: Tick 
     """Asks the predictor for every example of a split."""
     space, labels = predictor.labels, split.labels
     answers, measures = predictor.split_answers(split.pixels, tick), measure([split.pixels])
-    views, odd = answers.logits, unlike_training(predictor, split.examples, answers, measures)
+    views, odd = answers.logits, predictor.odd(split.examples, answers, measures)
     names = [view.name for view, _ in predictor.group]
-    metrics = evaluation_metrics(split.name, labels, views, space, names, predictor.point)
+    metrics = evaluation_metrics(split.name, labels, views, space, names, predictor.point, predictor.review(odd))
     logits = views.mean(axis=1)
     judged, predicted = predictor.judged(logits, odd), logits.argmax(axis=1)
     look = worth_a_look(labels, logits)
@@ -89,15 +89,6 @@ def evaluate_split(predictor: Predictor, split: Split, costs: Costs, tick: Tick 
         for example, answer, of in zip(split.examples, logits, odd, strict=True)
     ]
     return Evaluation(metrics, rows, split, logits, judged, look)
-
-
-def unlike_training(
-    predictor: Predictor, examples: Sequence[Example], answers: Answers, measures: Measures
-) -> list[dict[str, str]]:
-    """For each example in what its picture is unlike those of the training, by `unlike.unlike`."""
-    sizes = [e.width for e in examples], [e.height for e in examples], [e.stored.mode for e in examples]
-    seen = Looks(*sizes, measures.light, measures.contrast, measures.sharpness, predictor.distances(answers))
-    return unlike(seen, predictor.usual)
 
 
 def _counted(odd: list[dict[str, str]], usual: Usual | None) -> dict[str, Any] | None:
@@ -201,11 +192,23 @@ def sample_size(metrics: dict[str, Any]) -> str:
         said += f", which does not show that the target of {point['claim']['target']:.2%} is met."
     if not decision["independent"]:
         said += " But these are the pictures that the thresholds were chosen on: they prove nothing of others."
+    if point is not None and (computed := _otherwise(metrics, point)):
+        said += computed
     if not decision["as_chosen"]:
         said += " The answers are not averaged as when the thresholds were chosen, so what was promised does not hold."
     if metrics["repeatability"]:
         said += " Several pictures show one part, and the intervals count pictures: they are too narrow."
     return said
+
+
+def _otherwise(metrics: dict[str, Any], point: dict[str, Any]) -> str:
+    before = point["facts"].get("backend", "torch"), point["facts"].get("precision", metrics["precision"])
+    if before == (metrics["backend"], metrics["precision"]):
+        return ""
+    return (
+        f" The thresholds were chosen on answers of {before[0]} in {before[1]}, and these, of "
+        f"{metrics['backend']} in {metrics['precision']}, differ a little."
+    )
 
 
 class _Tried(NamedTuple):
@@ -219,7 +222,7 @@ class _Tried(NamedTuple):
 def _tried(predictor: Predictor, examples: Sequence[Example], pixels: NDArray[np.uint8]) -> _Tried:
     rows = Rows.of(pixels)
     answers = predictor.split_answers(rows)
-    odd = unlike_training(predictor, examples, answers, measure([rows]))
+    odd = predictor.odd(examples, answers, measure([rows]))
     logits = np.asarray(answers.logits.mean(axis=1))
     return _Tried(logits, predictor.judged(logits, odd), np.array([bool(of) for of in odd], bool))
 

@@ -53,11 +53,11 @@ class Looked:
 
 
 def look(predictor: Predictor, split: Split, limit: int, tick: Tick = silent) -> Looked:
-    """Where the model looks in at most `limit` pictures of a split that have a box.
+    """Where the model looks in at most `limit` pictures of a split that have a box that it can see.
 
     Raises `UsageError` where no picture has a box.
     """
-    boxed = [row for row, example in enumerate(split.examples) if example.box is not None]
+    boxed = [row for row, example in enumerate(split.examples) if _seen_box(example, predictor.pixels)]
     if not boxed:
         raise UsageError(f"no picture of {split.name} has a box, so nothing can be said of where the model should look")
     rows = [boxed[at] for at in some(len(boxed), limit)]
@@ -127,6 +127,7 @@ def _measured(
             "right": int((right & part).sum()),
             "right_but_elsewhere": int((right & part & (lift < 1)).sum()),
             "right_though_hidden": int((right & part & stays).sum()),
+            "by_chance": _by_chance([p.label for p, of in zip(predictions, part, strict=True) if of], hidden),
         }
 
     every = np.ones(len(examples), bool)
@@ -153,9 +154,21 @@ def _measured(
     return Looked(facts, examples, predictions, found, elsewhere)
 
 
+def _seen_box(example: Example, settings: Pixels) -> bool:
+    """Whether a picture has a box, and some of it lies in what the model sees."""
+    if example.box is None:
+        return False
+    return float(cover(example.box, (example.width, example.height), settings, (1, 1)).sum()) > 0
+
+
 def _box(example: Example) -> Box:
     assert example.box is not None
     return example.box
+
+
+def _by_chance(called: Sequence[str | None], hidden: Sequence[str]) -> float:
+    """The share that would stay if what is called without the part had nothing to do with what was called with it."""
+    return sum(called.count(name) / len(called) * hidden.count(name) / len(hidden) for name in {*hidden})
 
 
 def _peak(values: Float32) -> list[float]:
@@ -244,4 +257,4 @@ def _seen(size: tuple[int, int], predictor: Predictor) -> Box:
 def _name(source: str) -> str:
     """A file's name for the maps of a picture: that of the picture, and a word that tells equal ones apart."""
     slug = re.sub(r"[^\w.-]+", "-", printable(Path(source).stem)).strip("-.")[-60:]
-    return f"{slug or 'picture'}-{hashlib.sha256(printable(source).encode()).hexdigest()[:6]}.png"
+    return f"{slug or 'picture'}-{hashlib.sha256(printable(source).encode()).hexdigest()[:16]}.png"

@@ -20,9 +20,8 @@ from frame_vit.progress import log
 
 FILES = {"fp32": "model.onnx", "int8": "model-int8.onnx"}
 PROOF, SPEEDS = "export.json", "benchmark.json"
-WEIGHTS = "model.safetensors"
 SAMPLED = 256
-"""Bytes of every tensor that its sample is made of."""
+"""Bytes at the beginning, in the middle and at the end of every tensor that its sample is made of."""
 
 
 def exported(folder: Path) -> dict[str, Path]:
@@ -47,29 +46,57 @@ def exported(folder: Path) -> dict[str, Path]:
     return usable
 
 
-def weights_sample(folder: Path) -> str | None:
-    """sha256 over the names, shapes and first bytes of all tensors; None where the weights are in no such file.
+def told_of(path: Path) -> str | None:
+    """The numbers of an exported file that is named by itself; None where nothing beside it tells of it as it is.
 
-    Training changes every tensor that it touches, from its first value on, and reading all would take seconds.
+    One that was made from other weights than those beside it is that, too, with a warning.
     """
-    path = folder / WEIGHTS
-    if not path.is_file():
+    of = read_facts(path.parent / PROOF).get("files", {}).get(path.name)
+    if of is None or of.get("bytes") != path.stat().st_size:
         return None
+    sample = weights_sample(path.parent)
+    if sample is not None and of.get("weights") != sample:
+        log.warning("%s was made from other weights than those beside it", path)
+        return None
+    return next((numbers for numbers, name in FILES.items() if name == path.name), None)
+
+
+def weights_sample(folder: Path) -> str | None:
+    """sha256 over names, shapes and some bytes of all tensors; None where there are no weights.
+
+    Training changes every tensor that it touches all over, and reading all of it would take seconds.
+    """
+    files = sorted(folder.glob("*.safetensors"))
     digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            if size > path.stat().st_size:
-                return ""
-            header = file.read(size)
-            digest.update(header)
-            tensors = [value for key, value in json.loads(header).items() if key != "__metadata__"]
-            for start, end in sorted(tensor["data_offsets"] for tensor in tensors):
-                file.seek(8 + size + start)
-                digest.update(file.read(min(SAMPLED, end - start)))
+        for path in files:
+            _sample(path, digest)
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # damaged weights are those of no file
-    return digest.hexdigest()
+    return digest.hexdigest() if files else None
+
+
+def _sample(path: Path, digest: hashlib._Hash) -> None:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if size > path.stat().st_size:
+            raise ValueError("shorter than it says")
+        header = file.read(size)
+        digest.update(header)
+        tensors = [value for key, value in json.loads(header).items() if key != "__metadata__"]
+        for start, end in sorted(tensor["data_offsets"] for tensor in tensors):
+            for at in sorted({start, max(start, (start + end - SAMPLED) // 2), max(start, end - SAMPLED)}):
+                file.seek(8 + size + at)
+                digest.update(file.read(min(SAMPLED, end - at)))
+
+
+def weights_of(folder: Path) -> str | None:
+    """The sample of a model folder's weights; where only an exported file is there, of those that it was made from."""
+    sample = weights_sample(folder)
+    if sample is not None:
+        return sample
+    files = read_facts(folder / PROOF).get("files", {})
+    return next((of.get("weights") for of in files.values()), None)
 
 
 def machine() -> dict[str, Any]:
@@ -80,7 +107,7 @@ def machine() -> dict[str, Any]:
 def speeds(folder: Path) -> list[dict[str, Any]]:
     """What `framevit benchmark` measured of this model on this machine; empty where it did not."""
     facts = read_facts(folder / SPEEDS)
-    if facts.get("machine") != machine() or facts.get("weights") != weights_sample(folder):
+    if facts.get("machine") != machine() or facts.get("weights") != weights_of(folder):
         return []
     rows: list[dict[str, Any]] = facts.get("rows", [])
     return rows

@@ -44,7 +44,9 @@ def from_data(source: str) -> list[Input]:
 
     splits = read_source(source, Data(response_column="", label_column=""), seed_step=1)
     return [
-        Input(str(row.file) if row.file else row.key, row.file or row.read) for split in splits for row in split.rows
+        Input(str(row.file) if row.file else f"{source}/{row.key}", row.file or row.read)
+        for split in splits
+        for row in split.rows
     ]
 
 
@@ -74,7 +76,10 @@ def _expanded(word: str) -> list[Input]:
             return [Input(word, _Missing(f"nothing matches {word}"))]
         return [found for match in matches for found in (_in_folder(match) if match.is_dir() else [_file(match)])]
     if path.suffix.lower() in LISTS:
-        return from_data(word)
+        try:
+            return from_data(word)
+        except UsageError as error:
+            return [Input(word, _Missing(error.message, error.hint))]
     return [_file(path)]
 
 

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from frame_vit.decision import ACCEPT, REJECT, REVIEW, Operating, decide, share_of
+from frame_vit.decision import ACCEPT, REJECT, REVIEW, Flags, Operating, decide, share_of
 from frame_vit.labels import LabelSpace
 from frame_vit.rates import Ids, Logits, rate
 
 
-def score(labels: Ids, logits: Logits, space: LabelSpace, point: Operating | None = None) -> dict[str, Any]:
+def score(
+    labels: Ids, logits: Logits, space: LabelSpace, point: Operating | None = None, review: Flags | None = None
+) -> dict[str, Any]:
     """The numbers of one split: (N,) true class ids, (N, C) logits; decisions by the operating point or by class.
+
+    Where `review` (N,) says so, a person decides.
 
     `macro_f1` is over the classes that occur, as true or predicted ones; a precision or recall of nothing is None.
     """
@@ -30,7 +34,7 @@ def score(labels: Ids, logits: Logits, space: LabelSpace, point: Operating | Non
     )
     occurs = [i for i in ids if support[i] or (predicted == i).any()]
     ok = np.isin(labels, space.ok_ids)
-    judged = decide(logits, space, point)
+    judged = decide(logits, space, point, review)
     return {
         "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist(),
         "accuracy": float((predicted == labels).mean()),
@@ -52,7 +56,13 @@ def score(labels: Ids, logits: Logits, space: LabelSpace, point: Operating | Non
 
 
 def evaluation_metrics(
-    split: str, labels: Ids, views: Logits, space: LabelSpace, group: list[str], point: Operating | None = None
+    split: str,
+    labels: Ids,
+    views: Logits,
+    space: LabelSpace,
+    group: list[str],
+    point: Operating | None = None,
+    review: Flags | None = None,
 ) -> dict[str, Any]:
     """metrics.json from the logits (N, V, C) of the views that were asked for, the untouched picture's first.
 
@@ -60,7 +70,7 @@ def evaluation_metrics(
     and has the numbers with and, for comparison, without averaging (None for what was not asked for).
     """
     whole = views.shape[1] == len(group)
-    with_tta, without = (score(labels, logits, space, point) for logits in (views.mean(axis=1), views[:, 0]))
+    with_tta, without = (score(labels, logits, space, point, review) for logits in (views.mean(axis=1), views[:, 0]))
     head = ("accuracy", "macro_f1", "escape_rate", "overkill_rate", "review_rate")
     return {
         "split": split,

@@ -42,10 +42,9 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
     log.info("temperature %.3f, chosen on %d pictures of %s", temperature, len(split), split.name)
     # Asked once more: in half precision, divided weights do not give exactly the divided answers.
     backend = Torch(load_trained(str(folder)), settings.device, settings.precision)
-    if config.decision.unlike != "off":
-        was = usual_of(Predictor(backend), splits, split, config.decision, tick)
-        backend.settings = replace(backend.settings, usual=was)
-        write_settings(backend.settings, folder)
+    was = usual_of(Predictor(backend), splits, split, config.decision.unlike, tick)
+    backend.settings = replace(backend.settings, usual=was)
+    write_settings(backend.settings, folder)
     point = choose_thresholds(Predictor(backend), folder, split, config.decision, tick)
     if point is None and classifier.labels.ok:
         log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
@@ -53,9 +52,7 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
         log.log(logging.INFO if point.claim.met else logging.WARNING, "%s", promise(point))
 
 
-def usual_of(
-    predictor: Predictor, splits: dict[str, Split], apart: Split, settings: Decision, tick: Tick = silent
-) -> Usual:
+def usual_of(predictor: Predictor, splits: dict[str, Split], apart: Split, mode: str, tick: Tick = silent) -> Usual:
     """What the pictures that a model was made with are like: all but those of the test.
 
     Embeddings are those of up to 512 training pictures; `apart` is the split that says how far from them others lie.
@@ -67,7 +64,7 @@ def usual_of(
     looks = Looks(*sizes, found.light, found.contrast, found.sharpness)
     train = splits["train"].pixels
     kept = predictor.embeddings(Rows(train, np.array(some(len(train)), np.int64)))
-    return usual(looks, distances(predictor.embeddings(apart.pixels), kept), kept, settings.unlike == "review")
+    return usual(looks, distances(predictor.embeddings(apart.pixels), kept), kept, mode)
 
 
 def pictures(split: Split) -> str:
@@ -87,12 +84,12 @@ def calibration_split(splits: dict[str, Split]) -> Split:
 
 
 def choose_thresholds(
-    predictor: Predictor, folder: Path, split: Split, settings: Decision, tick: Tick
+    predictor: Predictor, folder: Path, split: Split, settings: Decision, tick: Tick, mode: str | None = None
 ) -> Operating | None:
     """Chooses thresholds for the model in the folder on this split, and stores them there; its weights stay.
 
-    None where no class is fine, or the split has no good or no bad parts; then nothing is stored. What the model's
-    pictures were like stays, or is forgotten by `unlike: off`.
+    None where no class is fine, or the split has no good or no bad parts; then nothing is stored. With
+    `mode`, what becomes of pictures unlike the training's is changed, too.
     """
     space = predictor.labels
     if not space.ok:
@@ -108,8 +105,11 @@ def choose_thresholds(
         "precision": predictor.precision,
     }
     point = replace(point, chosen_on=split.name, facts=facts)
-    was = None if settings.unlike == "off" else predictor.usual
-    was = was and replace(was, reviewed=settings.unlike == "review")
+    was = predictor.usual
+    if mode is not None and was is not None:
+        was = replace(was, mode=mode)
+    elif mode is not None:
+        log.warning("this model does not know what its pictures were like: it was trained by an earlier framevit")
     write_settings(replace(predictor.settings, point=point, usual=was), folder)
     return point
 

@@ -18,8 +18,17 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class TrainPrecision(StrEnum):
+    """The number format of a training."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
 class Precision(StrEnum):
-    """The number format of the computation."""
+    """The number format of an answer; int8 needs an exported file."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -45,12 +54,19 @@ ModelOption = Annotated[
     typer.Option("--model", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
+TrainPrecisionOption = Annotated[
+    TrainPrecision | None,
+    typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
+]
 PrecisionOption = Annotated[
     Precision | None,
     typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
 ]
 Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symmetries that the model declares.")]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Pictures asked about at once.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Pictures asked about at once.", show_default="8 on a CPU, 32 on a card"),
+]
 ModelArgument = Annotated[
     str | None,
     typer.Argument(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import re
 import sys
+import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from frame_vit.errors import UsageError
+from frame_vit.errors import FrameVitError, UsageError
 from frame_vit.inputs import Input
 from frame_vit.labels import LabelSpace
 from frame_vit.progress import log
-from frame_vit.tables import Done, read_done
+from frame_vit.tables import NOTHING, Done, read_done
 from frame_vit.texts import printable
 
 
@@ -43,10 +47,10 @@ class Output:
     def done(self, labels: LabelSpace) -> Done:
         """What was predicted before."""
         if self.path is None or not self.going_on:
-            return Done(set(), 0, 0)
+            return NOTHING
         found = read_done(self.path, self.form, labels)
         if found.names:
-            log.info("%s: %d inputs were predicted before and are skipped", self.path, len(found.names))
+            log.info("%s: %d inputs were predicted before and are skipped", self.path, found.names.total())
         return found
 
     @contextmanager
@@ -55,15 +59,16 @@ class Output:
         if self.path is None:
             yield sys.stdout
             return
-        try:
-            # Reading and writing, not appending: what stands behind the last whole row must go.
-            file = self.path.open("r+" if done.end else "w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
-        with file:
-            file.seek(done.end)
-            file.truncate()
-            yield file
+        with _alone(self.path), _room(self.path):
+            try:
+                # Reading and writing, not appending: what stands behind the last whole row must go.
+                file = self.path.open("r+" if done.end else "w", encoding="utf-8", newline="")
+            except OSError as error:
+                raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
+            with file:
+                file.seek(done.end)
+                file.truncate()
+                yield file
 
 
 @dataclass(frozen=True)
@@ -89,45 +94,120 @@ class Share:
         return path.with_name(f"{path.stem}.part-{number}-of-{self.count}{path.suffix}")
 
     def check(self, output: Output) -> None:
-        """Raises `UsageError` where the processes could not join what they write."""
-        if output.path is None or output.form not in ("csv", "jsonl"):
+        """Raises `UsageError` where the processes could not join what they write, or others left parts."""
+        if self.count > 1 and (output.path is None or output.form not in ("csv", "jsonl")):
             raise UsageError("several processes write rows to a file", "Name a .csv or .jsonl file with -o/--output")
-        for found in output.path.parent.glob(f"{_escaped(output.path.stem)}.part-*-of-*{output.path.suffix}"):
+        if output.path is None or _joined(output.path).is_file():
+            return
+        for found in _parts_left(output.path):
             count = re.search(r"\.part-\d+-of-(\d+)\.\w+$", found.name)
             if count and int(count[1]) != self.count:
+                these = f"these are {self.count}" if self.count > 1 else "this is one"
                 raise UsageError(
-                    f"{found} was left by {count[1]} processes, and these are {self.count}",
-                    f"Start {count[1]} again, or remove the parts",
+                    f"{found} was left by {count[1]} processes, and {these}",
+                    f"Start {count[1]} again, with --skip-done, or remove the parts",
                 )
+
+    def parts(self, path: Path) -> list[Path]:
+        """Where all processes write."""
+        return [self.part(path, rank) for rank in range(self.count)]
 
     def join(self, output: Output, labels: LabelSpace) -> int:
         """Puts all parts behind what the file has, in order, and removes them; how many of all rows are errors."""
         assert output.path is not None
-        aside = output.path.with_name(output.path.name + ".joined")
-        sources = [output.path] if output.going_on and output.path.is_file() else []
-        sources += [self.part(output.path, rank) for rank in range(self.count)]
-        errors, header = 0, ""
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            for source in sources:
-                done = read_done(source, output.form, labels)
+        aside = output.path.with_name(output.path.name + ".joining")
+        before = output.done(labels)
+        errors, fresh = before.errors, not before.end
+        with _room(aside), aside.open("wb") as file:
+            if before.end:
+                with output.path.open("rb") as rows:
+                    _copy(rows, file, before.end)
+            for part in self.parts(output.path):
+                done = read_done(part, output.form, labels)
+                if not done.end:
+                    continue
                 errors += done.errors
-                with source.open("rb") as rows:
-                    text = rows.read(done.end).decode()
-                if output.form == "csv" and header:
-                    text = text.removeprefix(header)  # one is enough
-                header = header or text.partition("\n")[0] + "\n"
-                file.write(text)
+                with part.open("rb") as rows:
+                    header = len(rows.readline()) if output.form == "csv" and not fresh else 0
+                    rows.seek(header)
+                    _copy(rows, file, done.end - header)
+                fresh = False
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(output.path)  # at once: were it interrupted in between, rows would be there twice
-        for rank in range(self.count):
-            self.part(output.path, rank).unlink()
+        aside.replace(_joined(output.path))  # from here on, whatever interrupts it, `finish_join` ends it
+        finish_join(output)
         return errors
 
 
-def left(inputs: Sequence[Input], done: Done) -> Sequence[Input]:
-    """The inputs that have no row yet."""
-    return [given for given in inputs if printable(given.name) not in done.names] if done.names else inputs
+def finish_join(output: Output) -> None:
+    """Ends a join that was interrupted when all parts had been put together: they must not be put in twice."""
+    if output.path is None or not _joined(output.path).is_file():
+        return
+    for part in _parts_left(output.path):
+        part.unlink()
+    _joined(output.path).replace(output.path)
+
+
+def _joined(path: Path) -> Path:
+    return path.with_name(path.name + ".joined")
+
+
+def _parts_left(path: Path) -> list[Path]:
+    return sorted(path.parent.glob(f"{_escaped(path.stem)}.part-*-of-*{_escaped(path.suffix)}"))
+
+
+def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
+    while count > 0:
+        block = source.read(min(count, 1 << 20))
+        target.write(block)
+        count -= len(block)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps a second process from writing the same file; the lock goes with the process, however it ends."""
+    from filelock import FileLock, Timeout
+
+    name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"framevit-{name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UsageError(f"{path} is being written by another process", "Let it finish, or name another file") from None
+    except OSError:  # no place for a lock: better to go on without than not at all
+        log.debug("no lock for %s", path)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _room(path: Path) -> Iterator[None]:
+    """A full disk is a failure with a way out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise FrameVitError(
+            f"no room to write {path}: {error.strerror}", "Make room, then --skip-done goes on"
+        ) from None
+
+
+def left(inputs: Sequence[Input], *before: Done) -> Sequence[Input]:
+    """The inputs that have no row yet; one that is named twice has two."""
+    done = sum((found.names for found in before), Counter[str]())
+    if not done:
+        return inputs
+    rest = []
+    for given in inputs:
+        name = printable(given.name)
+        if done[name] > 0:
+            done[name] -= 1
+        else:
+            rest.append(given)
+    return rest
 
 
 def _escaped(text: str) -> str:

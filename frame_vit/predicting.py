@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from frame_vit.errors import Interrupted
+from frame_vit.errors import Interrupted, UsageError
 from frame_vit.inputs import Input
-from frame_vit.output import Output, Share, left
+from frame_vit.output import Output, Share, finish_join, left
 from frame_vit.predictor import Predictor
 from frame_vit.progress import Tick, silent
 from frame_vit.stopping import terminable
-from frame_vit.tables import Done, RowWriter
+from frame_vit.tables import NOTHING, Done, RowWriter
 
 
 def predict_to(
@@ -28,28 +28,53 @@ def predict_to(
     the others.
     """
     share = Share.of_this_process()
+    if share.count > 1:
+        return _shared(predictor, inputs, output, tick, maps, share)
+    finish_join(output)
     done = output.done(predictor.labels)
-    rest = left(inputs, done)
-    if share.count == 1:
-        return done.errors + _write(predictor, rest, output, done, tick, maps)
+    return done.errors + _write(predictor, left(inputs, done), output, done, tick, maps)
+
+
+def _shared(
+    predictor: Predictor, inputs: Sequence[Input], output: Output, tick: Tick, maps: Path | None, share: Share
+) -> int | None:
+    """This process's share into a part of its own; the first process joins them."""
     from frame_vit.processes import Team
 
-    share.check(output)
     assert output.path is not None
     team = Team(predictor.device.partition(":")[0])
+    if team.main:
+        finish_join(output)
+    team.wait()
+    rest = left(inputs, output.done(predictor.labels))
     place = replace(output, path=share.part(output.path))
-    begun = place.done(predictor.labels)
-    _write(predictor, left(share.of(rest), begun), place, begun, tick if team.main else silent, maps)
+    assert place.path is not None
+    place.path.touch()
+    team.wait()
+    if missing := [part for part in share.parts(output.path) if not part.is_file()]:
+        raise UsageError(f"{missing[0]} is not there", "Several machines write into one folder that all of them see")
+    # Rows of all parts count: had inputs come or gone since, this one's share would be another.
+    begun = [replace(output, path=part, going_on=True).done(predictor.labels) for part in share.parts(output.path)]
+    own = begun[share.rank] if output.going_on else NOTHING
+    team.wait()
+    todo = left(share.of(rest), *begun) if output.going_on else share.of(rest)
+    _write(predictor, todo, place, own, tick if team.main else silent, maps, team.launcher)
     team.wait()
     return share.join(output, predictor.labels) if team.main else None
 
 
 def _write(
-    predictor: Predictor, inputs: Sequence[Input], output: Output, done: Done, tick: Tick, maps: Path | None
+    predictor: Predictor,
+    inputs: Sequence[Input],
+    output: Output,
+    done: Done,
+    tick: Tick,
+    maps: Path | None,
+    launcher: str = "framevit",
 ) -> int:
     """Rows behind those that are done; how many of them are errors."""
     errors = 0
-    with _says_how_to_go_on(output), output.opened(done) as file:
+    with _says_how_to_go_on(output, launcher), output.opened(done) as file:
         writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)
         rows = predictor.predict(inputs, tick, len(inputs))
         if maps is not None:
@@ -64,7 +89,7 @@ def _write(
 
 
 @contextmanager
-def _says_how_to_go_on(output: Output) -> Iterator[None]:
+def _says_how_to_go_on(output: Output, launcher: str) -> Iterator[None]:
     """Whatever a signal interrupts ends in `Interrupted`, with the command that goes on where there is one."""
     try:
         with terminable():
@@ -74,5 +99,5 @@ def _says_how_to_go_on(output: Output) -> Iterator[None]:
         hint = ""
         if output.path is not None and output.form != "json":
             words = [word for word in sys.argv[1:] if word not in ("--skip-done", "--overwrite")]
-            hint = shlex.join(["framevit", *words, "--skip-done"])
+            hint = f"{launcher} {shlex.join([*words, '--skip-done'])}"
         raise Interrupted(number, "stopped; the rows that were written stay", hint) from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from frame_vit.backends import Backend, cores
-from frame_vit.data.measures import measured
-from frame_vit.decision import REVIEW, VERDICTS, Operating, Verdicts, decide, scores
+from frame_vit.data.measures import Measures, measured
+from frame_vit.decision import REVIEW, VERDICTS, Flags, Operating, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
 from frame_vit.images import Float32, Picture, UInt8, laid, read_bytes, read_picture
 from frame_vit.inputs import Input
@@ -31,6 +31,10 @@ from frame_vit.unlike import Looks, Usual, distances, unlike
 
 if TYPE_CHECKING:
     from frame_vit.data.cache import Rows
+    from frame_vit.data.examples import Example
+
+ON_A_CARD, ON_A_CPU = 32, 8
+"""Pictures that are asked about at once: larger batches leave a processor's caches."""
 
 
 class Answers(NamedTuple):
@@ -62,11 +66,12 @@ class Prediction:
 class Predictor:
     """A model ready to be asked, by way of a backend."""
 
-    def __init__(self, backend: Backend, tta: bool = True, batch_size: int = 32) -> None:
+    def __init__(self, backend: Backend, tta: bool = True, batch_size: int | None = None) -> None:
         self.backend, self.settings = backend, backend.settings
         self.labels, self.pixels, self.point = backend.settings.labels, backend.settings.pixels, backend.settings.point
         self.usual, self.temperature = backend.settings.usual, backend.settings.temperature
-        self.batch_size = batch_size
+        self.batch_size = batch_size or (ON_A_CPU if backend.device == "cpu" else ON_A_CARD)
+        self._told_of_several = False
         self.group = self.labels.group()
         if self.pixels.height != self.pixels.width and any(view.turns % 2 for view, _ in self.group):
             raise ModelError(
@@ -129,12 +134,20 @@ class Predictor:
         found = [part for part in given if part is not None]
         return np.concatenate(found) if found else None
 
-    def judged(self, logits: Logits, odd: list[dict[str, str]]) -> Verdicts | None:
+    def review(self, odd: Sequence[dict[str, str]]) -> Flags:
+        """Which pictures go to review, whatever their class, by what is unlike the training pictures, (N,)."""
+        reviewed = self.usual is not None and self.usual.reviewed
+        return np.array([reviewed and bool(of) for of in odd], bool)
+
+    def judged(self, logits: Logits, odd: Sequence[dict[str, str]]) -> Verdicts | None:
         """The decisions on (N, C) averaged logits, where `odd` says what is unlike the training pictures."""
-        found = decide(logits, self.labels, self.point)
-        if found is not None and self.usual is not None and self.usual.reviewed:
-            found[np.array([bool(of) for of in odd], bool)] = REVIEW
-        return found
+        return decide(logits, self.labels, self.point, self.review(odd))
+
+    def odd(self, examples: Sequence[Example], answers: Answers, measures: Measures) -> list[dict[str, str]]:
+        """For each example in what its picture is unlike those of the training."""
+        sizes = [e.width for e in examples], [e.height for e in examples], [e.stored.mode for e in examples]
+        seen = Looks(*sizes, measures.light, measures.contrast, measures.sharpness, self.distances(answers))
+        return unlike(seen, self.usual)
 
     def split_logits(self, pixels: Rows, tick: Tick = silent) -> Logits:
         """The logits of a whole split, in batches."""
@@ -162,6 +175,9 @@ class Predictor:
     def rows(self, found: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
         """The rows of decoded pictures, or of what was wrong with them."""
         good = [picture for _, picture in found if isinstance(picture, Picture)]
+        if not self._told_of_several and any(picture.stored.several for picture in good):
+            self._told_of_several = True
+            log.warning("there are files with several pictures: the first of each is predicted")
         answers: Iterator[tuple[Logits, dict[str, str]]] = iter(())
         if good:
             pixels = np.stack([picture.pixels for picture in good])
@@ -182,7 +198,7 @@ class Predictor:
             return error.message
 
     def _unlike(self, pictures: list[Picture], pixels: UInt8, asked: Answers) -> list[dict[str, str]]:
-        if self.usual is None:
+        if self.usual is None or self.usual.mode == "off":
             return [{} for _ in pictures]
         sizes = [p.width for p in pictures], [p.height for p in pictures], [p.stored.mode for p in pictures]
         return unlike(looks(*sizes, pixels, self.distances(asked)), self.usual)

@@ -80,6 +80,12 @@ def read_settings(folder: Path) -> Settings:
     return parse_settings(text, str(folder / SETTINGS), None if embeddings is None else embeddings.astype(np.float32))
 
 
+def misses_embeddings(settings: Settings) -> bool:
+    """Whether embeddings should be compared, but those of the training pictures are not there."""
+    usual = settings.usual
+    return usual is not None and usual.mode != "off" and "distance" in usual.ranges and usual.embeddings is None
+
+
 def write_settings(settings: Settings, folder: Path) -> None:
     """Writes embeddings.npy, where there are any, and framevit.json anew, each whole or not at all."""
     embeddings = settings.usual.embeddings if settings.usual else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -44,6 +45,7 @@ class RowWriter:
     def __init__(self, file: IO[str], form: str, labels: LabelSpace, fresh: bool = True) -> None:
         self.file, self.form, self.labels = file, form, labels
         self._csv = csv.writer(file, lineterminator="\n")
+        self._quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         self._first = True
         if form == "csv" and fresh:
             self._csv.writerow(csv_header(labels))
@@ -51,7 +53,9 @@ class RowWriter:
 
     def write(self, row: Prediction) -> None:
         if self.form == "csv":
-            self._csv.writerow(csv_row(row, self.labels))
+            cells = csv_row(row, self.labels)
+            # Python's writer does not quote a carriage return, and its reader then takes it for the end of a row.
+            (self._quoted if any("\r" in cell for cell in cells) else self._csv).writerow(cells)
         elif self.form == "jsonl":
             self.file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
         else:
@@ -67,11 +71,15 @@ class RowWriter:
 
 
 class Done(NamedTuple):
-    """The rows that a file has: names of their inputs, how many are errors, and where they end, in bytes."""
+    """What a file has: how often each input, which of them only as errors, how many errors, and its end in bytes."""
 
-    names: set[str]
+    names: Counter[str]
+    failed: set[str]
     errors: int
     end: int
+
+
+NOTHING = Done(Counter(), set(), 0, 0)
 
 
 def read_done(path: Path, form: str, labels: LabelSpace) -> Done:
@@ -80,17 +88,50 @@ def read_done(path: Path, form: str, labels: LabelSpace) -> Done:
     Raises `UsageError` where these are no rows of predictions of the same classes.
     """
     if not path.is_file():
-        return Done(set(), 0, 0)
-    data = path.read_bytes()
-    end = data.rfind(b"\n") + 1
+        return NOTHING
+    names: Counter[str] = Counter()
+    fine: set[str] = set()
+    errors, end = 0, _whole_end(path, form)
     try:
-        text = data[:end].decode("utf-8")
-        rows = _csv_rows(text, labels) if form == "csv" else _json_rows(text, labels)
-    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        with path.open("rb") as file:
+            text = io.TextIOWrapper(io.BufferedReader(_Head(file, end)), "utf-8", newline="")
+            for name, status in (_csv_rows if form == "csv" else _json_rows)(text, labels):
+                names[name] += 1
+                errors += status == "error"
+                if status != "error":
+                    fine.add(name)
+    except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
         raise UsageError(
             f"{path} holds no rows that could be gone on with: {error}", "Name another file, or --overwrite it"
         ) from None
-    return Done({name for name, _ in rows}, sum(status == "error" for _, status in rows), end)
+    return Done(names, {*names} - fine, errors, end)
+
+
+def _whole_end(path: Path, form: str) -> int:
+    """Where the last whole row ends, in bytes: a line break; in a table one outside of quotes."""
+    end, quotes = 0, 0
+    with path.open("rb") as file:
+        for line in file:
+            quotes += line.count(b'"') if form == "csv" else 0
+            if line.endswith(b"\n") and quotes % 2 == 0:
+                end = file.tell()
+    return end
+
+
+class _Head(io.RawIOBase):
+    """The first bytes of a file, as a file."""
+
+    def __init__(self, file: IO[bytes], length: int) -> None:
+        self._file, self._left = file, length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._file.read(min(len(buffer), self._left))
+        buffer[: len(found)] = found
+        self._left -= len(found)
+        return len(found)
 
 
 def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels: LabelSpace) -> None:
@@ -101,24 +142,25 @@ def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels
         writer.writerows(csv_row(row, labels, true) for row, true in rows)
 
 
-def _csv_rows(text: str, labels: LabelSpace) -> list[tuple[str, str]]:
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    if not rows:
-        return []
+def _csv_rows(text: IO[str], labels: LabelSpace) -> Iterator[tuple[str, str]]:
+    rows = csv.reader(text)
     header = csv_header(labels)
-    if rows[0] != header:
+    first = next(rows, header)
+    if first != header:
         raise ValueError("its columns are not those of this model")
-    if any(len(row) != len(header) for row in rows):
-        raise ValueError("a row has too few or too many cells")
-    return [(raw(row[0]), row[header.index("status")]) for row in rows[1:]]
-
-
-def _json_rows(text: str, labels: LabelSpace) -> list[tuple[str, str]]:
-    rows = [json.loads(line) for line in text.split("\n") if line]
     for row in rows:
+        if len(row) != len(header):
+            raise ValueError("a row has too few or too many cells")
+        yield raw(row[0]), row[header.index("status")]
+
+
+def _json_rows(text: IO[str], labels: LabelSpace) -> Iterator[tuple[str, str]]:
+    # A row ends with \n only: names may hold what else counts as a line's end, such as U+2028.
+    for line in text:
+        row = json.loads(line)
         if row["probabilities"] is not None and [*row["probabilities"]] != [*labels.names]:
             raise ValueError("its classes are not those of this model")
-    return [(row["file"], row["status"]) for row in rows]
+        yield row["file"], row["status"]
 
 
 def _cell(value: object) -> str:

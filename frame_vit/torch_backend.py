@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 
-from frame_vit.devices import autocast, resolve_device, resolve_precision
+from frame_vit.devices import autocast, own_card, resolve_device, resolve_precision
 from frame_vit.errors import ModelError
 from frame_vit.images import Float32, UInt8
 from frame_vit.model import Classifier, head_module
@@ -22,7 +24,7 @@ class Torch:
 
     def __init__(self, classifier: Classifier, device: str = "auto", precision: str = "auto") -> None:
         self.settings = classifier.settings
-        self.where = resolve_device(device)
+        self.where = own_card(resolve_device(device))
         self.device = str(self.where)
         self.precision = resolve_precision(precision, self.where)
         self.module = classifier.module.to(self.where).eval()
@@ -52,6 +54,25 @@ class Given:
     def _keep(self, _: Any, given: tuple[Any, ...]) -> None:
         vector = isinstance(given[0], torch.Tensor) and given[0].ndim == 2
         self.last = given[0].detach() if vector else None
+
+
+@contextmanager
+def written_out(module: Any) -> Iterator[bool]:
+    """Attention step by step, for the faster ways do not keep its weights; as it was afterwards.
+
+    Whether the model can do so; nothing changes where it cannot.
+    """
+    before = getattr(module.config, "_attn_implementation", None)
+    try:
+        module.set_attn_implementation("eager")
+        can = True
+    except (ValueError, AttributeError):
+        can = False
+    try:
+        yield can
+    finally:
+        if can:
+            module.set_attn_implementation(before)
 
 
 def _numpy(tensor: torch.Tensor) -> Float32:

@@ -48,13 +48,13 @@ class Looks(NamedTuple):
 class Usual:
     """How the pictures were: `n` of them; inclusive ranges by name; colour modes; what embeddings are compared with.
 
-    `reviewed` says whether a picture unlike them goes to review, or is only told of.
+    `mode` says what becomes of a picture unlike them: review, note (it is only told of) or off (not looked for).
     """
 
     n: int
     ranges: dict[str, tuple[float, float]]
     modes: tuple[str, ...]
-    reviewed: bool = True
+    mode: str = "review"
     embeddings: Float32 | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -63,18 +63,20 @@ class Usual:
             "n": self.n,
             "ranges": {key: list(ends) for key, ends in self.ranges.items()},
             "modes": list(self.modes),
-            "reviewed": self.reviewed,
+            "mode": self.mode,
         }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], embeddings: Float32 | None) -> Usual:
         ranges = {key: (float(low), float(high)) for key, (low, high) in values["ranges"].items()}
-        if embeddings is None:
-            ranges.pop("distance", None)
-        return cls(int(values["n"]), ranges, tuple(values["modes"]), bool(values["reviewed"]), embeddings)
+        return cls(int(values["n"]), ranges, tuple(values["modes"]), str(values["mode"]), embeddings)
+
+    @property
+    def reviewed(self) -> bool:
+        return self.mode == "review"
 
 
-def usual(looks: Looks, apart: Float32 | None, embeddings: Float32 | None, reviewed: bool) -> Usual:
+def usual(looks: Looks, apart: Float32 | None, embeddings: Float32 | None, mode: str) -> Usual:
     """What to hold new pictures against: ranges of all pictures, distances of those `apart` from the training."""
     values = _values(looks)
     if apart is not None and embeddings is not None:
@@ -84,13 +86,13 @@ def usual(looks: Looks, apart: Float32 | None, embeddings: Float32 | None, revie
         low, high = float(found.min()), float(found.max())
         slack = 0.0 if key in EXACT else SLACK * (high - low) + 1e-6
         ranges[key] = (0.0 if key == "distance" else low - slack, high + slack)
-    return Usual(len(looks.width), ranges, tuple(sorted({*looks.modes})), reviewed, embeddings)
+    return Usual(len(looks.width), ranges, tuple(sorted({*looks.modes})), mode, embeddings)
 
 
 def unlike(looks: Looks, was: Usual | None) -> list[dict[str, str]]:
     """For each picture what is unusual about it, in words, by a short name; empty where nothing is."""
     found: list[dict[str, str]] = [{} for _ in looks.width]
-    if was is None:
+    if was is None or was.mode == "off":
         return found
     for row, mode in enumerate(looks.modes):
         if mode not in was.modes:

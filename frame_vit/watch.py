@@ -5,14 +5,16 @@ and again: notifications of the system do not reach over a network share.
 
 A file is taken for whole when its size and time of change were the same twice; a picture that then cannot be read is
 given PATIENCE_S more, for a writer may have paused, before its row says that it is damaged. A file that changes after
-it was predicted is another picture: it is predicted again, and said.
+it was predicted is another picture: it is predicted again, and said (while the watch runs; what changed in between two
+watches is not noticed).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -24,11 +26,14 @@ from frame_vit.output import Output
 from frame_vit.predictor import Prediction, Predictor
 from frame_vit.progress import Tick, log, silent
 from frame_vit.stopping import Stop
-from frame_vit.tables import RowWriter
+from frame_vit.tables import Done, RowWriter
 from frame_vit.texts import printable
 
 POLL_S = 0.05
 PATIENCE_S = 2.0
+GONE_S = 3600.0
+KEPT = 10_000
+"""So many latencies, the last ones, are summed up."""
 SHARE = 0.2
 """At most this share of the time is spent on looking into the folder, however many files it has."""
 
@@ -42,11 +47,18 @@ class State(NamedTuple):
 
 @dataclass
 class Waiting:
-    """A file that is not predicted yet: its state, when it was first seen so, and when it was last seen otherwise."""
+    """A file that is not predicted yet: its state, in which look it was first seen so and when; when last otherwise.
+
+    Times are of two clocks: `since` and `before` of the wall, as files have them, `at` one that nobody sets. `late`
+    marks files that were there before the watch began.
+    """
 
     state: State
+    look: int
     since: float
     before: float
+    at: float
+    late: bool
 
 
 @dataclass
@@ -56,64 +68,84 @@ class Watcher:
     folder: Path
     done: dict[str, State | None]
     waiting: dict[str, Waiting] = field(default_factory=dict)
+    _look: int = 0
     _looked: float = field(default_factory=time.time)
-    _lost: bool = False
+    _gone: dict[str, float] = field(default_factory=dict)
+    _refused: set[str] = field(default_factory=set)
 
     def look(self) -> list[Path]:
         """Looks into the folder; the files that are whole, in the order in which they were."""
         now, before = time.time(), self._looked
         try:
-            seen = dict(_states(self.folder))
-            self._lost = False
+            seen = dict(self._states())
         except OSError as error:
-            if not self._lost:
-                log.warning("%s cannot be looked into (%s); trying on", self.folder, error.strerror)
-            self._lost = True
+            self._refuse(str(self.folder), error)
             return []
+        self._refused.discard(str(self.folder))
+        self._look += 1
         for name, state in seen.items():
             known = self.waiting.get(name)
-            if known is not None:
-                if known.state != state:
-                    self.waiting[name] = Waiting(state, now, before)
-            elif name not in self.done:
-                self.waiting[name] = Waiting(state, now, before)
-            elif self.done[name] not in (None, state):
-                log.warning("%s has changed since it was predicted; it is predicted again", name)
-                self.waiting[name] = Waiting(state, now, before)
+            changed = name in self.done and self.done[name] not in (None, state)
+            if changed and known is None:
+                log.warning("%s has changed since it was predicted; it is predicted again", printable(name))
+            if (known is not None and known.state != state) or (known is None and (changed or name not in self.done)):
+                late = self._look == 1 or (known is not None and known.late)
+                self.waiting[name] = Waiting(state, self._look, now, before, time.monotonic(), late)
         self.waiting = {name: of for name, of in self.waiting.items() if name in seen}
+        self._forget(seen)
         self._looked = now
-        ready = [(of.state.changed, name) for name, of in self.waiting.items() if of.since < now]
+        ready = [(of.state.changed, name) for name, of in self.waiting.items() if of.look < self._look]
         return [self.folder / name for _, name in sorted(ready)]
 
-    def predicted(self, name: str) -> float:
-        """Notes that a file has its row; the seconds since it was whole.
+    def predicted(self, name: str) -> float | None:
+        """Notes that a file has its row; the seconds since it was whole, None for one that was there before.
 
         It was whole at its last change, if that fits what was seen: not before it was last seen otherwise (it may have
         been moved here, or the clocks may differ), not after it was first seen as it is.
         """
         of = self.waiting.pop(name)
         self.done[name] = of.state
-        return time.time() - min(max(of.state.changed / 1e9, of.before), of.since)
+        whole = min(max(of.state.changed / 1e9, of.before), of.since)
+        return None if of.late else max(time.time() - whole, 0.0)
 
     def given_up(self, name: str) -> bool:
         """Whether a file that cannot be read has been as it is for long enough."""
-        return time.time() - self.waiting[name].since >= PATIENCE_S
+        return time.monotonic() - self.waiting[name].at >= PATIENCE_S
+
+    def _forget(self, seen: dict[str, State]) -> None:
+        """Files that have been gone for an hour; a share may be away for a while, and its files are not new then."""
+        now = time.monotonic()
+        self._gone = {name: self._gone.get(name, now) for name in self.done.keys() - seen.keys()}
+        for name, since in self._gone.items():
+            if now - since > GONE_S:
+                del self.done[name]
+
+    def _states(self) -> Iterator[tuple[str, State]]:
+        return states(self.folder, self._refuse)
+
+    def _refuse(self, place: str, error: OSError) -> None:
+        """Says once that a folder cannot be looked into."""
+        if place not in self._refused:
+            self._refused.add(place)
+            log.warning("%s cannot be looked into (%s); trying on", place, error.strerror)
 
 
 @dataclass
 class Watched:
-    """What a watch came to: rows, those that are errors, and for the others the seconds from whole file to row."""
+    """What a watch came to: rows, those that are errors, and for the others the seconds from whole file to row.
+
+    Files that were there before it began have none.
+    """
 
     rows: int = 0
     errors: int = 0
-    latencies: list[float] = field(default_factory=list)
+    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
 
-    def count(self, row: Prediction, latency: float) -> None:
+    def count(self, row: Prediction, latency: float | None) -> None:
         """A row that was written. What is damaged was never whole, so it has no latency."""
         self.rows += 1
-        if row.status == "error":
-            self.errors += 1
-        else:
+        self.errors += row.status == "error"
+        if latency is not None and row.status != "error":
             self.latencies.append(latency)
 
     def said(self) -> str:
@@ -130,9 +162,9 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", "--watch waits for pictures in a folder")
     done = output.done(predictor.labels)
-    watcher = Watcher(folder, _states_of(done.names, folder, output.path))
+    watcher = Watcher(folder, _predicted_before(done, folder, output.path))
     found = Watched()
-    with Stop("stopping after this picture; once more leaves at once") as stop, output.opened(done) as file:
+    with Stop("stopping after the pictures in work; once more leaves at once") as stop, output.opened(done) as file:
         writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)
         log.info("watching %s; Ctrl-C ends it", folder)
         while not stop.requested:
@@ -161,32 +193,52 @@ def _rows(predictor: Predictor, watcher: Watcher, paths: list[Path]) -> Iterator
     yield from zip(predictor.rows(tried), names, strict=True)
 
 
-def _states(folder: Path, inside: str = "") -> Iterator[tuple[str, State]]:
-    """Names, relative to the folder, and states of the pictures in it and below; not by links, nothing hidden."""
-    with os.scandir(folder / inside) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            name = f"{inside}{entry.name}"
-            try:
-                if entry.is_dir(follow_symlinks=False):
-                    yield from _states(folder, name + "/")
-                elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
-                    facts = entry.stat()
-                    yield name, State(facts.st_size, facts.st_mtime_ns)
-            except FileNotFoundError:  # gone between being listed and being looked at
-                continue
+def states(folder: Path, refused: Callable[[str, OSError], None], inside: str = "") -> Iterator[tuple[str, State]]:
+    """Names, relative to the folder, and states of the pictures in it and below; not by links, nothing hidden.
+
+    A folder below that cannot be looked into is passed over and told of; for the folder itself it is an `OSError`.
+    """
+    try:
+        entries = list(os.scandir(folder / inside))
+    except OSError as error:
+        if not inside:
+            raise
+        refused(str(folder / inside), error)
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        name = f"{inside}{entry.name}"
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from states(folder, refused, name + "/")
+            elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
+                facts = entry.stat()
+                yield name, State(facts.st_size, facts.st_mtime_ns)
+        except OSError:  # gone between being listed and being looked at
+            continue
 
 
-def _states_of(names: set[str], folder: Path, rows: Path | None) -> dict[str, State | None]:
-    """What is done already, by name in the folder. A file that changed after the rows were written is not."""
-    if rows is None or not names:
+def _predicted_before(done: Done, folder: Path, rows: Path | None) -> dict[str, State | None]:
+    """What has a row already, by name in the folder.
+
+    A row that is an error counts only if the file has not changed since: it may have been cut short.
+    """
+    if rows is None or not done.names:
         return {}
     written = rows.stat().st_mtime_ns
-    # However the folder was named then: by another spelling it is the same files.
-    known = {os.path.abspath(name) for name in names}  # noqa: PTH100  (links are not followed)
-    return {
-        name: state
-        for name, state in _states(folder)
-        if os.path.abspath(printable(str(folder / name))) in known and state.changed <= written  # noqa: PTH100
-    }
+    found: dict[str, State | None] = {}
+    for name, state in states(folder, lambda *_: None):
+        row = next((row for row in _spellings(folder, name) if row in done.names), None)
+        if row is not None and (row not in done.failed or state.changed <= written):
+            found[name] = None
+    return found
+
+
+def _spellings(folder: Path, name: str) -> Iterator[str]:
+    """The names that a file's row may have: the folder may have been named from elsewhere."""
+    yield printable(str(folder / name))
+    whole = folder.resolve() / name
+    yield printable(str(whole))
+    for parent in [*whole.parents][:-1]:
+        yield printable(str(whole.relative_to(parent)))

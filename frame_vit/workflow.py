@@ -20,11 +20,11 @@ from frame_vit.data.prepare import Prepared, prepare, prepare_other
 from frame_vit.decision import Operating
 from frame_vit.directions import check_costs
 from frame_vit.errors import DataError, UsageError
-from frame_vit.evaluation import Evaluation, evaluate_split, robustness, unlike_training
+from frame_vit.evaluation import Evaluation, evaluate_split, robustness
 from frame_vit.evaluation_report import write_evaluation
 from frame_vit.explaining import Looked, look
 from frame_vit.explanation_report import write_looked
-from frame_vit.export import check_installed, export
+from frame_vit.export import Request, check_installed, export
 from frame_vit.loading import load_predictor
 from frame_vit.operating import calibration_split, choose_thresholds
 from frame_vit.predictor import Predictor
@@ -159,8 +159,11 @@ def calibrate(
     config: Config,
     data: str | None = None,
     tick: Tick = silent,
+    mode: str | None = None,
 ) -> Operating:
     """Chooses a model's thresholds anew, by the `decision` keys of `config`, and stores them in its folder.
+
+    `mode` is what shall become of pictures unlike the training's (None: as before).
 
     On all of `data`, or on the calibration split of its run, else its validation split. Raises `UsageError` where the
     model has no folder here or no class that is fine, `DataError` where there are no good or no bad parts.
@@ -173,7 +176,7 @@ def calibrate(
     prepared, name = _asked_for(predictor, run, config, data, None, tick)
     if any(folder.glob("*.onnx")):
         log.warning("exported files keep the thresholds that they had; beside the weights they obey the new ones")
-    point = choose_thresholds(predictor, folder, prepared.splits[name], config.decision, tick)
+    point = choose_thresholds(predictor, folder, prepared.splits[name], config.decision, tick, mode)
     if point is None:
         raise DataError(f"{name} has no good or no bad parts to choose thresholds by")
     return point
@@ -199,12 +202,14 @@ def export_model(
         train = prepare(config, asker.pixels, tick).splits["train"]
     elif int8:
         log.warning("without the run's own training pictures only dynamic quantisation is tried")
-    return export(classifier, output or Path(place[0]), prepared.splits[name], config.export, int8, train, tick)
+    source = Path(place[0]) if Path(place[0]).is_dir() else None
+    folder = output or Path(place[0])
+    return export(Request(classifier, source, folder, prepared.splits[name], config.export, int8, train), tick)
 
 
 def _tested(run: Path | None) -> str:
     """The split that a run was tested on: val, where there was no test set."""
-    return "val" if run is not None and not (run / "evaluation" / "test").is_dir() and _recorded(run, "val") else "test"
+    return "val" if run is not None and _recorded(run, "val") and not _recorded(run, "test") else "test"
 
 
 def benchmark_model(
@@ -219,8 +224,9 @@ def benchmark_model(
     examples = prepared.splits[name].examples
     pictures = [examples[row].read() for row in some(len(examples), count)]
     facts = benchmark(place[0], pictures, options["device"], options["batch_size"], tick)
-    if Path(place[0]).is_dir():
-        store(Path(place[0]), facts)
+    folder = Path(place[0]).parent if Path(place[0]).is_file() else Path(place[0])
+    if (folder / SETTINGS).is_file():
+        store(folder, facts)
     return facts
 
 
@@ -228,13 +234,13 @@ def explain_split(
     predictor: Predictor,
     run: Path | None,
     config: Config,
-    asked: tuple[str | None, str, int],
+    asked: tuple[str | None, str | None, int],
     output: Path | None,
     tick: Tick = silent,
 ) -> tuple[Looked, Path | None]:
     """Where a model looks, over a labelled split: (data, split, at most how many pictures) are `asked` for."""
     data, split, limit = asked
-    prepared, name = _asked_for(predictor, run, config, data, None if data else split, tick)
+    prepared, name = _asked_for(predictor, run, config, data, None if data else split or _tested(run), tick)
     looked = look(predictor, prepared.splits[name], limit, tick)
     folder = output or (run / "explanation" / name if run else None)
     if folder:
@@ -268,7 +274,7 @@ def compare(
         there = prepared.splits[split]
         found = predictor.split_answers(there.pixels, tick)
         logits = found.logits.mean(axis=1)
-        odd = unlike_training(predictor, there.examples, found, measure([there.pixels]))
+        odd = predictor.odd(there.examples, found, measure([there.pixels]))
         judged.append(predictor.judged(logits, odd))
         answers.append(logits[:, [predictor.labels.names.index(name) for name in one.labels.names]])
     if [e.digest for e in asked[0]] != [e.digest for e in asked[1]]:

@@ -132,7 +132,7 @@ def split(pixels: UInt8, labels: NDArray[np.int64], boxes: list[Box]) -> Split:
 def learned(marked: bool) -> Looked:
     """Where a model looks that was trained on such pictures until it is right."""
     asked = predictor(PLAIN)
-    pixels, labels, _ = drawn(256, marked, 1)
+    pixels, labels, _ = drawn(128, marked, 1)
     module: Any = asked.backend.module  # type: ignore[attr-defined]
     optimizer = torch.optim.AdamW(module.parameters(), 3e-3)
     batch, truth = torch.from_numpy(normalise(pixels, asked.pixels)), torch.from_numpy(labels)
@@ -180,7 +180,7 @@ def test_the_commands_draw_what_they_say(trained: Path, tmp_path: Path, pictures
         ],
     )
     assert (rows.returncode, drawn_.returncode, measured.returncode, refused.returncode) == (3, 0, 0, 2), rows.stderr
-    stems = [path.name[:-11] for path in sorted((tmp_path / "maps").iterdir())]
+    stems = [path.name[:-21] for path in sorted((tmp_path / "maps").iterdir())]
     assert stems == ["Xminus", "Xplus", "Yminus", "Yplus", "note-1", "passed"]
     with Image.open(next((tmp_path / "explained").glob("Xplus-*.png"))) as shown:
         assert shown.width > 1000

@@ -6,7 +6,9 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from transformers import ConvNextConfig, ConvNextForImageClassification, ViTConf
 
 from frame_vit import export
 from frame_vit.backends import EXPORTED, Backend, OnnxRuntime, OpenVino
+from frame_vit.data.cache import Rows
+from frame_vit.data.examples import Example, Split
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.exported import exported as usable
 from frame_vit.exported import weights_sample
@@ -23,10 +27,11 @@ from frame_vit.images import Pixels, UInt8
 from frame_vit.labels import LabelSpace
 from frame_vit.loading import load_predictor
 from frame_vit.model import Classifier
+from frame_vit.predictor import Answers, Predictor
 from frame_vit.saved import save
 from frame_vit.schema import Export
 from frame_vit.torch_backend import Torch
-from tests.conftest import environment, run_framevit
+from tests.conftest import environment
 
 SPACE = LabelSpace.build(["passed", "Xplus", "Xminus"], ["passed"], {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}})
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib")
@@ -64,7 +69,9 @@ def test_the_command_says_what_it_proved_and_stores_the_same(exported: Path) -> 
     assert proof["max_logit_difference"] < 1e-4
     assert proof["changed_decisions"] == proof["changed_classes"] == 0
     assert proof["worst"].startswith("demo-1-")
-    assert said["pictures"] == 20
+    assert (proof["pictures"], proof["data"]) == (20, "test")
+    assert proof["max_distance_difference"] < 1e-3
+    assert proof["openvino"]["changed_classes"] <= 20
     assert said["int8"][0]["way"] == "static"
     kept = [tried for tried in said["int8"] if tried["kept"]]
     assert ("model-int8.onnx" in said["files"]) == bool(kept)
@@ -149,38 +156,64 @@ def test_any_batch_and_any_architecture(tmp_path: Path, kind: str) -> None:
             assert given == pytest.approx(embeddings[0], abs=1e-4)
 
 
-def test_a_model_that_answers_otherwise_is_refused_and_nothing_is_left(run: Path) -> None:
-    model = run / "model"
-    before = {path.name: path.read_bytes() for path in model.iterdir()}
-    done = run_framevit(run.parents[1], "export", "--set", "export.tolerance=1e-12")
-    assert done.returncode == 1
-    assert "answers otherwise than torch" in done.stderr
-    assert {path.name: path.read_bytes() for path in model.iterdir()} == before
-
-
-def test_an_int8_model_that_changes_too_much_is_not_kept(tmp_path: Path) -> None:
+def request(folder: Path, **limits: Any) -> export.Request:
+    """A small model, saved, to be exported beside its weights and compared on noise."""
     classifier = small()
-    proof = {"changed_decisions": 3, "batches": {}}
+    save(Classifier(classifier.module, SPACE, Pixels(32, 32), _Processor()), folder)
+    examples = [Example(f"row {i}", i % 3, (), 32, 32, "", lambda: b"") for i in range(12)]
+    split = Split("test", examples, Rows.of(noise(12)))
+    return export.Request(classifier, folder, folder, split, Export(**limits), train=split)
 
-    class Proof:
-        pixels = noise(10)
 
-        def of(self, path: Path, name: str) -> dict[str, Any]:
-            assert path.is_file()
-            return dict(proof)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    export.write_onnx(classifier, tmp_path / "model.onnx.part")
-    quantised = export._quantised(
-        classifier.settings,
-        tmp_path / "model.onnx.part",
-        None,
-        Proof(),  # type: ignore[arg-type]
-        Export(int8_changed=0.2),
-        lambda *_: None,
-    )
-    assert quantised.file is None
-    assert [(tried["agrees"], tried["kept"]) for tried in quantised.said] == [(False, False)]
-    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx.part"]
+
+def test_a_model_that_answers_otherwise_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    asked = request(tmp_path / "model", tolerance=1e-12)
+    before = contents(asked.folder)
+    with pytest.raises(ModelError, match="answers otherwise than torch"):
+        export.export(asked)
+    assert contents(asked.folder) == before
+
+
+def test_an_int8_model_that_changes_too_much_is_not_kept_nor_is_an_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = request(tmp_path / "model", int8_changed=0.2)
+    export.export(asked)
+    (asked.folder / "model-int8.onnx").write_bytes(b"of an earlier export")
+    monkeypatch.setattr(export._Proof, "share", lambda *_: 0.21)
+    facts = export.export(replace(asked, int8=True))
+    assert [(tried["way"], tried["agrees"], tried["kept"]) for tried in facts["int8"]] == [
+        ("static", False, False),
+        ("dynamic", False, False),
+    ]
+    assert set(facts["files"]) == {"model.onnx"}
+    assert not list(asked.folder.glob("*int8*"))
+
+
+def test_a_class_that_changes_counts_also_where_no_decision_does() -> None:
+    """Xplus called Xminus is a reject all the same, and would correct the part the wrong way."""
+    predictor = Predictor(Torch(small(), "cpu", "fp32"))
+    logits = np.zeros((4, 2, 3), np.float32)
+    logits[:, :, 1] = 5
+    swapped = logits[:, :, [0, 2, 1]]
+    found = export.difference(predictor, Answers(logits, None), Answers(swapped, None), [*"abcd"])
+    assert (found["changed_decisions"], found["changed_classes"]) == (0, 4)
+    proof = SimpleNamespace(pixels=noise(4))
+    assert export._Proof.share(proof, found) == 1.0  # type: ignore[arg-type]
+
+
+def test_a_folder_with_the_weights_of_another_model_is_not_written_to(tmp_path: Path) -> None:
+    asked, other = request(tmp_path / "model"), request(tmp_path / "other")
+    before = contents(other.folder)
+    with pytest.raises(UsageError, match="weights of another model"):
+        export.export(replace(asked, folder=other.folder))
+    assert contents(other.folder) == before
+    export.export(replace(asked, folder=tmp_path / "line"))
+    told = json.loads((tmp_path / "line" / "export.json").read_text())
+    assert told["files"]["model.onnx"]["weights"] == weights_sample(asked.folder)
 
 
 def test_an_export_of_other_weights_is_passed_over_and_said(run: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -241,6 +274,7 @@ def test_a_file_of_another_program_or_damaged_is_one_error(tmp_path: Path, backe
         ({"precision": "fp16"}, "needs torch on a CUDA card"),
         ({"backend": "onnxruntime", "precision": "bf16"}, "precision bf16"),
         ({"backend": "onnxruntime", "device": "cuda"}, "not on cuda"),
+        ({"device": "mps"}, "not on mps"),
         ({"precision": "int8"}, "precision int8"),
     ],
 )

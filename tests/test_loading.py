@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from frame_vit import loading
+from frame_vit.errors import ModelError
 from frame_vit.exported import machine, weights_sample
 from frame_vit.loading import load_predictor
 from tests.conftest import run_framevit
@@ -27,7 +28,7 @@ def measured(model: Path, speeds: dict[str, tuple[float, float]], **changed: Any
     """Start in seconds and pictures a second of each backend, as `framevit benchmark` stores them."""
     rows = [
         {"backend": name, "numbers": "weights" if name == "torch" else "fp32", "precision": "fp32"}
-        | {"start_s": start, "pictures_per_s": rate}
+        | {"start_s": start, "pictures_per_s": rate, "p50_ms": 1000 / rate, "device": "cpu", "agrees": True}
         for name, (start, rate) in speeds.items()
     ]
     facts = {"machine": machine(), "weights": weights_sample(model), "rows": rows} | changed
@@ -62,8 +63,8 @@ def test_a_rule_decides_where_nothing_was_measured(model: Path, monkeypatch: pyt
     ]:
         monkeypatch.setattr(loading, "_has_card", lambda _, card=card: card)
         monkeypatch.setattr(loading, "_half_precision", lambda half=half: half)
-        choices = loading._possible(str(model), "auto", "auto")
-        found = loading._fastest_first(str(model), choices, "auto", "auto", count)
+        wish = loading.Wish(str(model), "auto", "auto", "auto")
+        found = loading._fastest_first(wish, loading._possible(wish), count)
         assert tuple(choice.backend for choice in found) == expected
 
 
@@ -72,11 +73,40 @@ def test_int8_is_taken_only_where_it_was_tried(exported: Path, tmp_path: Path) -
     shutil.copytree(exported / "runs/tiny-001/model", model)
     facts = json.loads((model / "export.json").read_text())
     shutil.copy(model / "model.onnx", model / "model-int8.onnx")  # what it answers is not looked at here
-    facts["files"]["model-int8.onnx"] = facts["files"]["model.onnx"]
     for where, expected in ((machine(), "int8"), ({"processor": "another"}, "fp32")):
-        (model / "export.json").write_text(json.dumps(facts | {"machine": where}))
-        choices = loading._possible(str(model), "auto", "auto")
-        assert loading._fastest_first(str(model), choices, "auto", "auto", 1)[0].numbers == expected
+        facts["files"]["model-int8.onnx"] = facts["files"]["model.onnx"] | {"machine": where}
+        (model / "export.json").write_text(json.dumps(facts))
+        wish = loading.Wish(str(model), "auto", "auto", "auto")
+        assert loading._fastest_first(wish, loading._possible(wish), 1)[0].numbers == expected
+
+
+def test_what_was_measured_to_answer_otherwise_is_not_taken_for_its_speed(model: Path) -> None:
+    measured(model, {"onnxruntime": (0.5, 10.0), "openvino": (0.1, 1000.0)})
+    assert chosen(model, 100) == "openvino"
+    facts = json.loads((model / "benchmark.json").read_text())
+    for row in facts["rows"]:
+        row["agrees"] = row["backend"] != "openvino"
+    (model / "benchmark.json").write_text(json.dumps(facts))
+    assert chosen(model, 100) == "onnxruntime"
+
+
+def test_pictures_that_come_one_by_one_are_answered_by_what_answers_one_soonest(model: Path) -> None:
+    measured(model, {"onnxruntime": (0.5, 10.0), "openvino": (9.0, 20.0)})
+    facts = json.loads((model / "benchmark.json").read_text())
+    assert chosen(model, loading.ENDLESS) == "openvino"
+    for row in facts["rows"]:
+        row["p50_ms"] = {"onnxruntime": 5.0, "openvino": 7.0}[row["backend"]]
+    (model / "benchmark.json").write_text(json.dumps(facts))
+    assert chosen(model, loading.ENDLESS) == "onnxruntime"
+
+
+def test_a_card_is_no_measure_for_the_processor(model: Path) -> None:
+    measured(model, {"torch": (0.0, 1e9), "onnxruntime": (0.5, 10.0)})
+    facts = json.loads((model / "benchmark.json").read_text())
+    for row in facts["rows"]:
+        row["device"] = "cuda:0" if row["backend"] == "torch" else "cpu"
+    (model / "benchmark.json").write_text(json.dumps(facts))
+    assert chosen(model, 100, device="cpu") == "onnxruntime"
 
 
 def test_a_runtime_that_cannot_be_imported_is_passed_over_and_said(
@@ -96,13 +126,32 @@ def test_without_any_runtime_the_weights_answer(model: Path, monkeypatch: pytest
     assert chosen(model, 1) == "torch"
 
 
-def test_thresholds_beside_the_weights_are_newer_than_those_in_the_file(model: Path) -> None:
+@pytest.mark.parametrize("name", ["", "model.onnx"])
+def test_thresholds_beside_the_weights_are_newer_than_those_in_the_file(model: Path, name: str) -> None:
     settings = json.loads((model / "framevit.json").read_text())
     settings["decision"]["accept_below"] = 0.123
     (model / "framevit.json").write_text(json.dumps(settings))
-    predictor, _ = load_predictor(str(model), 1)
+    predictor, _ = load_predictor(str(model / name), 1)
     assert predictor.point is not None
     assert (predictor.backend.name, predictor.point.accept_below) == ("onnxruntime", 0.123)
+
+
+def test_settings_of_another_model_beside_a_file_are_refused(model: Path) -> None:
+    settings = json.loads((model / "framevit.json").read_text())
+    for key, value in (
+        ("labels", settings["labels"] | {"names": settings["labels"]["names"][::-1]}),
+        ("temperature", 7),
+    ):
+        (model / "framevit.json").write_text(json.dumps(settings | {key: value}))
+        with pytest.raises(ModelError, match="of different models"):
+            load_predictor(str(model), 1, backend="onnxruntime")
+
+
+def test_embeddings_that_are_missing_beside_the_file_are_taken_from_it(model: Path) -> None:
+    (model / "embeddings.npy").unlink()
+    predictor, _ = load_predictor(str(model), 1)
+    assert predictor.usual is not None
+    assert predictor.usual.embeddings is not None
 
 
 def test_a_folder_for_the_line_needs_no_weights(model: Path, tmp_path: Path) -> None:

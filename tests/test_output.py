@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ import pytest
 from frame_vit.errors import RowError, UsageError
 from frame_vit.inputs import Input, expand
 from frame_vit.labels import LabelSpace
-from frame_vit.output import Output, Share, left
+from frame_vit.output import Output, Share, finish_join, left
 from frame_vit.predictor import Prediction
 from frame_vit.tables import RowWriter, read_done
 
 SPACE = LabelSpace.build(["ok", "=bad"], ["ok"])
-NAMES = ["a.jpg", "=b.jpg", "c\n.jpg", "d\u2028.jpg", 'e",.jpg']
+NAMES = ["a.jpg", "=b.jpg", "c\n.jpg", "d\u2028.jpg", 'e",.jpg', "f\r.jpg"]
 """Names that a spreadsheet, a line or a quote would break."""
 
 
@@ -40,7 +41,8 @@ def test_what_was_written_is_known_again_whatever_the_names(tmp_path: Path, form
     path = tmp_path / f"rows.{form}"
     write(path, form, NAMES)
     done = read_done(path, form, SPACE)
-    assert done.names == {*NAMES}
+    assert done.names == Counter(NAMES)
+    assert done.failed == {"=b.jpg"}
     assert (done.errors, done.end) == (1, path.stat().st_size)
     inputs = [Input(name, Path(name)) for name in ["z", *NAMES]]
     assert [given.name for given in left(inputs, done)] == ["z"]
@@ -49,12 +51,13 @@ def test_what_was_written_is_known_again_whatever_the_names(tmp_path: Path, form
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_a_row_cut_in_half_is_written_anew_and_the_rest_stays(tmp_path: Path, form: str) -> None:
     whole, cut = tmp_path / f"whole.{form}", tmp_path / f"cut.{form}"
-    write(whole, form, ["a", "b", "c"])
+    names = ["a", "b\n'\"", "c"]
+    write(whole, form, names)
     before = whole.read_bytes()
     for length in range(len(before.splitlines(keepends=True)[0]), len(before)):
         cut.write_bytes(before[:length])
         done = read_done(cut, form, SPACE)
-        write(cut, form, [name for name in ("a", "b", "c") if name not in done.names])
+        write(cut, form, [name for name in names if name not in done.names])
         assert cut.read_bytes() == before, length
 
 
@@ -113,11 +116,50 @@ def test_parts_are_joined_in_the_order_of_the_inputs(tmp_path: Path, form: str, 
     assert not list(tmp_path.glob("*part*"))
 
 
+def test_a_join_that_was_interrupted_is_ended_and_nothing_is_there_twice(tmp_path: Path) -> None:
+    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
+    write(tmp_path / "rows.csv.joined", "csv", ["a", "b"])
+    write(Share(1, 2).part(tmp_path / "rows.csv"), "csv", ["b"])
+    Share(0, 1).check(output)
+    finish_join(output)
+    assert read_done(tmp_path / "rows.csv", "csv", SPACE).names == Counter("ab")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
+
+
+def test_an_empty_file_to_go_on_with_gets_one_header(tmp_path: Path) -> None:
+    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
+    (tmp_path / "rows.csv").touch()
+    for rank, name in enumerate("ab"):
+        write(Share(rank, 2).part(tmp_path / "rows.csv"), "csv", [name])
+    Share(0, 2).join(output, SPACE)
+    write(tmp_path / "alone.csv", "csv", ["a", "b"])
+    assert (tmp_path / "rows.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
+
+
+def test_an_input_that_is_named_twice_has_two_rows_also_after_a_crash(tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl", "jsonl", ["a", "b"])
+    inputs = [Input(name, Path(name)) for name in ("a", "b", "a")]
+    assert [given.name for given in left(inputs, read_done(tmp_path / "rows.jsonl", "jsonl", SPACE))] == ["a"]
+
+
+def test_a_file_has_one_writer(tmp_path: Path) -> None:
+    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
+    with (
+        output.opened(output.done(SPACE)),
+        pytest.raises(UsageError, match="written by another process"),
+        output.opened(output.done(SPACE)),
+    ):
+        raise AssertionError("there are two")
+    with output.opened(output.done(SPACE)):
+        pass
+
+
 def test_parts_of_another_number_of_processes_are_not_mixed_in(tmp_path: Path) -> None:
     output = Output(tmp_path / "rows.csv", "csv")
     Share(1, 3).part(tmp_path / "rows.csv").write_text("")
-    with pytest.raises(UsageError, match="left by 3 processes"):
-        Share(0, 2).check(output)
+    for count in (1, 2):
+        with pytest.raises(UsageError, match="left by 3 processes"):
+            Share(0, count).check(output)
     with pytest.raises(UsageError, match=r"name a \.csv|Name a \.csv|rows to a file"):
         Share(0, 2).check(Output(None, "jsonl"))
 

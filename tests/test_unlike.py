@@ -25,9 +25,9 @@ def looks(count: int, seed: int = 0, **changed: object) -> Looks:
     return Looks(**(found | changed))  # type: ignore[arg-type]
 
 
-def known(count: int = 50, reviewed: bool = True) -> Usual:
+def known(count: int = 50, mode: str = "review") -> Usual:
     vectors = np.random.default_rng(5).normal(0, 1, (count, 8)).astype(np.float32) + 5
-    return usual(looks(count), np.linspace(0, 0.2, count, dtype=np.float32), vectors, reviewed)
+    return usual(looks(count), np.linspace(0, 0.2, count, dtype=np.float32), vectors, mode)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_new_pictures_of_the_same_kind_are_flagged_as_seldom_as_is_promised() ->
     """Beyond the smallest or largest of n: 2 in n + 1; the slack makes it fewer."""
     n, fresh, shares = 40, 400, []
     for seed in range(200):
-        was = usual(looks(n, seed), None, None, reviewed=True)
+        was = usual(looks(n, seed), None, None, "review")
         flagged = unlike(looks(fresh, 1000 + seed), was)
         shares.append(sum("light" in found for found in flagged) / fresh)
     assert 0 < np.mean(shares) < 2 / (n + 1)
@@ -72,7 +72,7 @@ def test_a_flag_sends_to_review_whatever_the_class_says_and_gives_the_reason() -
 
 
 def test_where_flags_are_only_told_the_thresholds_decide() -> None:
-    row = judge("a", BAD, SPACE, POINT, {"size": "too small"}, known(reviewed=False))
+    row = judge("a", BAD, SPACE, POINT, {"size": "too small"}, known(mode="note"))
     assert (row.decision, row.flags) == ("reject", ("size",))
     assert row.reason is not None
     assert row.reason.endswith("unlike the training pictures: too small")
@@ -115,4 +115,10 @@ def test_what_is_stored_comes_back() -> None:
     assert np.abs(embeddings - was.embeddings).max() < 0.01
     again = Usual.from_json(was.to_json(), embeddings)
     assert (again.ranges, again.modes, again.n) == (was.ranges, was.modes, was.n)
-    assert "distance" not in Usual.from_json(was.to_json(), None).ranges
+    assert Usual.from_json(was.to_json(), None).ranges == was.ranges
+
+
+def test_switched_off_nothing_is_flagged_and_all_is_kept() -> None:
+    was = known(mode="off")
+    assert unlike(looks(1, light=np.zeros(1, np.float32)), was) == [{}]
+    assert was.ranges == known().ranges

@@ -107,6 +107,30 @@ def test_whole_files_get_a_row_each_and_a_bad_one_stops_nothing(line: Path, star
     assert re.search(r"4 rows written, 1 of them errors; .* p50 \d+ ms, p99 \d+ ms", said)
 
 
+def test_it_does_not_matter_from_where_the_folder_was_named(line: Path, start: Start) -> None:
+    (line / "a.jpg").write_bytes(picture(0))
+    first = start()
+    until(line, 1)
+    stopped(first, signal.SIGINT)
+    (line / "b.jpg").write_bytes(picture(1))
+    command = [
+        sys.executable,
+        "-m",
+        "frame_vit",
+        "predict",
+        "--watch",
+        ".",
+        "-o",
+        "../rows.jsonl",
+        "--model",
+        "../runs/tiny-001",
+    ]
+    with subprocess.Popen(command, cwd=line, env=environment(line.parent), stderr=subprocess.DEVNULL) as again:
+        found = until(line, 2)
+        again.send_signal(signal.SIGINT)
+    assert [row["file"] for row in found] == ["line/a.jpg", "b.jpg"]
+
+
 def test_a_restart_picks_up_what_came_in_between_and_nothing_twice(line: Path, start: Start) -> None:
     (line / "a.jpg").write_bytes(picture(0))
     first = start()
@@ -138,6 +162,7 @@ def test_a_file_that_changes_is_another_picture(line: Path, start: Start) -> Non
 
 def test_a_file_is_ready_when_it_was_the_same_twice_in_the_order_of_completion(tmp_path: Path) -> None:
     watcher = Watcher(tmp_path, {})
+    assert watcher.look() == []
     for number, name in enumerate(("b.png", "a.png")):
         (tmp_path / name).write_bytes(b"x")
         os.utime(tmp_path / name, ns=(0, 10**18 + number))
@@ -148,9 +173,42 @@ def test_a_file_is_ready_when_it_was_the_same_twice_in_the_order_of_completion(t
     time.sleep(0.01)
     assert watcher.look() == [tmp_path / "b.png", tmp_path / "a.png"]
     latency = watcher.predicted("b.png")
+    assert latency is not None
     assert 0 <= latency < 60, "of a file with an old date it counts from when it came"
     time.sleep(0.01)
     assert watcher.look() == [tmp_path / "a.png"]
+
+
+def test_files_from_before_have_no_latency_and_names_are_kept_while_a_share_is_away(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"x")
+    watcher = Watcher(tmp_path, {})
+    watcher.look()
+    assert watcher.look() == [tmp_path / "a.png"]
+    assert watcher.predicted("a.png") is None
+    (tmp_path / "a.png").rename(tmp_path / "away")
+    watcher.look()
+    (tmp_path / "away").rename(tmp_path / "a.png")
+    assert watcher.look() == watcher.look() == []
+
+
+def test_a_folder_below_that_is_closed_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.scandir
+
+    def closed(path: Path) -> Any:
+        """As for a person who may not look into it; the tests may be run by one who may look everywhere."""
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").write_bytes(b"x")
+    watcher = Watcher(tmp_path, {})
+    watcher.look()
+    assert watcher.look() == [tmp_path / "a.png"]
+    assert caplog.text.count("closed cannot be looked into") == 1
 
 
 def test_a_folder_that_goes_away_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -185,7 +185,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], measured: bool = Fa
 
     from frame_vit.data.prepare import prepare_other
     from frame_vit.decision import Claim, Operating
-    from frame_vit.export import export
+    from frame_vit.export import Request, export
     from frame_vit.images import Pixels, read_picture
     from frame_vit.labels import LabelSpace
     from frame_vit.model import Classifier
@@ -207,7 +207,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], measured: bool = Fa
     batch = np.stack([picture.pixels for picture in seen])
     embeddings = Predictor(Torch(classifier, "cpu", "fp32")).ask(batch).embedding
     sides = [p.width for p in seen], [p.height for p in seen], [p.stored.mode for p in seen]
-    was = usual(looks(*sides, batch), np.full(1, 2.0, np.float32), embeddings, reviewed=True)
+    was = usual(looks(*sides, batch), np.full(1, 2.0, np.float32), embeddings, "review")
     save(replace(classifier, usual=was), folder)
     data = folder.with_name(folder.name + "-data")
     for number, path in enumerate(pictures[:64]):
@@ -217,7 +217,8 @@ def build(folder: Path, size: str, pictures: Sequence[Path], measured: bool = Fa
     settings = Config.model_validate({"data": {"cache": str(folder.with_name("cache"))}})
     split = next(iter(prepare_other(str(data), settings, space, pixels).splits.values()))
     # Random weights: what int8 changes of their answers is not looked at here.
-    export(load_trained(str(folder)), folder, split, Export(pictures=8, int8_changed=0.9), int8=True, train=split)
+    limits = Export(pictures=8, int8_changed=0.9)
+    export(Request(load_trained(str(folder)), folder, folder, split, limits, int8=True, train=split))
     if measured:
         words = ["benchmark", folder, "--data", data, "--limit", "32", "--json"]
         subprocess.run([*map(str, [*FRAMEVIT, *words])], check=True, capture_output=True, cwd=folder.parent)
