@@ -70,6 +70,7 @@ def evaluate_split(predictor: Predictor, split: Split, costs: Costs, tick: Tick 
             "by_class": {key: by_class[key] for key in ("escape_rate", "overkill_rate")},
             "independent": predictor.point is None or predictor.point.facts.get("pictures") != pictures(split),
             "as_chosen": predictor.as_chosen,
+            "chosen_by_others": _chosen_by_others(predictor),
             "review_share": _line_share(labels, judged, predictor),
             "verdicts": None if judged is None else {v: int((judged == i).sum()) for i, v in enumerate(VERDICTS)},
         },
@@ -192,8 +193,10 @@ def sample_size(metrics: dict[str, Any]) -> str:
         said += f", which does not show that the target of {point['claim']['target']:.2%} is met."
     if not decision["independent"]:
         said += " But these are the pictures that the thresholds were chosen on: they prove nothing of others."
-    if point is not None and (computed := _otherwise(metrics, point)):
-        said += computed
+    if decision["chosen_by_others"]:
+        said += " The thresholds were chosen on answers of {} in {}; these differ a little.".format(
+            *decision["chosen_by_others"]
+        )
     if not decision["as_chosen"]:
         said += " The answers are not averaged as when the thresholds were chosen, so what was promised does not hold."
     if metrics["repeatability"]:
@@ -201,14 +204,13 @@ def sample_size(metrics: dict[str, Any]) -> str:
     return said
 
 
-def _otherwise(metrics: dict[str, Any], point: dict[str, Any]) -> str:
-    before = point["facts"].get("backend", "torch"), point["facts"].get("precision", metrics["precision"])
-    if before == (metrics["backend"], metrics["precision"]):
-        return ""
-    return (
-        f" The thresholds were chosen on answers of {before[0]} in {before[1]}, and these, of "
-        f"{metrics['backend']} in {metrics['precision']}, differ a little."
-    )
+def _chosen_by_others(predictor: Predictor) -> list[str] | None:
+    """Backend and precision whose answers the thresholds were chosen on, where they are not those of the predictor."""
+    if predictor.point is None:
+        return None
+    facts = predictor.point.facts
+    before = [facts.get("backend", "torch"), facts.get("precision", predictor.precision)]
+    return None if before == [predictor.backend.name, predictor.precision] else before
 
 
 class _Tried(NamedTuple):

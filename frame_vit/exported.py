@@ -9,6 +9,7 @@ No torch here: what is decided here decides whether torch must be imported.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -67,19 +68,23 @@ def weights_sample(folder: Path) -> str | None:
     Training changes every tensor that it touches all over, and reading all of it would take seconds.
     """
     files = sorted(folder.glob("*.safetensors"))
-    digest = hashlib.sha256()
     try:
-        for path in files:
-            _sample(path, digest)
+        samples = [_sample(path, *_state(path)) for path in files]
     except (OSError, ValueError, KeyError, TypeError):
         return ""  # damaged weights are those of no file
-    return digest.hexdigest() if files else None
+    return hashlib.sha256("".join(samples).encode()).hexdigest() if files else None
 
 
-def _sample(path: Path, digest: hashlib._Hash) -> None:
+def _state(path: Path) -> tuple[int, int]:
+    return path.stat().st_size, path.stat().st_mtime_ns
+
+
+@functools.cache
+def _sample(path: Path, length: int, _changed: int) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        if size > path.stat().st_size:
+        if size > length:
             raise ValueError("shorter than it says")
         header = file.read(size)
         digest.update(header)
@@ -88,6 +93,7 @@ def _sample(path: Path, digest: hashlib._Hash) -> None:
             for at in sorted({start, max(start, (start + end - SAMPLED) // 2), max(start, end - SAMPLED)}):
                 file.seek(8 + size + at)
                 digest.update(file.read(min(SAMPLED, end - at)))
+    return digest.hexdigest()
 
 
 def weights_of(folder: Path) -> str | None:

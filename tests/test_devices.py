@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from frame_vit.devices import resolve_device, resolve_precision
+from frame_vit.devices import own_card, resolve_device, resolve_precision
 from frame_vit.errors import UsageError
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -58,3 +58,12 @@ def test_a_card_that_is_not_there_is_refused_and_not_replaced() -> None:
 def test_unknown_devices_are_refused(name: str) -> None:
     with pytest.raises(UsageError, match="device"):
         resolve_device(name)
+
+
+def test_each_of_several_processes_takes_its_own_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for rank, card in ((None, "cuda"), ("0", "cuda:0"), ("1", "cuda:1"), ("2", "cuda:0")):
+        monkeypatch.setenv("LOCAL_RANK", rank) if rank else monkeypatch.delenv("LOCAL_RANK", raising=False)
+        assert str(own_card(torch.device("cuda"))) == card
+        assert str(own_card(torch.device("cuda:1"))) == "cuda:1"
+        assert str(own_card(torch.device("cpu"))) == "cpu"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from frame_vit.data import demo
 from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Example, Split
 from frame_vit.data.groups import Marks
+from frame_vit.data.measures import measure
 from frame_vit.decision import Operating, operating_point, scores
 from frame_vit.evaluation import Evaluation, evaluate_split, robustness, sample_size
 from frame_vit.evaluation_report import write_evaluation
@@ -25,6 +27,7 @@ from frame_vit.predictor import Predictor
 from frame_vit.rates import rate
 from frame_vit.schema import Costs, Decision
 from frame_vit.torch_backend import Torch
+from frame_vit.unlike import Usual
 from tests.browser import dom, listening, needs_browser, screenshot
 
 SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
@@ -79,6 +82,24 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evaluation]
     evaluation.metrics["robustness"] = robustness(asked, evaluation.split)
     write_evaluation(evaluation, asked, folder, FACTS)
     return folder, evaluation
+
+
+def test_the_rates_count_what_is_flagged_as_shown_to_a_person() -> None:
+    """As `predict` decides: a bad part that is flagged has not escaped, and a good one is not scrapped."""
+    there = split(SPACE)
+    light = measure([there.pixels]).light
+    backend = Torch(Classifier(Reader(len(SPACE)), SPACE, SIDE), "cpu", "fp32")
+    for mode, flagged in (("note", 0), ("review", int((light > np.median(light)).sum()))):
+        was = Usual(60, {"light": (0.0, float(np.median(light)))}, ("",), mode)
+        backend.settings = replace(backend.settings, usual=was)
+        evaluation = evaluate_split(Predictor(backend, tta=False), there, Costs())
+        metrics, decisions = evaluation.metrics, [row.decision for row, _ in evaluation.rows]
+        assert metrics["unlike"]["flagged"] == 30
+        assert metrics["decision"]["verdicts"]["review"] == decisions.count("review") == flagged
+        assert metrics["review_rate"]["value"] * 60 == pytest.approx(flagged)
+        bad = [row.decision for row, true in evaluation.rows if true != "passed"]
+        assert metrics["escape_rate"]["value"] * len(bad) == pytest.approx(bad.count("accept"))
+        assert len(evaluation.look["escaped"]) == bad.count("accept")
 
 
 def test_metrics_keep_their_keys_and_gain_the_new_ones(written: tuple[Path, Evaluation]) -> None:

@@ -31,7 +31,7 @@ from frame_vit.predictor import Answers, Predictor
 from frame_vit.saved import save
 from frame_vit.schema import Export
 from frame_vit.torch_backend import Torch
-from tests.conftest import environment
+from tests.conftest import environment, run_many
 
 SPACE = LabelSpace.build(["passed", "Xplus", "Xminus"], ["passed"], {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}})
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib")
@@ -98,6 +98,28 @@ def test_all_backends_give_the_same_rows(run: Path, pictures: Path, monkeypatch:
                 expected.flags,
             )
             assert row.score == pytest.approx(expected.score, abs=1e-4)
+
+
+def test_evaluate_and_calibrate_ask_what_predict_asks(run: Path) -> None:
+    work = run.parents[1]
+    exact: list[str | Path] = ["--precision", "fp32", "--device", "cpu"]
+    torch_, onnx, calibrated = run_many(
+        work,
+        [
+            ["evaluate", "--json", "--backend", "torch", *exact],
+            ["evaluate", "--json", "--backend", "onnxruntime", *exact],
+            ["calibrate", "--backend", "onnxruntime", *exact, "--set", "decision.unlike=note"],
+        ],
+    )
+    assert torch_.returncode == onnx.returncode == calibrated.returncode == 0, onnx.stderr + calibrated.stderr
+    one, other = json.loads(torch_.stdout), json.loads(onnx.stdout)
+    assert (one["backend"], other["backend"]) == ("torch", "onnxruntime")
+    for key in ("confusion_matrix", "escape_rate", "overkill_rate", "review_rate", "unlike"):
+        assert one[key] == other[key]
+    settings = json.loads((run / "model" / "framevit.json").read_text())
+    assert settings["usual"]["mode"] == "note"
+    assert settings["decision"]["facts"]["backend"] == "onnxruntime"
+    assert "exported files keep the thresholds that they had" in calibrated.stderr
 
 
 @pytest.mark.parametrize("backend", EXPORTED)

@@ -106,19 +106,17 @@ def test_the_notebooks_names_train_test_and_then_run_from_the_cache(
 def test_predict_with_a_hub_model(tmp_path: Path, hub: Hub) -> None:
     picture = tmp_path / "a.jpg"
     picture.write_bytes(demo.jpeg(demo.sample("Xplus", 1)))
-    done = run_framevit(
+    model: list[str | Path] = ["predict", "--model", "YxBxRyXJx/tanshi-models"]
+    done, of_data = run_many(
         tmp_path,
-        "predict",
-        "--model",
-        "YxBxRyXJx/tanshi-models",
-        picture,
-        "--format",
-        "json",
+        [[*model, picture, "--format", "json"], [*model, "--data", "YxBxRyXJx/FRAMEimages_test_1028"]],
         HF_ENDPOINT=hub.endpoint,
         **ONLINE,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == of_data.returncode == 0, done.stderr + of_data.stderr
     (row,) = json.loads(done.stdout)
+    names = [json.loads(line)["file"] for line in of_data.stdout.splitlines()]
+    assert names == [f"YxBxRyXJx/FRAMEimages_test_1028/train[{i}]" for i in range(10)]
     assert set(row["probabilities"]) == set(demo.NAMES)
     assert row["decision"] is None
     assert "which classes are fine" in done.stderr

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
+from frame_vit.data import demo
 from frame_vit.decision import REJECT, Claim, Operating
+from frame_vit.inputs import Input
 from frame_vit.labels import LabelSpace
+from frame_vit.loading import load_predictor
 from frame_vit.predictor import judge
+from frame_vit.settings import read_settings
 from frame_vit.unlike import KEPT, Looks, Usual, distances, packed, some, unlike, unpacked, usual
 
 SPACE = LabelSpace.build(["passed", "Xplus"], ["passed"])
@@ -122,3 +130,26 @@ def test_switched_off_nothing_is_flagged_and_all_is_kept() -> None:
     was = known(mode="off")
     assert unlike(looks(1, light=np.zeros(1, np.float32)), was) == [{}]
     assert was.ranges == known().ranges
+
+
+def test_a_training_stores_what_its_pictures_were_like_and_flags_none_of_them(trained: Path) -> None:
+    model = trained / "runs" / "tiny-001" / "model"
+    was = read_settings(model).usual
+    assert was is not None
+    assert was.n == 50
+    assert was.embeddings is not None
+    assert was.embeddings.shape == (40, 16)
+    assert set(was.ranges) == {"width", "height", "aspect", "light", "contrast", "sharpness", "distance"}
+    predictor, _ = load_predictor(str(model), backend="torch", device="cpu", precision="fp32")
+    frames = [Input(str(i), lambda f=f: demo.jpeg(f)) for i, f in enumerate(demo.frames(50, 0))]  # type: ignore[misc]
+    rows = list(predictor.predict(frames))
+    assert [row.status for row in rows] == ["ok"] * 50
+    assert sum(bool(row.flags) for row in rows) == 0
+    dark = Input("dark", lambda: _darkened(demo.jpeg(demo.frames(1, 0)[0])))
+    assert next(predictor.predict([dark])).flags[:1] == ("light",)
+
+
+def _darkened(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(data)).point(lambda level: level // 8).save(buffer, "PNG")
+    return buffer.getvalue()
