@@ -26,6 +26,7 @@ from frame_vit.options import (
     Set,
     TrainPrecisionOption,
     Tta,
+    WeightsBackendOption,
 )
 from frame_vit.progress import log
 
@@ -239,7 +240,7 @@ def calibrate(
     data: Annotated[
         str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
     ] = None,
-    backend: BackendOption = Backend.auto,
+    backend: WeightsBackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,
@@ -276,7 +277,7 @@ def compare(
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of A's own.")] = None,
     split: Annotated[str, typer.Option("--split", help="A split of A's own data.")] = "test",
     tta: Tta = True,
-    backend: BackendOption = Backend.auto,
+    backend: WeightsBackendOption = Backend.auto,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,

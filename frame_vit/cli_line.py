@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+ENDINGS = {".csv": Format.csv, ".json": Format.json, ".jsonl": Format.jsonl, ".ndjson": Format.jsonl}
+
 Paths = Annotated[
     list[str] | None,
     typer.Argument(metavar="PATH...", help="Pictures, folders, globs in quotes, manifests.", show_default=False),
@@ -122,11 +124,13 @@ def _one_source(paths: list[str] | None, data: str | None, watch: Path | None) -
 def _form(form: Format | None, output: Path | None, watch: Path | None) -> str:
     """By the file's name, where there is a file; else a table for people and lines for programs."""
     if form is None and output is not None:
-        form = Format.csv if output.suffix == ".csv" else Format.json if output.suffix == ".json" else Format.jsonl
+        form = ENDINGS.get(output.suffix.lower())
+        if form is None:
+            raise UsageError(f"{output}: its name says no format", f"End it in {', '.join(ENDINGS)}, or use --format")
     if form is None:
-        form = Format.table if sys.stdout.isatty() and watch is None else Format.jsonl
-    if form is Format.table and (output is not None or watch is not None):
-        raise UsageError("a table is for the terminal, and for pictures that are there", "Use --format jsonl or csv")
+        form = Format.table if sys.stdout.isatty() else Format.jsonl
+    if form is Format.table and output is not None:
+        raise UsageError("a table is for the terminal", "Use --format jsonl or csv with -o/--output")
     if form is Format.json and watch is not None:
         raise UsageError("a json file is whole only at its end, and a watch has none", "Use --format jsonl or csv")
     return form.value

@@ -24,18 +24,15 @@ from rich.text import Text
 
 from frame_vit.errors import FrameVitError
 from frame_vit.progress import Tick, log
+from frame_vit.texts import visible
 
 out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
+plain = visible
 PLAIN_EVERY_S = 10.0
 SHOWN_CHANGES = 20
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
-
-
-def plain(text: object) -> str:
-    """A text with control characters made visible, so that a file's name cannot drive the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def show_error(error: FrameVitError) -> None:
@@ -193,6 +190,7 @@ def show_metrics(metrics: Mapping[str, Any]) -> None:
     out.print()
     tta = metrics["tta"]
     lines = {
+        "answered by": f"{metrics['backend']} on {metrics['device']}, {metrics['precision']}",
         "accuracy": _rate(metrics["accuracy_interval"]),
         "macro-F1": f"{metrics['macro_f1']:.4f}",
         "escape rate": _rate(metrics["escape_rate"]) + "  bad parts accepted",
@@ -264,8 +262,9 @@ def show_export(facts: Mapping[str, Any], folder: Path) -> None:
         for batch, found in of["batches"].items():
             out.print(
                 f"  {batch} at once: largest difference of a logit {found['max_logit_difference']:.2g} "
-                f"({plain(found['worst'])}), {found['changed_classes']} other classes, "
-                f"{found['changed_decisions']} other decisions, {found['newly_accepted']} of them accepted now",
+                f"({plain(found['worst'])}), of the embeddings' distance {found['max_distance_difference']:.2g}; "
+                f"{found['changed_classes']} other classes, {found['changed_decisions']} other decisions, "
+                f"{found['newly_accepted']} of them to accept",
                 soft_wrap=True,
             )
     for tried in facts.get("int8", ()):
@@ -277,7 +276,7 @@ def show_export(facts: Mapping[str, Any], folder: Path) -> None:
             soft_wrap=True,
         )
     out.print()
-    show_files({"written to": folder, "next": f"framevit predict --model {folder / 'model.onnx'} PICTURE"})
+    show_files({"written to": folder, "next": f"framevit predict --model {folder} PICTURE"})
 
 
 def show_looked(facts: Mapping[str, Any]) -> None:
@@ -289,7 +288,7 @@ def show_looked(facts: Mapping[str, Any]) -> None:
     )
     table = Table(title=f"{facts['split']}: {facts['all']['n']} pictures with a box", title_justify="left")
     table.add_column("class")
-    headings = ("pictures", "inside the box", "box", "times", "right", "right, but looked elsewhere")
+    headings = ("pictures", "map in the box", "box, of picture", "times", "right", "right, but looked elsewhere")
     for heading in (*headings, "right though box hidden"):
         table.add_column(heading, justify="right")
     for name, row in [*facts["per_class"].items(), ("all", facts["all"])]:
@@ -297,6 +296,9 @@ def show_looked(facts: Mapping[str, Any]) -> None:
         counts = (str(row[key]) for key in ("right", "right_but_elsewhere", "right_though_hidden"))
         table.add_row(Text(plain(name)), str(row["n"]), *shares, *counts)
     out.print(table)
+    stay, every = facts["all"]["right_though_hidden"], facts["all"]["right"]
+    chance = f"{facts['all']['by_chance']:.0%} would by chance"
+    out.print(f"with the box painted over, {stay} of {every} right answers stay; {chance}", soft_wrap=True)
     for row in facts["elsewhere"][:SHOWN_CHANGES]:
         x, y = row["peak"]
         hidden = f"{plain(row['hidden'])} when it is hidden"

@@ -223,7 +223,8 @@ def panels(
     decision = f", {row.decision}" if row.decision else ""
     figure.suptitle(
         f"{math_safe(printable(row.file))}: {math_safe(row.label or '')} {sure}{decision}\n"
-        f"maps of {columns} x {rows} cells, each {cell} of the model's {pixels.width} x {pixels.height} pixels",
+        f"maps of {columns} x {rows} cells, each {cell} of the model's {pixels.width} x {pixels.height} pixels; "
+        f"answered by {predictor.backend.name} in {predictor.precision}",
         fontsize=10,
     )
     titles = ("picture", "attention rollout: whatever the class", f"what matters for {math_safe(row.label or '')}")
@@ -239,7 +240,10 @@ def _panel(axes: Axes, image: Image.Image, values: Float32 | None, predictor: Pr
     if values is not None:
         x1, y1, x2, y2 = _seen(image.size, predictor)
         # Cells as they are: smoothed, the map would seem to see more than it does.
-        axes.imshow(values, cmap="inferno", alpha=0.6, extent=(x1, x2, y2, y1), interpolation="nearest")
+        drawn = axes.imshow(
+            100 * values, cmap="inferno", alpha=0.6, extent=(x1, x2, y2, y1), interpolation="nearest", vmin=0
+        )
+        axes.figure.colorbar(drawn, ax=axes, shrink=0.7, format="%.3g %%", label="of the map, in a cell")
     if box is not None:
         corner, width, height = (box[0], box[1]), box[2] - box[0], box[3] - box[1]
         axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="#00c853", linewidth=2))

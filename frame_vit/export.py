@@ -126,7 +126,7 @@ def write_onnx(classifier: Classifier, path: Path, tick: Tick = silent) -> int:
     graph = _Graph(classifier.module).eval()
     example = torch.zeros(2, 3, pixels.height, pixels.width)
     names = list(OUTPUTS[: 2 if graph.embeds(example) else 1])
-    tick("exporting", 0, 0, "drawing the graph")
+    log.info("drawing the graph")
     # Written out, attention has no tests for rows that are masked whole: a tenth of the time in int8.
     with warnings.catch_warnings(), written_out(classifier.module):
         warnings.simplefilter("ignore")
@@ -273,7 +273,7 @@ def _quantised(asked: Request, fp32: Path, proof: _Proof, tick: Tick) -> tuple[l
     tried: list[dict[str, Any]] = []
     path = fp32.with_name(f"{FILES['int8']}.part")
     for way, quantise in ways.items():
-        tick("exporting", 0, 0, f"int8, {way}")
+        log.info("int8, %s", way)
         try:
             with _quiet():
                 quantise(path)
@@ -370,6 +370,7 @@ def _keep_or_remove(asked: Request, files: dict[str, Any], sample: str | None) -
     before = read_facts(asked.folder / PROOF).get("files", {}).get(name)
     if before is not None and before.get("weights") == sample and not asked.int8:
         files[name] = before
+        log.info("%s, of an earlier export of the same weights, is kept", path)
     else:
         path.unlink()
         log.warning("%s, of an earlier export, is removed", path)

@@ -73,7 +73,7 @@ def _expanded(word: str) -> list[Input]:
     if glob.has_magic(word) and not os.path.exists(word):  # noqa: PTH110
         matches = sorted(Path(match) for match in glob.glob(word, recursive=True))  # noqa: PTH207  (a pattern may be absolute)
         if not matches:
-            return [Input(word, _Missing(f"nothing matches {word}"))]
+            return [Input(word, _Missing(f"nothing matches {word}", "Is the pattern in quotes, and the folder right?"))]
         return [found for match in matches for found in (_in_folder(match) if match.is_dir() else [_file(match)])]
     if path.suffix.lower() in LISTS:
         try:

@@ -96,8 +96,9 @@ def _say_what_differs(backend: Backend) -> None:
     if point is None:
         return
     before = point.facts.get("backend", "torch"), point.facts.get("precision", backend.precision)
-    if before != (backend.name, backend.precision):
-        log.info("the thresholds were chosen on answers of %s in %s; these differ a little", *before)
+    if backend.precision == "int8" and before != (backend.name, backend.precision):
+        way = f"framevit calibrate --backend {backend.name} --precision int8"
+        log.warning("the thresholds were chosen on answers of %s in %s; `%s` chooses them for int8", *before, way)
 
 
 def _possible(wish: Wish) -> list[Choice]:
@@ -199,6 +200,12 @@ def _why_not(wish: Wish) -> tuple[str, str]:
         return f"an exported file is run on the CPU here, not on {device}", "Leave out --device, or use the weights"
     if precision == "fp16" and (is_file or backend in EXPORTED):
         return "precision fp16 needs torch on a CUDA card", "Use --precision auto"
+    if precision == "int8" and backend == "torch":
+        return "torch does not compute in int8 here", "Use --backend onnxruntime or openvino"
+    if (backend, precision) == ("onnxruntime", "bf16"):
+        return "ONNX Runtime does not compute in bf16 here", "Use --backend openvino or torch, or --precision fp32"
+    if backend == "torch" and Path(place).is_dir():
+        return f"{place} holds no weights (*.safetensors), and torch needs them", "Name the model folder of the run"
     if precision == "int8" and not is_file:
         return f"{place}: there is no int8 model that may be used", "framevit export --int8 makes one"
     if is_file and precision != "auto":

@@ -73,6 +73,12 @@ ModelArgument = Annotated[
         metavar="[MODEL]", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"
     ),
 ]
+WeightsBackendOption = Annotated[
+    Backend,
+    typer.Option(
+        "--backend", help="What computes the answers.", show_default="auto: torch, where the weights are there"
+    ),
+]
 BackendOption = Annotated[
     Backend,
     typer.Option("--backend", help="What computes the answers.", show_default="auto: the fastest for this model"),

@@ -36,6 +36,8 @@ class Output:
         """Raises `UsageError` where it can't be written, or would write over what is there."""
         if self.going_on and (self.path is None or self.form == "json"):
             raise UsageError("--skip-done goes on with a file of rows", "Name a .csv or .jsonl file with -o/--output")
+        if self.path is not None and not self.path.parent.is_dir():
+            raise UsageError(f"there is no folder {self.path.parent}", "Make it, or name another file with -o/--output")
         if self.path is None or self.going_on or self.overwrite:
             return
         if self.path.is_file() and self.path.stat().st_size:
@@ -48,10 +50,7 @@ class Output:
         """What was predicted before."""
         if self.path is None or not self.going_on:
             return NOTHING
-        found = read_done(self.path, self.form, labels)
-        if found.names:
-            log.info("%s: %d inputs were predicted before and are skipped", self.path, found.names.total())
-        return found
+        return read_done(self.path, self.form, labels)
 
     @contextmanager
     def opened(self, done: Done) -> Iterator[IO[str]]:

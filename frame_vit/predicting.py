@@ -14,7 +14,7 @@ from frame_vit.errors import Interrupted, UsageError
 from frame_vit.inputs import Input
 from frame_vit.output import Output, Share, finish_join, left
 from frame_vit.predictor import Predictor
-from frame_vit.progress import Tick, silent
+from frame_vit.progress import Tick, log, silent
 from frame_vit.stopping import terminable
 from frame_vit.tables import NOTHING, Done, RowWriter
 
@@ -32,7 +32,11 @@ def predict_to(
         return _shared(predictor, inputs, output, tick, maps, share)
     finish_join(output)
     done = output.done(predictor.labels)
-    return done.errors + _write(predictor, left(inputs, done), output, done, tick, maps)
+    rest = left(inputs, done)
+    if output.going_on:
+        said = "%d of %d inputs have a row in %s and are skipped, rows of errors too"
+        log.info(said, len(inputs) - len(rest), len(inputs), output.path)
+    return done.errors + _write(predictor, rest, output, done, tick, maps)
 
 
 def _shared(

@@ -248,5 +248,5 @@ def _why(score: float, verdict: int, label: str, point: Operating | None) -> str
     if point is None:
         return f"no thresholds: {label} is {'a fine class' if verdict == 0 else 'no fine class'}"
     low, high = f"{point.accept_below:.3g}", f"{point.reject_from:.3g}"
-    bad = f"p(bad) {score:.3g}"
+    bad = f"p(bad) {min(score, 0.9999):.4g}"  # never 1: no answer is that sure
     return (f"{bad} < {low}", f"{low} <= {bad} < {high}", f"{bad} >= {high}")[verdict]

@@ -86,6 +86,8 @@ def find_model(given: str | None) -> tuple[str, Path | None]:
                 f"{place}: a run that has no model yet", f"framevit train --resume {place} goes on with it"
             )
         raise UsageError(f"{place}: neither a run folder nor a model folder", "A run folder holds model/config.json")
+    if "/" not in place and _is_model(RUNS / place / "model"):
+        raise UsageError(f"{place}: no such folder", f"Did you mean {RUNS / place}?")
     if not _HUB_NAME.fullmatch(place):
         raise UsageError(f"{place}: no such folder", "A model on the hub is named owner/name")
     return place, None

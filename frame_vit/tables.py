@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 from frame_vit.errors import UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.predictor import Prediction
-from frame_vit.texts import neutral, raw
+from frame_vit.texts import neutral, raw, visible
 
 
 def csv_header(labels: LabelSpace, truth: bool = False) -> list[str]:
@@ -37,7 +37,7 @@ def json_row(row: Prediction) -> dict[str, Any]:
 
 
 class RowWriter:
-    """Rows into a file as json, jsonl or csv, flushed one by one: a crash loses none that was written.
+    """Rows into a file as json, jsonl or csv, or as lines for people (table); flushed one by one: a crash loses none.
 
     `fresh` is false where the file has rows already. A json file is whole only when it is `close`d.
     """
@@ -56,6 +56,9 @@ class RowWriter:
             cells = csv_row(row, self.labels)
             # Python's writer does not quote a carriage return, and its reader then takes it for the end of a row.
             (self._quoted if any("\r" in cell for cell in cells) else self._csv).writerow(cells)
+        elif self.form == "table":  # a line for people; a table with borders would have to know all rows
+            told = [row.file, row.label or row.status, row.decision or "", row.reason or row.error or ""]
+            self.file.write("  ".join(visible(text) for text in told) + "\n")
         elif self.form == "jsonl":
             self.file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
         else:

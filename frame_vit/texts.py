@@ -11,6 +11,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def visible(text: object) -> str:
+    """A text with control characters made visible, so that a file's name cannot drive a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def neutral(text: str) -> str:
     """The text with an apostrophe in front where a spreadsheet would run it, or where it begins with one itself."""
     return "'" + text if text.startswith((*FORMULA, "'")) else text

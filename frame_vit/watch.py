@@ -163,6 +163,8 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
         raise UsageError(f"{folder} is no folder", "--watch waits for pictures in a folder")
     done = output.done(predictor.labels)
     watcher = Watcher(folder, _predicted_before(done, folder, output.path))
+    if done.names:
+        log.info("%s has %d rows; what they are of is not predicted again", output.path, done.names.total())
     found = Watched()
     with Stop("stopping after the pictures in work; once more leaves at once") as stop, output.opened(done) as file:
         writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)
@@ -173,6 +175,8 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
             spent = time.monotonic() - start
             for row, name in _rows(predictor, watcher, ready[: predictor.batch_size]):
                 writer.write(row)
+                if row.status == "error" and output.path is not None:
+                    log.warning("%s: %s", row.file, row.error)
                 found.count(row, watcher.predicted(name))
                 tick("watching", found.rows, 0, f"{len(watcher.waiting)} waiting; last {printable(name)}")
             if len(ready) <= predictor.batch_size:
@@ -226,12 +230,15 @@ def _predicted_before(done: Done, folder: Path, rows: Path | None) -> dict[str, 
     """
     if rows is None or not done.names:
         return {}
-    written = rows.stat().st_mtime_ns
+    written, changed = rows.stat().st_mtime_ns, 0
     found: dict[str, State | None] = {}
     for name, state in states(folder, lambda *_: None):
         row = next((row for row in _spellings(folder, name) if row in done.names), None)
         if row is not None and (row not in done.failed or state.changed <= written):
             found[name] = None
+            changed += state.changed > written
+    if changed:
+        log.warning("%d pictures have changed since the last row was written; they keep the rows they have", changed)
     return found
 
 

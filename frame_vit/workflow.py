@@ -175,7 +175,10 @@ def calibrate(
         raise UsageError("this model calls no class fine (labels.ok), so nothing can be accepted")
     prepared, name = _asked_for(predictor, run, config, data, None, tick)
     if any(folder.glob("*.onnx")):
-        log.warning("exported files keep the thresholds that they had; beside the weights they obey the new ones")
+        log.warning(
+            "exported files keep the thresholds that they had; beside the weights they obey the new ones, for other "
+            "places export again"
+        )
     point = choose_thresholds(predictor, folder, prepared.splits[name], config.decision, tick, mode)
     if point is None:
         raise DataError(f"{name} has no good or no bad parts to choose thresholds by")
@@ -194,6 +197,8 @@ def export_model(
     check_installed()
     if output is None and not Path(place[0]).is_dir():
         raise UsageError(f"{place[0]} is no folder here, so there is no place to write to", "Name one with -o/--output")
+    if Path(place[0]).exists() and not any(Path(place[0]).glob("*.safetensors")):
+        raise UsageError(f"{place[0]} holds no weights to export", "Name a run, or the model folder of one")
     classifier = load_trained(place[0])
     asker = Predictor(Torch(classifier, "cpu", "fp32"))
     prepared, name = _asked_for(asker, place[1], config, data, None if data else _tested(place[1]), tick)

@@ -294,7 +294,7 @@ def test_a_file_of_another_program_or_damaged_is_one_error(tmp_path: Path, backe
     [
         ({"backend": "torch"}, "torch needs the weights"),
         ({"precision": "fp16"}, "needs torch on a CUDA card"),
-        ({"backend": "onnxruntime", "precision": "bf16"}, "precision bf16"),
+        ({"backend": "onnxruntime", "precision": "bf16"}, "does not compute in bf16"),
         ({"backend": "onnxruntime", "device": "cuda"}, "not on cuda"),
         ({"device": "mps"}, "not on mps"),
         ({"precision": "int8"}, "precision int8"),

@@ -90,7 +90,7 @@ def test_where_flags_are_only_told_the_thresholds_decide() -> None:
 def test_the_reason_names_the_score_and_the_thresholds() -> None:
     middle = np.array([0.0, 0.0], np.float32)
     reasons = [judge("a", logits, SPACE, POINT).reason for logits in (SURE, middle, BAD)]
-    assert reasons == ["p(bad) 0.000123 < 0.1", "0.1 <= p(bad) 0.5 < 0.9", "p(bad) 1 >= 0.9"]
+    assert reasons == ["p(bad) 0.0001234 < 0.1", "0.1 <= p(bad) 0.5 < 0.9", "p(bad) 0.9999 >= 0.9"]
     assert judge("a", BAD, SPACE).reason == "no thresholds: Xplus is no fine class"
     assert judge("a", BAD, LabelSpace.build(["a", "b"])).reason is None
 
