@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from frame_vit.__main__ import main
 from frame_vit.data import demo
 
 TINY = """
@@ -118,12 +121,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same folder again, its run exported by the real command, with int8 tried; not to be changed by tests."""
+    """The same folder again, its run exported, with int8 tried; not to be changed by tests."""
     folder = tmp_path_factory.mktemp("exported") / "work"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoints"))
-    done = run_framevit(folder, "export", "--int8", "--json", "--set", "export.int8_changed=0.9")
-    assert done.returncode == 0, done.stderr
-    (folder / "said.json").write_text(done.stdout)
+    words = ["export", "--int8", "--json", "--set", "export.int8_changed=0.9"]
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["framevit", *words])
+        patch.setenv("FRAMEVIT_CACHE", str(folder / "cache"))
+        with contextlib.suppress(SystemExit):
+            main()
+    (folder / "said.json").write_text(said.getvalue())
+    assert (folder / "runs/tiny-001/model/model.onnx").is_file()
     return folder
 
 

@@ -17,7 +17,7 @@ from frame_vit.exported import machine, speeds
 
 @pytest.fixture(scope="module")
 def facts(exported: Path) -> dict[str, Any]:
-    ways = [way for way in benchmark.WAYS if way[2] == "fp32"]
+    ways = [way for way in benchmark.WAYS if way[2] == "fp32" and way[0] != "torch"]
     pictures = [demo.jpeg(demo.sample(name, seed)) for seed, name in enumerate(demo.NAMES)]
     place = str(exported / "runs/tiny-001/model")
     return benchmark.benchmark(place, pictures, "cpu", 4, ways=ways, seconds=0.1)
@@ -25,8 +25,9 @@ def facts(exported: Path) -> dict[str, Any]:
 
 def test_every_way_is_measured_and_compared_with_the_first(facts: dict[str, Any]) -> None:
     rows = {row["backend"]: row for row in facts["rows"]}
-    assert set(rows) == {"torch", "onnxruntime", "openvino"}
-    assert rows["torch"]["max_logit_difference"] == 0
+    assert set(rows) == {"onnxruntime", "openvino"}
+    assert rows["onnxruntime"]["max_logit_difference"] == 0
+    assert facts["reference"] == "the first"
     for row in rows.values():
         assert row["max_logit_difference"] < 1e-4
         assert row["changed_classes"] == row["changed_decisions"] == 0
@@ -40,14 +41,17 @@ def test_every_way_is_measured_and_compared_with_the_first(facts: dict[str, Any]
 
 def test_memory_is_that_of_the_measured_process(facts: dict[str, Any]) -> None:
     memory = {row["backend"]: row["memory_mb"] for row in facts["rows"]}
-    assert memory["onnxruntime"] is None or memory["onnxruntime"] < memory["torch"] / 2
+    import resource
+
+    here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    assert all(of is None or 20 < of < here / 2 for of in memory.values()), "it is that of the tests, which have torch"
 
 
 def test_the_table_can_be_pasted(facts: dict[str, Any]) -> None:
     lines = io.StringIO(markdown(facts)).read().splitlines()
     assert "5 pictures, 4 at once" in lines[0]
     assert len({line.count("|") for line in lines[2:]}) == 1
-    assert len(lines) == 4 + 3
+    assert len(lines) == 4 + 2
 
 
 def test_what_is_stored_is_known_again_for_these_weights_only(facts: dict[str, Any], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from frame_vit.config import load_config
 from frame_vit.data import demo
-from tests.conftest import Framevit, run_framevit
+from tests.conftest import run_framevit, run_many
 
 EXPECTED = {
     "config.yaml",
@@ -102,14 +102,38 @@ def test_the_environment_names_what_made_the_run(run: Path) -> None:
     assert {"torch", "transformers", "datasets"} <= set(facts["packages"])
 
 
-def test_the_written_config_gives_the_same_run_again(trained: Path, run: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def others(trained: Path, run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Four more trainings, one after the other in one process: their folder, and what each said."""
+    from datasets import ClassLabel, Dataset, Features, Image
+
+    folder = tmp_path_factory.mktemp("others")
+    features = Features({"image": Image(), "label": ClassLabel(names=["Yminus", "passed", "Xplus", "Xminus", "Yplus"])})
+    for name, count, seed in (("first", 25, 1), ("second", 10, 2)):
+        frames = demo.frames(count, seed)
+        rows = {"image": [{"bytes": demo.jpeg(f), "path": None} for f in frames], "label": [f.label for f in frames]}
+        Dataset.from_dict(rows, features=features).save_to_disk(folder / name)
+    settings = ["data.train=first", "data.test=second", "labels.names=auto", "training.epochs=1"]
+    tiny: list[str | Path] = ["train", "-c", trained / "tiny.yaml"]
+    commands: dict[str, list[str | Path]] = {
+        "tracked": [*tiny, "--epochs", "1", "--report-to", "tensorboard"],
+        "on": [*tiny, "--model", run, "--epochs", "1"],
+        "two": [*tiny, *(word for setting in settings for word in ("--set", setting))],
+        "again": ["train", "--config", run / "config.yaml"],
+    }
+    done = run_many(folder, [[*words, "-o", folder / name] for name, words in commands.items()])
+    for found in done:
+        assert found.returncode == 0, found.stderr
+    return folder, {name: found.stderr for name, found in zip(commands, done, strict=True)}
+
+
+def test_the_written_config_gives_the_same_run_again(run: Path, others: tuple[Path, dict[str, str]]) -> None:
+    again = others[0] / "again"
     assert load_config(run / "config.yaml").labels.names == list(demo.NAMES)
-    again = run_framevit(tmp_path, "train", "--config", run / "config.yaml", "--output", tmp_path / "again")
-    assert again.returncode == 0, again.stderr
     for name in ("history.csv", "evaluation/test/metrics.json", "evaluation/test/predictions.csv", "config.yaml"):
-        assert (tmp_path / "again" / name).read_text() == (run / name).read_text(), name
-    assert (tmp_path / "again/model/model.safetensors").read_bytes() == (run / "model/model.safetensors").read_bytes()
-    assert (tmp_path / "runs" / "latest.txt").read_text().strip() == str((tmp_path / "again").resolve())
+        assert (again / name).read_text() == (run / name).read_text(), name
+    assert (again / "model/model.safetensors").read_bytes() == (run / "model/model.safetensors").read_bytes()
+    assert (others[0] / "runs" / "latest.txt").read_text().strip() == str(again.resolve())
 
 
 def test_transformers_own_pipeline_loads_the_model_and_agrees(trained: Path, run: Path, pictures: Path) -> None:
@@ -135,33 +159,21 @@ def test_a_pipe_that_closes_early_is_no_error(trained: Path, pictures: Path) -> 
     assert "BrokenPipe" not in done.stderr
 
 
-def test_a_run_folder_can_be_gone_on_from(framevit: Framevit, trained: Path, run: Path, tmp_path: Path) -> None:
+def test_a_run_folder_can_be_gone_on_from(others: tuple[Path, dict[str, str]]) -> None:
     """Although the config says scratch: --model says where to start."""
-    done = framevit("train", "-c", trained / "tiny.yaml", "--model", run, "--epochs", "1", "-o", tmp_path / "on")
-    assert done.returncode == 0, done.stderr
-    assert "knows these classes: its head is kept" in done.stderr
-    assert "init: pretrained" in (tmp_path / "on" / "config.yaml").read_text()
+    folder, said = others
+    assert "knows these classes: its head is kept" in said["on"]
+    assert "init: pretrained" in (folder / "on" / "config.yaml").read_text()
 
 
-def test_a_tracker_gets_the_run(framevit: Framevit, trained: Path, tmp_path: Path) -> None:
-    done = framevit("train", "-c", trained / "tiny.yaml", "--epochs", "1", "--report-to", "tensorboard")
-    assert done.returncode == 0, done.stderr
-    assert [path.name[:6] for path in (tmp_path / "runs/tiny-001/logs").rglob("*tfevents*")] == ["events"]
+def test_a_tracker_gets_the_run(others: tuple[Path, dict[str, str]]) -> None:
+    logs = others[0] / "tracked" / "logs"
+    assert [path.name[:6] for path in logs.rglob("*tfevents*")] == ["events"]
 
 
-def test_the_notebooks_way_of_naming_two_data_sets(framevit: Framevit, tmp_path: Path, trained: Path) -> None:
+def test_the_notebooks_way_of_naming_two_data_sets(others: tuple[Path, dict[str, str]]) -> None:
     """Two saved data sets, each with a single split called train; classes from the data; a plain label column."""
-    from datasets import ClassLabel, Dataset, Features, Image
-
-    features = Features({"image": Image(), "label": ClassLabel(names=["Yminus", "passed", "Xplus", "Xminus", "Yplus"])})
-    for name, count, seed in (("first", 25, 1), ("second", 10, 2)):
-        frames = demo.frames(count, seed)
-        rows = {"image": [{"bytes": demo.jpeg(f), "path": None} for f in frames], "label": [f.label for f in frames]}
-        Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / name)
-    settings = ["data.train=first", "data.test=second", "labels.names=auto", "training.epochs=1"]
-    done = framevit("train", "-c", trained / "tiny.yaml", *(word for s in settings for word in ("--set", s)))
-    assert done.returncode == 0, done.stderr
-    config = yaml.safe_load((tmp_path / "runs/tiny-001/config.yaml").read_text())
+    config = yaml.safe_load((others[0] / "two/config.yaml").read_text())
     assert config["labels"]["names"] == ["Yminus", "passed", "Xplus", "Xminus", "Yplus"]
-    manifest = json.loads((tmp_path / "runs/tiny-001/evaluation/test/metrics.json").read_text())
+    manifest = json.loads((others[0] / "two/evaluation/test/metrics.json").read_text())
     assert (manifest["n"], manifest["labels"][0]) == (10, "Yminus")

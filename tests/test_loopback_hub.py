@@ -69,37 +69,46 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield hub
 
 
-@pytest.mark.parametrize(
-    ("config", "said"),
-    [
-        ("vit-large-patch16-224", "a new head for 5 classes (the old one has 1000)"),
-        ("vit-large-patch32-384", "a new head for 5 classes (the old one has 1000)"),
-        ("tanshi-models", "its head is kept, re-ordered by name"),
-    ],
-)
-def test_the_notebooks_names_train_test_and_then_run_from_the_cache(
-    tmp_path: Path, hub: Hub, config: str, said: str
-) -> None:
-    command: list[str | Path] = ["train", "--config", CONFIGS / f"{config}.yaml", *SMALL]
-    done = run_framevit(tmp_path, *command, HF_ENDPOINT=hub.endpoint, **ONLINE)
-    assert done.returncode == 0, done.stderr
-    assert said in done.stderr
-    run = tmp_path / "runs" / f"{config}-001"
+HEADS = {
+    "vit-large-patch16-224": "a new head for 5 classes (the old one has 1000)",
+    "vit-large-patch32-384": "a new head for 5 classes (the old one has 1000)",
+    "tanshi-models": "its head is kept, re-ordered by name",
+}
+
+
+def begin(config: str) -> list[str | Path]:
+    return ["train", "--config", CONFIGS / f"{config}.yaml", *SMALL]
+
+
+@pytest.fixture(scope="module")
+def online(tmp_path_factory: pytest.TempPathFactory, hub: Hub) -> tuple[Path, dict[str, str]]:
+    """One training by each config that names the hub: their folder, and what each said."""
+    folder = tmp_path_factory.mktemp("online")
+    done = run_many(folder, [begin(config) for config in HEADS], HF_ENDPOINT=hub.endpoint, **ONLINE)
+    for found in done:
+        assert found.returncode == 0, found.stderr
+    return folder, {config: found.stderr for config, found in zip(HEADS, done, strict=True)}
+
+
+@pytest.mark.parametrize("config", HEADS)
+def test_the_notebooks_names_train_and_test(online: tuple[Path, dict[str, str]], hub: Hub, config: str) -> None:
+    folder, said = online
+    assert HEADS[config] in said[config]
+    run = folder / "runs" / f"{config}-001"
     facts = json.loads((run / "environment.json").read_text())
     commit = hub.snapshot("datasets", "YxBxRyXJx/FRAMEimages_train_1028").commit
     assert facts["data"]["sources"]["train"]["revision"] == commit
     assert facts["model_revision"]
     metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text())
     assert (metrics["n"], metrics["labels"]) == (10, list(demo.NAMES))
-    if config != "tanshi-models":
-        return
-    asked = len(hub.requests)
-    again = run_framevit(tmp_path, *command, HF_ENDPOINT=hub.endpoint, HF_HUB_OFFLINE="1")
+
+
+def test_what_was_fetched_once_trains_again_without_the_hub(online: tuple[Path, dict[str, str]], hub: Hub) -> None:
+    asked, runs = len(hub.requests), online[0] / "runs"
+    again = run_framevit(online[0], *begin("tanshi-models"), HF_ENDPOINT=hub.endpoint, HF_HUB_OFFLINE="1")
     assert again.returncode == 0, again.stderr
     assert len(hub.requests) == asked
-    first, second = (
-        tmp_path / "runs" / f"{config}-{n}" / "evaluation" / "test" / "metrics.json" for n in ("001", "002")
-    )
+    first, second = (runs / f"tanshi-models-{n}" / "evaluation" / "test" / "metrics.json" for n in ("001", "002"))
     assert first.read_text() == second.read_text()
 
 
@@ -134,13 +143,14 @@ def test_a_framevit_model_on_the_hub_keeps_what_it_knows(tmp_path: Path, hub: Hu
 
 
 def test_names_the_hub_does_not_have_are_one_clear_error(tmp_path: Path, hub: Hub) -> None:
-    begin: list[str | Path] = ["train", "-c", CONFIGS / "vit-large-patch16-224.yaml", *SMALL]
     expected = {
         ("--data", "nobody/nothing"): (2, "data set nobody/nothing is neither a folder here nor found on the hub"),
         ("--model", "nobody/nothing"): (2, "model nobody/nothing is neither a folder here nor found on the hub"),
         ("--model", "google/pickled"): (1, "model google/pickled has no safetensors weights"),
     }
-    answers = run_many(tmp_path, [[*begin, *words] for words in expected], HF_ENDPOINT=hub.endpoint, **ONLINE)
+    answers = run_many(
+        tmp_path, [[*begin("vit-large-patch16-224"), *words] for words in expected], HF_ENDPOINT=hub.endpoint, **ONLINE
+    )
     for answer, (code, said) in zip(answers, expected.values(), strict=True):
         flat = " ".join(answer.stderr.replace("│", " ").split())
         assert said in flat, answer.stderr

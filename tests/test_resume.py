@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import TINY
+from tests.conftest import TINY, run_framevit
 from tests.nursery import Nursery
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
@@ -319,17 +319,17 @@ def test_the_second_of_two_runs_in_one_folder_is_refused(nursery: Nursery) -> No
     run = nursery.folder / "shared"
     process = nursery.start("train", "-c", "long.yaml", "-o", run)
     until(lambda: saved(run) > 0, process)
-    with Nursery(nursery.folder) as other:
-        os.kill(process, signal.SIGSTOP)
-        try:
-            assert other.run("train", "--resume", run) == 2, other.said
-            assert "is being trained by another process" in " ".join(other.said.replace("│", " ").split())
-        finally:
-            os.kill(process, signal.SIGCONT)
-        os.kill(process, signal.SIGKILL)
-        nursery.wait()
-        # A lock goes with its process, however it ended.
-        assert other.run("train", "--resume", run) == 0, other.said
+    os.kill(process, signal.SIGSTOP)
+    try:
+        other = run_framevit(nursery.folder, "train", "--resume", run)
+        assert other.returncode == 2, other.stderr
+        assert "is being trained by another process" in " ".join(other.stderr.replace("│", " ").split())
+    finally:
+        os.kill(process, signal.SIGCONT)
+    os.kill(process, signal.SIGKILL)
+    nursery.wait()
+    # A lock goes with its process, however it ended.
+    assert nursery.run("train", "--resume", run) == 0, nursery.said
 
 
 def test_the_state_of_a_checkpoint_is_json_without_surprises(whole: Path) -> None:
