@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from frame_vit import __version__
+from frame_vit.data.cache import Rows
 from frame_vit.errors import FrameVitError
 from frame_vit.exported import SPEEDS, machine, weights_of
 from frame_vit.inputs import Input, pictures_in
@@ -181,8 +182,7 @@ def measure_here(
 def _keep_answers(predictor: Predictor, inputs: list[Input], path: Path) -> None:
     found = [predictor.read(given) for given in inputs]
     pixels = [picture.pixels for picture in found if not isinstance(picture, str)]
-    at = range(0, len(pixels), predictor.batch_size)
-    logits = np.concatenate([predictor.logits(np.stack(pixels[i : i + predictor.batch_size])) for i in at])
+    logits = predictor.split_logits(Rows.of(np.stack(pixels)))
     judged = predictor.judged(logits.mean(axis=1), [{} for _ in pixels])
     np.savez(path, logits=logits, judged=np.zeros(0) if judged is None else judged)
 

@@ -209,11 +209,14 @@ def evaluate(
     from frame_vit.gate import failed, parse_gate
 
     conditions = [parse_gate(text) for text in gates or []]
+    from frame_vit.loading import load_predictor
+    from frame_vit.runs import find_model
+
+    place, _ = find_model(model or model_option)  # before what takes seconds to import
     with console.starting():
         from frame_vit import workflow
-        from frame_vit.loading import load_predictor
 
-    predictor, run = load_predictor(model or model_option, **asked(device, precision, tta, batch_size, backend))
+    predictor, run = load_predictor(place, **asked(device, precision, tta, batch_size, backend))
     settings = workflow.evaluation_config(run, config, overrides or [])
     with console.progress() as tick:
         done = workflow.evaluate(predictor, run, settings, data, split or "test", output, corrupt, tick)
@@ -247,14 +250,14 @@ def calibrate(
 ) -> None:
     """Choose a trained model's thresholds anew, for another target (--set decision...) or on other pictures."""
     from frame_vit import console
+    from frame_vit.runs import find_model
 
+    place = find_model(model)
     with console.starting():
         from frame_vit import workflow
         from frame_vit.loading import load_predictor
         from frame_vit.operating import promise
-        from frame_vit.runs import find_model
 
-    place = find_model(model)
     options = asked(device, precision, True, batch_size, backend, weights_first=True)
     predictor, run = load_predictor(place[0], **options)
     settings = workflow.evaluation_config(run, None, overrides or [])

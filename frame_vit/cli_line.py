@@ -77,7 +77,7 @@ def predict(
     going_on = skip_done or (watch is not None and output is not None and not overwrite)
     target = Output(output, _form(form, output, watch), going_on, overwrite)
     target.check()
-    _alone_or_shared(target, watch, explain)
+    _alone_or_shared(target, watch)
     options = asked(device, precision, tta, batch_size, _with_weights(backend, explain, paths))
     if watch is not None:
         _watch(watch, target, model, options)
@@ -98,7 +98,7 @@ def predict(
     leave_on(bad or 0, "of the inputs could not be read; their rows say why")
 
 
-def _alone_or_shared(target: Output, watch: Path | None, explain: Path | None) -> None:
+def _alone_or_shared(target: Output, watch: Path | None) -> None:
     """Several processes share the inputs; a folder that is watched has one watcher."""
     from frame_vit.output import Share
 
@@ -197,27 +197,30 @@ def explain(
         raise UsageError("PATH, --data and --split name different pictures", "Use one of them")
     if paths and json_output:
         raise UsageError("--json is for labelled pictures", "Use it with --split or --data")
-    _with_weights(Backend.torch, output or Path("explained"), paths)
     from frame_vit import console
     from frame_vit.loading import load_predictor
+    from frame_vit.runs import check_apart
 
+    folder = output or Path("explained")
+    check_apart(folder, *(paths or []))
+    inputs = _inputs(paths, None) if paths else []
     with console.starting():
         predictor, run = load_predictor(model, backend="torch", device=device or "auto", precision="fp32", tta=tta)
     if paths:
-        _show(predictor, _inputs(paths, None), output or Path("explained"))
+        _show(predictor, inputs, folder)
         return
     with console.starting():
         from frame_vit import workflow
 
     settings = workflow.evaluation_config(run, None, overrides or [])
     with console.progress() as tick:
-        looked, folder = workflow.explain_split(predictor, run, settings, (data, split, limit), output, tick)
+        looked, written = workflow.explain_split(predictor, run, settings, (data, split, limit), output, tick)
     if json_output:
         echo_json(looked.facts)
         return
     console.show_looked(looked.facts)
-    if folder:
-        console.show_files({"report": folder / "explanation.html", "written to": folder})
+    if written:
+        console.show_files({"report": written / "explanation.html", "written to": written})
 
 
 @app.command()
@@ -237,12 +240,12 @@ def export(
 ) -> None:
     """Write the model as one ONNX file that needs no torch, proven against torch on real pictures."""
     from frame_vit import console
+    from frame_vit.runs import find_model
 
+    place = find_model(model)  # before what takes seconds to import
     with console.starting():
         from frame_vit import workflow
-        from frame_vit.runs import find_model
 
-    place = find_model(model)
     settings = workflow.evaluation_config(place[1], None, overrides or [])
     with console.progress() as tick:
         facts = workflow.export_model(place, settings, data, output, int8, tick)
@@ -266,13 +269,13 @@ def benchmark(
 ) -> None:
     """Measure every backend and precision on this machine; `--backend auto` then knows which is fastest."""
     from frame_vit import console
+    from frame_vit.runs import find_model
 
+    place = find_model(model)
     with console.starting():
         from frame_vit import workflow
         from frame_vit.benchmark import markdown
-        from frame_vit.runs import find_model
 
-    place = find_model(model)
     settings = workflow.evaluation_config(place[1], None, overrides or [])
     options = {"device": device or "auto", "batch_size": batch_size or 8}
     with console.progress() as tick:

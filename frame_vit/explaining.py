@@ -24,9 +24,10 @@ from PIL import Image
 
 from frame_vit.attention import Maps, cover, maps
 from frame_vit.data.examples import Example, Split
+from frame_vit.data.measures import measured
 from frame_vit.errors import RowError, UsageError
 from frame_vit.geometry import Box
-from frame_vit.images import Float32, Picture, Pixels, UInt8, open_rgb, placed, read_bytes
+from frame_vit.images import Float32, Pixels, UInt8, open_rgb, placed, read_bytes, seen
 from frame_vit.inputs import Input
 from frame_vit.predictor import Prediction, Predictor, judge
 from frame_vit.progress import Tick, silent
@@ -66,10 +67,11 @@ def look(predictor: Predictor, split: Split, limit: int, tick: Tick = silent) ->
     parts, hidden = [], []
     for start in range(0, len(rows), AT_ONCE):
         pixels = np.asarray(split.pixels[rows[start : start + AT_ONCE]])
-        logits = predictor.logits(pixels).mean(axis=1)
-        there = examples[start : start + AT_ONCE]
+        there, answers = examples[start : start + AT_ONCE], predictor.ask(pixels)
+        logits, odd = answers.logits.mean(axis=1), predictor.odd(there, answers, measured(pixels))
         predictions += [
-            judge(e.key, answer, predictor.labels, predictor.point) for e, answer in zip(there, logits, strict=True)
+            judge(e.key, answer, predictor.labels, predictor.point, of, predictor.usual)
+            for e, answer, of in zip(there, logits, odd, strict=True)
         ]
         parts.append(maps(predictor, pixels, logits.argmax(axis=1)))
         hidden += predictor.logits(painted_over(pixels, there, predictor.pixels)).mean(axis=1).argmax(axis=1).tolist()
@@ -195,16 +197,15 @@ class Explainer:
 
     def draw(self, row: Prediction, given: Input) -> Path | None:
         """The picture of a row, and where it was drawn; None for an error."""
-        picture = self.predictor.read(given) if row.status == "ok" else None
-        if not isinstance(picture, Picture) or row.label is None:
+        if row.label is None:
             return None
-        shown = np.array([self.predictor.labels.names.index(row.label)])
-        found = maps(self.predictor, picture.pixels[None], shown)
-        path = self.folder / _name(given.name)
         try:
             image = open_rgb(read_bytes(given.source), self.predictor.pixels.bit_depth)
         except RowError:  # it was there a moment ago
             return None
+        shown = np.array([self.predictor.labels.names.index(row.label)])
+        found = maps(self.predictor, seen(image, self.predictor.pixels)[None], shown)
+        path = self.folder / _name(given.name)
         figure = panels(self.predictor, image, (found.rollout[0], found.relevance[0]), row)
         figure.savefig(path, dpi=110)
         return path

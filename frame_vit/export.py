@@ -10,11 +10,9 @@ import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -22,14 +20,16 @@ import torch
 
 from frame_vit import __version__
 from frame_vit.backends import INPUT, METADATA, OUTPUTS, Backend, OnnxRuntime, OpenVino
+from frame_vit.data.cache import Rows
 from frame_vit.data.examples import Split
 from frame_vit.decision import ACCEPT
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.exported import FILES, PROOF, machine, read_facts, weights_sample
-from frame_vit.images import Float32, UInt8, laid, normalise
+from frame_vit.images import Float32
 from frame_vit.model import Classifier
 from frame_vit.predictor import Answers, Predictor
 from frame_vit.progress import Tick, log, silent
+from frame_vit.quantise import dynamic, mark, speed_up, static
 from frame_vit.runs import write_json
 from frame_vit.schema import Export
 from frame_vit.settings import Settings, write_settings
@@ -66,7 +66,6 @@ def export(asked: Request, tick: Tick = silent) -> dict[str, Any]:
     Raises `ModelError` where the exported model answers otherwise than torch; then nothing has changed. An int8 model
     that does not agree, or is slower here, is not kept, and the facts say so.
     """
-    check_installed()
     _check_place(asked)
     folder, classifier = asked.folder, asked.classifier
     folder.mkdir(parents=True, exist_ok=True)
@@ -180,21 +179,13 @@ class _Proof:
 
     def __init__(self, asked: Request, tick: Tick) -> None:
         rows = some(len(asked.test), asked.limits.pictures)
-        self.pixels: UInt8 = np.asarray(asked.test.pixels[rows])
+        self.pixels = Rows.of(np.asarray(asked.test.pixels[rows]))
         self.keys = [asked.test.examples[row].key for row in rows]
         self.source = asked.test.name
         self.settings, self.limits = asked.classifier.settings, asked.limits
         self.tick = tick
-        self.torch = self._asked(Predictor(Torch(asked.classifier, "cpu", "fp32"), batch_size=8), "torch")
-
-    def _asked(self, predictor: Predictor, stage: str) -> Answers:
-        parts = []
-        for start in range(0, len(self.pixels), predictor.batch_size):
-            parts.append(predictor.ask(self.pixels[start : start + predictor.batch_size]))
-            done = min(start + predictor.batch_size, len(self.pixels))
-            self.tick(f"asking {stage}", done, len(self.pixels), "")
-        given = [part.embedding for part in parts if part.embedding is not None]
-        return Answers(np.concatenate([part.logits for part in parts]), np.concatenate(given) if given else None)
+        peer = Predictor(Torch(asked.classifier, "cpu", "fp32"), batch_size=8)
+        self.torch = peer.split_answers(self.pixels, tick, "asking torch")
 
     def of(self, path: Path, name: str) -> dict[str, Any]:
         """How the answers of an exported file differ, at batch 1 and 8: the largest difference and what it changes."""
@@ -221,7 +212,8 @@ class _Proof:
 
     def _differs(self, backend: Backend, stage: str, batch: int) -> dict[str, Any]:
         predictor = Predictor(backend, batch_size=batch)
-        return difference(predictor, self.torch, self._asked(predictor, stage), self.keys)
+        found = predictor.split_answers(self.pixels, self.tick, f"asking {stage}")
+        return difference(predictor, self.torch, found, self.keys)
 
 
 def difference(predictor: Predictor, before: Answers, after: Answers, keys: Sequence[str]) -> dict[str, Any]:
@@ -266,20 +258,19 @@ def _quantised(asked: Request, fp32: Path, proof: _Proof, tick: Tick) -> tuple[l
     What was found of every way that was tried, and the proof of the one that is kept (empty: none).
     """
     settings, limits = asked.classifier.settings, asked.limits
-    ways: dict[str, Callable[[Path], None]] = {"dynamic": lambda path: _dynamic(fp32, path)}
+    ways: dict[str, Callable[[Path], None]] = {"dynamic": lambda path: dynamic(fp32, path)}
     if asked.train is not None:
         calibrating = np.asarray(asked.train.pixels[some(len(asked.train), CALIBRATED_ON)])
-        ways = {"static": lambda path: _static(fp32, path, calibrating, settings)} | ways
+        ways = {"static": lambda path: static(fp32, path, calibrating, settings)} | ways
     tried: list[dict[str, Any]] = []
     path = fp32.with_name(f"{FILES['int8']}.part")
     for way, quantise in ways.items():
         log.info("int8, %s", way)
         try:
-            with _quiet():
-                quantise(path)
-            _mark(path, settings)
+            quantise(path)
+            mark(path, _metadata(settings, "int8"))
             found = proof.of(path, f"int8, {way}")
-            share, speed = proof.share(found), _compared(fp32, path, settings, proof.pixels)
+            share, speed = proof.share(found), speed_up(fp32, path, proof.pixels[: BATCHES[-1]])
             keep = share <= limits.int8_changed and speed >= 1
             told = {"way": way, "changed_share": share, "limit": limits.int8_changed, "speed_up": speed}
             told |= {"agrees": share <= limits.int8_changed, "kept": keep}
@@ -292,73 +283,6 @@ def _quantised(asked: Request, fp32: Path, proof: _Proof, tick: Tick) -> tuple[l
         finally:
             path.unlink(missing_ok=True)
     return tried, {}
-
-
-def _dynamic(fp32: Path, path: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    # Weights of 7 bits: with 8, processors without VNNI overflow in between, silently.
-    quantize_dynamic(fp32, path, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
-
-
-def _static(fp32: Path, path: Path, pixels: UInt8, settings: Settings) -> None:
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-
-    class Pictures(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            views = [view for view, _ in settings.labels.group()]
-            self.left = iter([laid(pixels[i : i + 1], views[i % len(views)]) for i in range(len(pixels))])
-
-        def get_next(self) -> dict[str, Any] | None:
-            picture = next(self.left, None)
-            return None if picture is None else {INPUT: normalise(picture, settings.pixels)}
-
-    quantize_static(
-        fp32,
-        path,
-        Pictures(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["MatMul", "Gemm", "Conv"],
-    )
-
-
-def _mark(path: Path, settings: Settings) -> None:
-    """Writes into a quantised file what it is; whatever metadata it took over goes."""
-    import onnx
-
-    model = onnx.load(path)
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, _metadata(settings, "int8"))
-    onnx.save(model, path)
-
-
-def _compared(fp32: Path, int8: Path, settings: Settings, pixels: UInt8, repeats: int = 5) -> float:
-    """How many times as fast int8 is, medians of turns, at the batch of a folder."""
-    batch = pixels[: BATCHES[-1]]
-    backends = [OnnxRuntime(path, settings, "auto") for path in (fp32, int8)]
-    times: list[list[float]] = [[], []]
-    for turn in range(repeats + 1):
-        for backend, of in zip(backends, times, strict=True):
-            start = perf_counter()
-            backend.run(batch)
-            if turn:  # the first warms up
-                of.append(perf_counter() - start)
-    return float(np.median(times[0]) / np.median(times[1]))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the quantiser's advice, through the root logger, to use another tool first."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _keep_or_remove(asked: Request, files: dict[str, Any], sample: str | None) -> None:

@@ -30,36 +30,32 @@ def exported(folder: Path) -> dict[str, Path]:
 
     One that was made from other weights, or was not proven, is passed over with a warning.
     """
-    there = {numbers: folder / name for numbers, name in FILES.items() if (folder / name).is_file()}
-    if not there:
-        return {}
-    facts = read_facts(folder / PROOF)
-    sample = weights_sample(folder)
     usable = {}
-    for numbers, path in there.items():
-        of = facts.get("files", {}).get(path.name)
-        if of is None or of.get("bytes") != path.stat().st_size:
-            log.warning("%s is not the file that %s tells of, so it is not used: export the model again", path, PROOF)
-        elif sample is not None and of.get("weights") != sample:
-            log.warning("%s was made from other weights than those beside it, so it is not used: export again", path)
-        else:
+    for numbers, path in ((numbers, folder / name) for numbers, name in FILES.items()):
+        why_not = _why_not(path) if path.is_file() else None
+        if why_not:
+            log.warning("%s %s, so it is not used: export the model again", path, why_not)
+        elif why_not is not None:
             usable[numbers] = path
     return usable
 
 
 def told_of(path: Path) -> str | None:
-    """The numbers of an exported file that is named by itself; None where nothing beside it tells of it as it is.
+    """The numbers of an exported file that is named by itself; None where what lies beside it is not of it."""
+    why_not = _why_not(path)
+    if why_not and weights_sample(path.parent) is not None:
+        log.warning("%s %s", path, why_not)
+    return None if why_not else next((numbers for numbers, name in FILES.items() if name == path.name), None)
 
-    One that was made from other weights than those beside it is that, too, with a warning.
-    """
+
+def _why_not(path: Path) -> str:
+    """Why an exported file is not the one of the folder that it lies in; empty where it is."""
     of = read_facts(path.parent / PROOF).get("files", {}).get(path.name)
     if of is None or of.get("bytes") != path.stat().st_size:
-        return None
+        return f"is not the file that {PROOF} tells of"
     sample = weights_sample(path.parent)
-    if sample is not None and of.get("weights") != sample:
-        log.warning("%s was made from other weights than those beside it", path)
-        return None
-    return next((numbers for numbers, name in FILES.items() if name == path.name), None)
+    stale = sample is not None and of.get("weights") != sample
+    return "was made from other weights than those beside it" if stale else ""
 
 
 def weights_sample(folder: Path) -> str | None:

@@ -102,8 +102,12 @@ class Picture:
 def read_picture(source: bytes | Path, pixels: Pixels) -> Picture:
     """Encoded bytes or a file as the model will see it. Raises `RowError` with the reason where it can't be read."""
     image, stored = _opened(source, pixels.bit_depth)
-    seen = image if pixels.roi is None else image.crop(region(pixels.roi, image.size))
-    return Picture(resize(seen, pixels), image.width, image.height, stored)
+    return Picture(seen(image, pixels), image.width, image.height, stored)
+
+
+def seen(image: Image.Image, pixels: Pixels) -> UInt8:
+    """What a model sees of an upright RGB picture of full size, (height, width, 3) uint8."""
+    return resize(image if pixels.roi is None else image.crop(region(pixels.roi, image.size)), pixels)
 
 
 def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:

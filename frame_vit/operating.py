@@ -15,13 +15,13 @@ from frame_vit.data.examples import Split
 from frame_vit.data.measures import measure
 from frame_vit.decision import Operating, operating_point, scores
 from frame_vit.model import Classifier
-from frame_vit.predictor import Predictor
+from frame_vit.predictor import Predictor, looks
 from frame_vit.progress import Tick, log, silent
 from frame_vit.saved import divide_logits, load_trained, save
 from frame_vit.schema import Config, Decision
 from frame_vit.settings import write_settings
 from frame_vit.torch_backend import Torch
-from frame_vit.unlike import Looks, Usual, distances, some, usual
+from frame_vit.unlike import Usual, distances, some, usual
 
 
 def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split], config: Config, tick: Tick) -> None:
@@ -60,11 +60,9 @@ def usual_of(predictor: Predictor, splits: dict[str, Split], apart: Split, mode:
     parts = [split for name, split in splits.items() if name != "test"]
     examples = [example for part in parts for example in part.examples]
     found = measure([part.pixels for part in parts], tick)
-    sizes = [e.width for e in examples], [e.height for e in examples], [e.stored.mode for e in examples]
-    looks = Looks(*sizes, found.light, found.contrast, found.sharpness)
     train = splits["train"].pixels
     kept = predictor.embeddings(Rows(train, np.array(some(len(train)), np.int64)))
-    return usual(looks, distances(predictor.embeddings(apart.pixels), kept), kept, mode)
+    return usual(looks(examples, found), distances(predictor.embeddings(apart.pixels), kept), kept, mode)
 
 
 def pictures(split: Split) -> str:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from frame_vit.data.cache import Rows
     from frame_vit.data.examples import Example
 
+    Seen = Picture | Example
+
 ON_A_CARD, ON_A_CPU = 32, 8
 """Pictures that are asked about at once: larger batches leave a processor's caches."""
 
@@ -118,12 +120,12 @@ class Predictor:
         names = [view.name for view, _ in self.views]
         return self.point is None or self.point.facts.get("views", names) == names
 
-    def split_answers(self, pixels: Rows, tick: Tick = silent) -> Answers:
+    def split_answers(self, pixels: Rows, tick: Tick = silent, stage: str = "testing") -> Answers:
         """The answers for a whole split, in batches."""
         parts = []
         for start in range(0, len(pixels), self.batch_size):
             parts.append(self.ask(pixels[start : start + self.batch_size]))
-            tick("testing", min(start + self.batch_size, len(pixels)), len(pixels), "")
+            tick(stage, min(start + self.batch_size, len(pixels)), len(pixels), "")
         given = [part.embedding for part in parts if part.embedding is not None]
         return Answers(np.concatenate([part.logits for part in parts]), np.concatenate(given) if given else None)
 
@@ -143,11 +145,9 @@ class Predictor:
         """The decisions on (N, C) averaged logits, where `odd` says what is unlike the training pictures."""
         return decide(logits, self.labels, self.point, self.review(odd))
 
-    def odd(self, examples: Sequence[Example], answers: Answers, measures: Measures) -> list[dict[str, str]]:
-        """For each example in what its picture is unlike those of the training."""
-        sizes = [e.width for e in examples], [e.height for e in examples], [e.stored.mode for e in examples]
-        seen = Looks(*sizes, measures.light, measures.contrast, measures.sharpness, self.distances(answers))
-        return unlike(seen, self.usual)
+    def odd(self, pictures: Sequence[Seen], answers: Answers, measures: Measures) -> list[dict[str, str]]:
+        """For each picture in what it is unlike those of the training."""
+        return unlike(looks(pictures, measures, self.distances(answers)), self.usual)
 
     def split_logits(self, pixels: Rows, tick: Tick = silent) -> Logits:
         """The logits of a whole split, in batches."""
@@ -182,7 +182,8 @@ class Predictor:
         if good:
             pixels = np.stack([picture.pixels for picture in good])
             asked = self.ask(pixels)
-            answers = zip(asked.logits.mean(axis=1), self._unlike(good, pixels, asked), strict=True)
+            odd_ones = self.odd(good, asked, measured(pixels)) if self.usual else [{} for _ in good]
+            answers = zip(asked.logits.mean(axis=1), odd_ones, strict=True)
         for given, picture in found:
             if isinstance(picture, str):
                 yield Prediction(printable(given.name), status="error", error=picture)
@@ -197,23 +198,15 @@ class Predictor:
         except RowError as error:
             return error.message
 
-    def _unlike(self, pictures: list[Picture], pixels: UInt8, asked: Answers) -> list[dict[str, str]]:
-        if self.usual is None or self.usual.mode == "off":
-            return [{} for _ in pictures]
-        sizes = [p.width for p in pictures], [p.height for p in pictures], [p.stored.mode for p in pictures]
-        return unlike(looks(*sizes, pixels, self.distances(asked)), self.usual)
-
     def distances(self, asked: Answers) -> Float32 | None:
         """How far the embeddings lie from those of training pictures, (N,)."""
         return distances(asked.embedding, self.usual.embeddings if self.usual else None)
 
 
-def looks(
-    widths: list[int], heights: list[int], modes: list[str], pixels: UInt8, distance: Float32 | None = None
-) -> Looks:
-    """What can be seen of a batch (N, height, width, 3) uint8 of pictures of these sizes and modes."""
-    found = measured(pixels)
-    return Looks(widths, heights, modes, found.light, found.contrast, found.sharpness, distance)
+def looks(pictures: Sequence[Seen], found: Measures, distance: Float32 | None = None) -> Looks:
+    """What can be seen of pictures without knowing what they show."""
+    sizes = [p.width for p in pictures], [p.height for p in pictures], [p.stored.mode for p in pictures]
+    return Looks(*sizes, found.light, found.contrast, found.sharpness, distance)
 
 
 def judge(

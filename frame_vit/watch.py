@@ -6,7 +6,7 @@ and again: notifications of the system do not reach over a network share.
 A file is taken for whole when its size and time of change were the same twice; a picture that then cannot be read is
 given PATIENCE_S more, for a writer may have paused, before its row says that it is damaged. A file that changes after
 it was predicted is another picture: it is predicted again, and said (while the watch runs; what changed in between two
-watches is not noticed).
+watches keeps its row, and that is said).
 """
 
 from __future__ import annotations
@@ -173,14 +173,16 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
             start = time.monotonic()
             ready = watcher.look()
             spent = time.monotonic() - start
-            for row, name in _rows(predictor, watcher, ready[: predictor.batch_size]):
-                writer.write(row)
-                if row.status == "error" and output.path is not None:
-                    log.warning("%s: %s", row.file, row.error)
-                found.count(row, watcher.predicted(name))
-                tick("watching", found.rows, 0, f"{len(watcher.waiting)} waiting; last {printable(name)}")
-            if len(ready) <= predictor.batch_size:
-                time.sleep(max(POLL_S, spent / SHARE))
+            for at in range(0, len(ready), predictor.batch_size):
+                if stop.requested:
+                    break
+                for row, name in _rows(predictor, watcher, ready[at : at + predictor.batch_size]):
+                    writer.write(row)
+                    if row.status == "error" and output.path is not None:
+                        log.warning("%s: %s", row.file, row.error)
+                    found.count(row, watcher.predicted(name))
+                    tick("watching", found.rows, 0, f"{len(watcher.waiting)} waiting; last {printable(name)}")
+            time.sleep(max(POLL_S, spent / SHARE))
     raise Interrupted(stop.requested, f"stopped watching {folder}: {found.said()}")
 
 

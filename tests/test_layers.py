@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"data.demo", "data.groups", "corruptions", "unlike"},
     {"data.manifest", "settings"},
     {"data.sources", "backends"},
-    {"data.cache", "data.exclusions", "inputs"},
+    {"data.cache", "data.exclusions", "inputs", "quantise"},
     {"data.examples"},
     {"data.splits", "data.measures", "data.displacement"},
     {"data.prepare", "data.twins", "predictor"},

@@ -84,7 +84,7 @@ def main() -> None:
             help_time(given.repeats)
         if {"R5", "R6"} & {*given.only}:
             pictures = draw(folder / "pictures", given.folder)
-            model = build(folder / given.model, given.model, pictures, measured=True)
+            model = build(folder / given.model, given.model, pictures, timed_here=True)
             if "R6" in given.only:
                 one_picture(model, pictures[0], given.repeats)
             if "R5" in given.only:
@@ -175,14 +175,15 @@ def draw(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def build(folder: Path, size: str, pictures: Sequence[Path], measured: bool = False) -> Path:
+def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = False) -> Path:
     """A ViT with random weights and all that a trained model carries, exported in fp32 and int8.
 
-    `measured`: by `framevit benchmark`, too, so that `--backend auto` knows this machine.
+    `timed_here`: by `framevit benchmark`, too, so that `--backend auto` knows this machine.
     """
     import torch
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
+    from frame_vit.data.measures import measured
     from frame_vit.data.prepare import prepare_other
     from frame_vit.decision import Claim, Operating
     from frame_vit.export import Request, export
@@ -209,8 +210,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], measured: bool = Fa
     seen = [read_picture(path, pixels) for path in pictures[:64]]
     batch = np.stack([picture.pixels for picture in seen])
     embeddings = Predictor(Torch(classifier, "cpu", "fp32")).ask(batch).embedding
-    sides = [p.width for p in seen], [p.height for p in seen], [p.stored.mode for p in seen]
-    was = usual(looks(*sides, batch), np.full(1, 2.0, np.float32), embeddings, "review")
+    was = usual(looks(seen, measured(batch)), np.full(1, 2.0, np.float32), embeddings, "review")
     save(replace(classifier, usual=was), folder)
     data = folder.with_name(folder.name + "-data")
     for number, path in enumerate(pictures[:64]):
@@ -222,7 +222,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], measured: bool = Fa
     # Random weights: what int8 changes of their answers is not looked at here.
     limits = Export(pictures=8, int8_changed=0.9)
     export(Request(load_trained(str(folder)), folder, folder, split, limits, int8=True, train=split))
-    if measured:
+    if timed_here:
         words = ["benchmark", folder, "--data", data, "--limit", "32", "--json"]
         subprocess.run([*map(str, [*FRAMEVIT, *words])], check=True, capture_output=True, cwd=folder.parent)
     return folder
