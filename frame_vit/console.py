@@ -288,7 +288,7 @@ def show_looked(facts: Mapping[str, Any]) -> None:
     )
     table = Table(title=f"{facts['split']}: {facts['all']['n']} pictures with a box", title_justify="left")
     table.add_column("class")
-    headings = ("pictures", "map in the box", "box, of picture", "times", "right", "right, but looked elsewhere")
+    headings = ("n", "map in the box", "box, of picture", "times", "right", "right, but looked elsewhere")
     for heading in (*headings, "right though box hidden"):
         table.add_column(heading, justify="right")
     for name, row in [*facts["per_class"].items(), ("all", facts["all"])]:
