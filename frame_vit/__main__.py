@@ -6,7 +6,7 @@ import os
 import sys
 from io import TextIOWrapper
 
-from frame_vit.cli import app
+from frame_vit.cli.app import app
 from frame_vit.errors import FrameVitError, Interrupted, UsageError
 
 
@@ -18,13 +18,13 @@ def main() -> None:
     try:
         app()
     except Interrupted as stopped:
-        from frame_vit import console
+        from frame_vit.cli import console
 
         if os.environ.get("RANK", "0") == "0":
             console.show_interrupted(stopped)
         sys.exit(stopped.exit_code)
     except FrameVitError as error:
-        from frame_vit import console
+        from frame_vit.cli import console
 
         # Of several processes all make the mistake of the command line, and one says it.
         if os.environ.get("RANK", "0") == "0" or not isinstance(error, UsageError):
@@ -32,12 +32,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as end:
         if end.code == 130:  # Ctrl-C where nothing had begun that could be saved
-            from frame_vit import console
+            from frame_vit.cli import console
 
             console.err.print("stopped")
         raise
     except Exception as error:
-        from frame_vit import console
+        from frame_vit.cli import console
 
         console.show_unexpected(error)
         sys.exit(1)

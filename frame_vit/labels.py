@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from frame_vit.errors import ConfigError
-from frame_vit.geometry import GENERATORS, IDENTITY, View
+from frame_vit.images.geometry import GENERATORS, IDENTITY, View
 
 
 class LabelledView(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frame_vit.images import UInt8
+from frame_vit.images.pixel_array import UInt8
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

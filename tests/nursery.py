@@ -12,7 +12,12 @@ from tests.conftest import environment
 
 _PROGRAM = """
 import json, os, sys, traceback
-from frame_vit import __main__, console, workflow
+from frame_vit import __main__
+from frame_vit.cli import console, tables
+from frame_vit.audit import prepare
+from frame_vit.evaluation import calibrate, compare, evaluate
+from frame_vit.explanation import explain
+from frame_vit.training import train
 import datasets, torchvision, transformers.models.vit.modeling_vit, transformers.models.vit.image_processing_vit
 for line in sys.stdin:
     words = json.loads(line)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import torch
 
-from frame_vit import model as models
-from frame_vit.config import load_config
-from frame_vit.data.prepare import Prepared, prepare
-from frame_vit.schema import Config
+from frame_vit.config.load import load_config
+from frame_vit.config.schema import Config
+from frame_vit.data.dataset import Dataset, prepare
+from frame_vit.model.classifier import Classifier
+from frame_vit.model.pretrained import create
+from frame_vit.model.processor import load_processor, preprocessing_of
 from tests.conftest import TINY
 
 
@@ -18,9 +20,9 @@ def tiny(tmp_path: Path, *overrides: str) -> Config:
     return load_config(tmp_path / "tiny.yaml", ["training.precision=fp32", *overrides])
 
 
-def begin(config: Config) -> tuple[models.Classifier, Prepared]:
-    processor = models.load_processor(config.model)
-    pixels = models.pixels_of(processor)
-    prepared = prepare(config, pixels)
+def begin(config: Config) -> tuple[Classifier, Dataset]:
+    processor = load_processor(config.model)
+    preprocessing = preprocessing_of(processor)
+    prepared = prepare(config, preprocessing)
     torch.manual_seed(0)
-    return models.create(config.model, prepared.labels, pixels, processor), prepared
+    return create(config.model, prepared.labels, preprocessing, processor), prepared

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from frame_vit.config import load_config
+from frame_vit.config.load import load_config
 from frame_vit.data import demo
 from tests.conftest import run_framevit, run_many
 

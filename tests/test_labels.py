@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frame_vit.errors import ConfigError
-from frame_vit.geometry import GENERATORS, IDENTITY, View
+from frame_vit.images.geometry import GENERATORS, IDENTITY, View
 from frame_vit.labels import LabelSpace, did_you_mean
 
 FRAMES = ("passed", "Xplus", "Xminus", "Yplus", "Yminus")

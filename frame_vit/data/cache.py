@@ -27,13 +27,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
-from frame_vit import images
 from frame_vit.data.sources import RawRow, RawSplit
 from frame_vit.errors import RowError, UsageError
-from frame_vit.images import Pixels, Stored, UInt8, read_picture
-from frame_vit.progress import Tick, log, silent, speed
+from frame_vit.images import preprocessing as images
+from frame_vit.images.decode import Stored
+from frame_vit.images.pixel_array import UInt8
+from frame_vit.images.preprocessing import Preprocessing, read_picture
+from frame_vit.system.files import check_room, size
+from frame_vit.system.progress import Tick, log, silent, speed
 
 PIXELS, ROWS = "pixels.u8", "rows.json"
 HINT = "Make room, or name another folder with data.cache or FRAMEVIT_CACHE"
@@ -59,25 +61,6 @@ class Facts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Some rows of an array, read when they are asked for; (N, height, width, 3) uint8."""
-
-    array: Any
-    index: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, array: UInt8) -> Rows:
-        """All rows of an array."""
-        return cls(array, np.arange(len(array)))
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> UInt8:
-        return np.asarray(self.array[self.index[rows]])
-
-
-@dataclass(frozen=True)
 class Decoded:
     """Every row of a raw split: pixels (N, height, width, 3) uint8, black where there are none, and facts."""
 
@@ -85,51 +68,26 @@ class Decoded:
     facts: list[Facts]
 
 
-def cache_folder(given: str | None) -> Path:
-    """Where decoded pictures lie: as given, else $FRAMEVIT_CACHE, else the user's cache folder."""
-    named = given or os.environ.get("FRAMEVIT_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "framevit"
-
-
-def decoded(raw: RawSplit, pixels: Pixels, cache: Path, tick: Tick = silent) -> Decoded:
+def decoded(raw: RawSplit, preprocessing: Preprocessing, cache: Path, tick: Tick = silent) -> Decoded:
     """The split's pictures at the model's size, from the cache or decoded into it on all cores.
 
     Raises `UsageError` where the cache cannot be written or the disk has no room for it.
     """
-    home = cache / "pixels" / _key(raw, pixels)
+    home = cache / "pixels" / _key(raw, preprocessing)
     place = home / _sha256("\n".join(row.stamp for row in raw.rows))[:24]
-    shape = (len(raw.rows), pixels.height, pixels.width, 3)
+    shape = (len(raw.rows), preprocessing.height, preprocessing.width, 3)
     if not raw.rows:
         return Decoded(np.zeros(shape, np.uint8), [])
     with alone(home):
         facts = _whole(place, shape) if all(row.stamp for row in raw.rows) else None
-        if facts is None or _readable_now(raw, facts, pixels):
-            facts = _build(raw, pixels, place, tick)
+        if facts is None or _readable_now(raw, facts, preprocessing):
+            facts = _build(raw, preprocessing, place, tick)
             bad = sum(bool(fact.reason) for fact in facts)
             but = f", {bad} of which cannot be used," if bad else ""
             log.info("%s: %d pictures%s decoded into %s (%s)", raw.source, len(facts), but, place, size(_bytes(shape)))
         else:
             log.info("%s: %d decoded pictures taken from %s", raw.source, len(facts), place)
         return Decoded(np.memmap(place / PIXELS, np.uint8, "r", shape=shape), facts)
-
-
-def size(count: float) -> str:
-    """A number of bytes for people."""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} GB"
-
-
-def check_room(folder: Path, needed: int, what: str, hint: str) -> None:
-    """Raises `UsageError` where the disk under `folder` has no room for `needed` bytes and a tenth more."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(there).free
-    if free < needed * 1.1:
-        raise UsageError(f"{what} would take {size(needed)} in {folder}, but only {size(free)} are free", hint)
 
 
 @contextmanager
@@ -156,9 +114,11 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _readable_now(raw: RawSplit, facts: Sequence[Facts], pixels: Pixels) -> bool:
+def _readable_now(raw: RawSplit, facts: Sequence[Facts], preprocessing: Preprocessing) -> bool:
     """Whether a picture that could not be used can be now, though its file looks the same (its rights, its disk)."""
-    return any(not _decode(row, pixels)[0].reason for row, fact in zip(raw.rows, facts, strict=True) if fact.reason)
+    return any(
+        not _decode(row, preprocessing)[0].reason for row, fact in zip(raw.rows, facts, strict=True) if fact.reason
+    )
 
 
 @contextmanager
@@ -180,12 +140,14 @@ def beside(place: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _build(raw: RawSplit, pixels: Pixels, place: Path, tick: Tick) -> list[Facts]:
-    check_room(place, _bytes((len(raw.rows), pixels.height, pixels.width, 3)), "the decoded pictures", HINT)
+def _build(raw: RawSplit, preprocessing: Preprocessing, place: Path, tick: Tick) -> list[Facts]:
+    check_room(
+        place, _bytes((len(raw.rows), preprocessing.height, preprocessing.width, 3)), "the decoded pictures", HINT
+    )
     facts = []
     with beside(place) as part:
         with (part / PIXELS).open("wb") as file:
-            for fact, picture in _pictures(raw, pixels, place.parent, tick):
+            for fact, picture in _pictures(raw, preprocessing, place.parent, tick):
                 file.write(picture.data)
                 facts.append(fact)
         body = json.dumps(facts)
@@ -193,14 +155,14 @@ def _build(raw: RawSplit, pixels: Pixels, place: Path, tick: Tick) -> list[Facts
     return facts
 
 
-def _pictures(raw: RawSplit, pixels: Pixels, home: Path, tick: Tick) -> Iterator[tuple[Facts, UInt8]]:
+def _pictures(raw: RawSplit, preprocessing: Preprocessing, home: Path, tick: Tick) -> Iterator[tuple[Facts, UInt8]]:
     """Facts and pixels of every row, in order; unchanged rows from an earlier state, the others decoded."""
-    earlier = _earlier(home, pixels)
-    chunk = min(256, max(4, AHEAD // _bytes((pixels.height, pixels.width, 3))))
+    earlier = _earlier(home, preprocessing)
+    chunk = min(256, max(4, AHEAD // _bytes((preprocessing.height, preprocessing.width, 3))))
     began, rows, done = time.perf_counter(), iter(raw.rows), 0
 
     def one(row: RawRow) -> tuple[Facts, UInt8]:
-        return earlier(row.stamp) or _decode(row, pixels)
+        return earlier(row.stamp) or _decode(row, preprocessing)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         pending = pool.map(one, list(islice(rows, chunk)))
@@ -214,31 +176,31 @@ def _pictures(raw: RawSplit, pixels: Pixels, home: Path, tick: Tick) -> Iterator
                 tick(f"reading {raw.source}, {raw.name}", done, len(raw.rows), speed(rate))
 
 
-def _decode(row: RawRow, pixels: Pixels) -> tuple[Facts, UInt8]:
+def _decode(row: RawRow, preprocessing: Preprocessing) -> tuple[Facts, UInt8]:
     try:
         data = row.read()
-        picture = read_picture(data, pixels)
+        picture = read_picture(data, preprocessing)
     except RowError as error:
-        return _unusable(row, error, pixels)
+        return _unusable(row, error, preprocessing)
     except OSError as error:
-        return _unusable(row, RowError(f"the picture cannot be read: {error.strerror or error}"), pixels)
+        return _unusable(row, RowError(f"the picture cannot be read: {error.strerror or error}"), preprocessing)
     array = np.ascontiguousarray(picture.pixels)
     digest = hashlib.sha256(data).hexdigest()
     facts = Facts(row.stamp, picture.width, picture.height, digest, seal=_seal(array), stored=picture.stored)
     return facts, array
 
 
-def _unusable(row: RawRow, error: RowError, pixels: Pixels) -> tuple[Facts, UInt8]:
-    black = np.zeros((pixels.height, pixels.width, 3), np.uint8)
+def _unusable(row: RawRow, error: RowError, preprocessing: Preprocessing) -> tuple[Facts, UInt8]:
+    black = np.zeros((preprocessing.height, preprocessing.width, 3), np.uint8)
     return Facts(row.stamp, reason=error.message, seal=_seal(black), code=error.code), black
 
 
-def _earlier(home: Path, pixels: Pixels) -> Callable[[str], tuple[Facts, UInt8] | None]:
+def _earlier(home: Path, preprocessing: Preprocessing) -> Callable[[str], tuple[Facts, UInt8] | None]:
     """Looks a row up, by its stamp, in what was decoded when the source was in another state."""
     known: dict[str, tuple[Any, int, Facts]] = {}
     for place in [entry for entry in home.iterdir() if not entry.name.startswith(".")] if home.is_dir() else []:
         facts = _facts(place)
-        shape = (len(facts or ()), pixels.height, pixels.width, 3)
+        shape = (len(facts or ()), preprocessing.height, preprocessing.width, 3)
         if facts and _size(place) == _bytes(shape):
             array = np.memmap(place / PIXELS, np.uint8, "r", shape=shape)
             known |= {f.stamp: (array, i, f) for i, f in enumerate(facts) if f.stamp and not f.reason}
@@ -295,10 +257,10 @@ def _bytes(shape: tuple[int, ...]) -> int:
     return int(np.prod(shape, dtype=np.int64))
 
 
-def _key(raw: RawSplit, pixels: Pixels) -> str:
+def _key(raw: RawSplit, preprocessing: Preprocessing) -> str:
     place = Path(raw.source).expanduser()
     source = str(place.resolve()) if os.path.exists(place) else raw.source  # noqa: PTH110  (no error for odd names)
-    return _sha256(json.dumps([source, raw.name, pixels.to_json(), decoder()]))[:24]
+    return _sha256(json.dumps([source, raw.name, preprocessing.to_json(), decoder()]))[:24]
 
 
 def decoder() -> str:

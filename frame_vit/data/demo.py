@@ -15,15 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from frame_vit.geometry import Box, View
-from frame_vit.images import UInt8
+from frame_vit.images.geometry import Box, View
+from frame_vit.images.pixel_array import UInt8
 
 WIDTH, HEIGHT = 160, 120
 NAMES = ("passed", "Xplus", "Xminus", "Yplus", "Yminus")
 SYMMETRIES = {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}, "vflip": {"Yplus": "Yminus", "Yminus": "Yplus"}}
 TOLERANCE = 0.25
 """A terminal is `passed` while it is off the middle by less than this share of its free play, in both axes."""
-
 Float = NDArray[np.float64]
 Pair = tuple[float, float]
 

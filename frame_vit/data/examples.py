@@ -14,15 +14,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from frame_vit.data.cache import Rows, decoded
+from frame_vit.data.cache import decoded
 from frame_vit.data.groups import Marks
 from frame_vit.data.response import Annotation, parse_answer
 from frame_vit.data.sources import RawSplit
 from frame_vit.errors import RowError
-from frame_vit.geometry import Box
-from frame_vit.images import Pixels, Stored
+from frame_vit.images.decode import Stored
+from frame_vit.images.geometry import Box
+from frame_vit.images.pixel_array import PixelArray
+from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace, plainly
-from frame_vit.progress import Tick, silent
+from frame_vit.system.progress import Tick, silent
 
 STRAY = 0.05
 """A box that reaches over the picture's edge by more than this share of its side is no box of anything in it."""
@@ -78,7 +80,7 @@ class Split:
 
     name: str
     examples: list[Example]
-    pixels: Rows
+    pixels: PixelArray
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -93,7 +95,7 @@ class Split:
         return [int(n) for n in np.bincount(self.labels, minlength=classes)]
 
     def select(self, rows: Sequence[int], name: str) -> Split:
-        return Split(name, [self.examples[i] for i in rows], Rows(self.pixels, np.array(rows, np.int64)))
+        return Split(name, [self.examples[i] for i in rows], PixelArray(self.pixels, np.array(rows, np.int64)))
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,11 @@ def auto_names(train: Annotated, aliases: dict[str, str]) -> list[str]:
 
 
 def build_split(
-    found: Annotated, space: LabelSpace, pixels: Pixels, cache: Path, tick: Tick = silent
+    found: Annotated, space: LabelSpace, preprocessing: Preprocessing, cache: Path, tick: Tick = silent
 ) -> tuple[Split, list[Reject]]:
     """Joins the answers to the decoded pictures. Returns the split and the rejected rows, with those of `found`."""
     raw = found.raw
-    pictures = decoded(raw, pixels, cache, tick)
+    pictures = decoded(raw, preprocessing, cache, tick)
     examples, numbers, rejects = [], [], list(found.rejects)
     for number, annotation in found.rows:
         row, facts = raw.rows[number], pictures.facts[number]
@@ -160,7 +162,7 @@ def build_split(
         others = tuple(dict.fromkeys(other for other in annotation.labels[1:] if other != annotation.labels[0]))
         examples.append(Example(row.key, label, boxes, *picture, row.marks, facts.stored, others))
         numbers.append(number)
-    return Split(raw.name, examples, Rows(pictures.pixels, np.array(numbers, np.int64))), rejects
+    return Split(raw.name, examples, PixelArray(pictures.pixels, np.array(numbers, np.int64))), rejects
 
 
 def _unknown(label: str, space: LabelSpace) -> str:

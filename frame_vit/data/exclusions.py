@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from frame_vit.data.sources import RawSplit
 from frame_vit.errors import UsageError
-from frame_vit.progress import log
-from frame_vit.texts import neutral, raw
+from frame_vit.system.progress import log
+from frame_vit.system.texts import neutral, raw
 
 
 class Exclusion(NamedTuple):
@@ -28,7 +28,7 @@ class Exclusion(NamedTuple):
     reason: str = ""
 
 
-def leave_out(found: dict[str, RawSplit], file: str | None) -> tuple[dict[str, RawSplit], list[Exclusion]]:
+def apply_exclusions(found: dict[str, RawSplit], file: str | None) -> tuple[dict[str, RawSplit], list[Exclusion]]:
     """The splits by role without the rows that the file lists, and which rows those were.
 
     Raises `UsageError` where the file cannot be used. What it lists and is not there is warned of.

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.errors import UsageError
-from frame_vit.schema import Data
 
 
 class Marks(NamedTuple):
@@ -21,7 +21,7 @@ class Marks(NamedTuple):
 class Marking:
     """All of `Marks` over a source that has these columns."""
 
-    def __init__(self, data: Data, columns: Sequence[str], where: str) -> None:
+    def __init__(self, data: DataConfig, columns: Sequence[str], where: str) -> None:
         self.groupings = [
             Grouping(f"data.{field}_by", getattr(data, f"{field}_by"), columns, where) for field in Marks._fields
         ]

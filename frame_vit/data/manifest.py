@@ -12,11 +12,11 @@ import json
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.data.groups import Marking, Marks
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import UsageError
-from frame_vit.schema import Data
-from frame_vit.texts import printable
+from frame_vit.system.texts import printable
 
 FILE_COLUMNS = ("file_name", "file", "path")
 """Read in this order where the manifest has no column of the name in data.image_column."""
@@ -29,7 +29,7 @@ class ManifestRow(NamedTuple):
     marks: Marks = Marks()
 
 
-def read_manifest(path: Path, data: Data) -> tuple[dict[str, list[ManifestRow]], Kind]:
+def read_manifest(path: Path, data: DataConfig) -> tuple[dict[str, list[ManifestRow]], Kind]:
     """Rows by split name (`train` where the manifest has no split column), and what the answers are."""
     records = _records(path)
     if not records:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from frame_vit.errors import RowError, UsageError
-from frame_vit.geometry import Box
-from frame_vit.texts import printable
+from frame_vit.images.geometry import Box
+from frame_vit.system.texts import printable
 
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 20
 UNPARSED = "FV201"
-
 Kind = Literal["response", "label"]
 """What a row's answer is: a response text, or a plain label."""
 

@@ -15,16 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
 from frame_vit.data.groups import Marking, Marks
 from frame_vit.data.manifest import read_manifest
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import FrameVitError, RowError, UsageError
-from frame_vit.hub import check_hub
-from frame_vit.images import SUFFIXES, read_file
-from frame_vit.progress import log
-from frame_vit.schema import Data
-from frame_vit.texts import printable
+from frame_vit.images.decode import SUFFIXES, read_file
+from frame_vit.system.hub import check_hub
+from frame_vit.system.progress import log
+from frame_vit.system.texts import printable
 
 
 class RawRow(NamedTuple):
@@ -68,7 +68,7 @@ def role_of(split: str) -> str:
     return next((role for role, names in ROLES.items() if split.lower() in names), split)
 
 
-def read_source(source: str, data: Data, seed_step: int = 0) -> list[RawSplit]:
+def read_source(source: str, data: DataConfig, seed_step: int = 0) -> list[RawSplit]:
     """The splits of a source. A single split is called as the source calls it, mostly `train`.
 
     `seed_step` is added to the demo's seed: 0 for training frames, 1 for test frames. Raises `UsageError` where
@@ -92,7 +92,7 @@ _HUB_NAME = re.compile(r"[\w\-]+(\.[\w\-]+)*(/[\w\-]+(\.[\w\-]+)*)?(@[\w\-./]+)?
 _FILE_KINDS = (".parquet", ".csv", ".jsonl")
 
 
-def _demo_split(data: Data, seed_step: int) -> RawSplit:
+def _demo_split(data: DataConfig, seed_step: int) -> RawSplit:
     count = data.demo.test if seed_step else data.demo.train
     drawn = demo.frames(count, data.demo.seed + seed_step)
     code = hashlib.sha256(Path(demo.__file__).read_bytes()).hexdigest()[:16]
@@ -112,7 +112,7 @@ class _Drawn:
         return demo.jpeg(self.frame)
 
 
-def _from_file(path: Path, data: Data) -> list[RawSplit]:
+def _from_file(path: Path, data: DataConfig) -> list[RawSplit]:
     if path.suffix.lower() == ".parquet":
         return _load("parquet", data, str(path), data_files={"train": glob.escape(str(path))})
     if path.suffix.lower() in (".csv", ".jsonl"):
@@ -137,7 +137,7 @@ def _stamp(file: Path) -> str:
     return f"{file.absolute()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
-def _from_folder(path: Path, data: Data) -> list[RawSplit]:
+def _from_folder(path: Path, data: DataConfig) -> list[RawSplit]:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, data)
     if any(path.rglob("*.parquet")):
@@ -163,7 +163,7 @@ def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _class_folders(path: Path, split: str, data: Data) -> RawSplit:
+def _class_folders(path: Path, split: str, data: DataConfig) -> RawSplit:
     marking = Marking(data, (), str(path))
     rows, passed_over = [], sum(file.is_file() and not file.name.startswith(".") for file in path.iterdir())
     for folder in _folders(path):
@@ -184,7 +184,7 @@ def _class_folders(path: Path, split: str, data: Data) -> RawSplit:
     return RawSplit(str(path), split, "label", rows)
 
 
-def _saved(path: Path, data: Data) -> list[RawSplit]:
+def _saved(path: Path, data: DataConfig) -> list[RawSplit]:
     import datasets
 
     try:
@@ -195,13 +195,13 @@ def _saved(path: Path, data: Data) -> list[RawSplit]:
     return [_from_table(str(path), name, split, data) for name, split in splits.items()]
 
 
-def _from_hub(source: str, data: Data) -> list[RawSplit]:
+def _from_hub(source: str, data: DataConfig) -> list[RawSplit]:
     check_hub()
     name, _, revision = source.partition("@")
     return _load(name, data, source, revision=revision or None)
 
 
-def _load(path: str, data: Data, source: str, **options: Any) -> list[RawSplit]:
+def _load(path: str, data: DataConfig, source: str, **options: Any) -> list[RawSplit]:
     import datasets
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -223,7 +223,7 @@ def _load(path: str, data: Data, source: str, **options: Any) -> list[RawSplit]:
     return [_from_table(source, name, split, data) for name, split in loaded.items()]
 
 
-def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
+def _from_table(source: str, name: str, table: Any, data: DataConfig) -> RawSplit:
     import datasets
 
     columns = table.column_names
@@ -250,7 +250,7 @@ def _from_table(source: str, name: str, table: Any, data: Data) -> RawSplit:
     return RawSplit(source, name, kind, rows, names, _revision(table))
 
 
-def _marks(table: Any, data: Data, keys: list[str]) -> list[Marks]:
+def _marks(table: Any, data: DataConfig, keys: list[str]) -> list[Marks]:
     """What every row belongs to, by columns or by the name that a picture's file had."""
     import datasets
 

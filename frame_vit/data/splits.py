@@ -14,19 +14,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import Split
 from frame_vit.data.groups import joined
 from frame_vit.data.sources import ROLES
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
-from frame_vit.progress import log
-from frame_vit.schema import Data
+from frame_vit.system.progress import log
 
 MOST_FOLDS = 20
 """Groups are dealt into at most so many folds, of which as many are held out as come nearest to the share."""
 
 
-def divide(given: dict[str, Split], data: Data, space: LabelSpace, excluded: Collection[str] = ()) -> dict[str, Split]:
+def divide(
+    given: dict[str, Split], data: DataConfig, space: LabelSpace, excluded: Collection[str] = ()
+) -> dict[str, Split]:
     """The splits that the sources have, and those held out of train: test, val and, where asked for, calibration.
 
     Rows whose keys are `excluded` may be missing from what an earlier manifest lists.

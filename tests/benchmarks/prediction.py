@@ -33,6 +33,7 @@ import numpy as np
 from PIL import Image
 
 from frame_vit.data import demo
+from frame_vit.model.metadata import ModelMetadata
 
 SIZES = {
     "narrow": (64, 1, 2),
@@ -183,44 +184,44 @@ def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = 
     import torch
     from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-    from frame_vit.data.measures import measured
-    from frame_vit.data.prepare import prepare_other
-    from frame_vit.decision import Claim, Operating
-    from frame_vit.export import Request, export
-    from frame_vit.images import Pixels, read_picture
+    from frame_vit.backends.torch_backend import Torch
+    from frame_vit.config.schema import Config, ExportConfig
+    from frame_vit.data.dataset import read_other_dataset
+    from frame_vit.decision.novelty import usual
+    from frame_vit.decision.thresholds import Claim, OperatingPoint
+    from frame_vit.export.export import Request, export
+    from frame_vit.images.measures import measured
+    from frame_vit.images.preprocessing import Preprocessing, read_picture
     from frame_vit.labels import LabelSpace
-    from frame_vit.model import Classifier
-    from frame_vit.predictor import Predictor, looks
-    from frame_vit.saved import load_trained, save
-    from frame_vit.schema import Config, Export
-    from frame_vit.torch_backend import Torch
-    from frame_vit.unlike import usual
+    from frame_vit.model.classifier import Classifier
+    from frame_vit.model.saving import load_trained, save
+    from frame_vit.prediction.predictor import Predictor, looks
 
     hidden, layers, heads = SIZES[size]
-    space, pixels = LabelSpace.build(demo.NAMES, ["passed"]), Pixels(224, 224)
+    space, pixels = LabelSpace.build(demo.NAMES, ["passed"]), Preprocessing(224, 224)
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
     config = ViTConfig(**sizes, intermediate_size=4 * hidden, id2label=dict(enumerate(space.names)))
     config.label2id = {name: i for i, name in enumerate(space.names)}
-    point = Operating(0.1, 0.9, Claim(0.01, 0.95, 300, 0, 0.0099, 299), "val")
+    point = OperatingPoint(0.1, 0.9, Claim(0.01, 0.95, 300, 0, 0.0099, 299), "val")
     module = ViTForImageClassification(config)
     with torch.no_grad():
         module.classifier.bias[1] += 3  # no near ties: a trained model has few, and int8 would be told apart by them
-    classifier = Classifier(module, space, pixels, ViTImageProcessor(), point=point)
+    classifier = Classifier(module, ModelMetadata(space, pixels, operating_point=point), ViTImageProcessor())
     seen = [read_picture(path, pixels) for path in pictures[:64]]
     batch = np.stack([picture.pixels for picture in seen])
     embeddings = Predictor(Torch(classifier, "cpu", "fp32")).ask(batch).embedding
     was = usual(looks(seen, measured(batch)), np.full(1, 2.0, np.float32), embeddings, "review")
-    save(replace(classifier, usual=was), folder)
+    save(replace(classifier, metadata=replace(classifier.metadata, novelty=was)), folder)
     data = folder.with_name(folder.name + "-data")
     for number, path in enumerate(pictures[:64]):
         there = data / space.names[number % len(space)]
         there.mkdir(parents=True, exist_ok=True)
         os.link(path, there / path.name)
     settings = Config.model_validate({"data": {"cache": str(folder.with_name("cache"))}})
-    split = next(iter(prepare_other(str(data), settings, space, pixels).splits.values()))
+    split = next(iter(read_other_dataset(str(data), settings, space, pixels).splits.values()))
     # Random weights: what int8 changes of their answers is not looked at here.
-    limits = Export(pictures=8, int8_changed=0.9)
+    limits = ExportConfig(pictures=8, int8_changed=0.9)
     export(Request(load_trained(str(folder)), folder, folder, split, limits, int8=True, train=split))
     if timed_here:
         words = ["benchmark", folder, "--data", data, "--limit", "32", "--json"]
@@ -232,7 +233,7 @@ FRAMEVIT = [sys.executable, "-m", "frame_vit"]
 
 
 def half() -> str:
-    from frame_vit.exported import processor_flags
+    from frame_vit.system.machine import processor_flags
 
     return "bf16" if processor_flags() & {"avx512_bf16", "amx_bf16"} else "fp32"
 

@@ -30,7 +30,8 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from datasets import Dataset, Features, Value, disable_progress_bars, load_dataset
+from datasets import Dataset as Table
+from datasets import Features, Value, disable_progress_bars, load_dataset
 from datasets import Image as ImageFeature
 from PIL import Image
 from torchvision.transforms import (  # type: ignore[import-untyped]
@@ -43,16 +44,17 @@ from torchvision.transforms import (  # type: ignore[import-untyped]
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from frame_vit import model as models
-from frame_vit import training
+from frame_vit.config.schema import Config
 from frame_vit.data import demo
-from frame_vit.data.prepare import Prepared, prepare
-from frame_vit.devices import autocast, describe, resolve_device, resolve_precision
-from frame_vit.feed import PixelFeed
-from frame_vit.images import Pixels
-from frame_vit.model import Classifier
-from frame_vit.progress import silent
-from frame_vit.schema import Config
+from frame_vit.data.dataset import Dataset, prepare
+from frame_vit.images.preprocessing import Preprocessing
+from frame_vit.model.classifier import Classifier
+from frame_vit.model.pretrained import create
+from frame_vit.model.processor import load_processor, preprocessing_of
+from frame_vit.system.devices import autocast, describe, resolve_device, resolve_precision
+from frame_vit.system.progress import silent
+from frame_vit.training import loop as training
+from frame_vit.training.batches import PixelBatches
 
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 """hidden size, layers, heads of a ViT/16 at 224 pixels"""
@@ -83,12 +85,12 @@ class Bench:
             }
         )
 
-    def prepared(self, config: Config) -> tuple[Classifier, Prepared]:
-        processor = models.load_processor(config.model)
-        pixels = models.pixels_of(processor)
-        found = prepare(config, pixels)
+    def prepared(self, config: Config) -> tuple[Classifier, Dataset]:
+        processor = load_processor(config.model)
+        preprocessing = preprocessing_of(processor)
+        found = prepare(config, preprocessing)
         torch.manual_seed(0)
-        return models.create(config.model, found.labels, pixels, processor), found
+        return create(config.model, found.labels, preprocessing, processor), found
 
     def now(self) -> float:
         if self.device.type == "cuda":
@@ -175,8 +177,8 @@ def end_to_end(bench: Bench) -> None:
 
     def notebook(precision: str) -> float:
         began = bench.now()
-        classifier = models.create(
-            bench.config(Path()).model, bench.config(Path()).label_space(demo.NAMES), Pixels(SIDE, SIDE), None
+        classifier = create(
+            bench.config(Path()).model, bench.config(Path()).label_space(demo.NAMES), Preprocessing(SIDE, SIDE), None
         )
         notebook_training(
             classifier.module,
@@ -202,8 +204,8 @@ def feeding(bench: Bench) -> None:
     config = bench.config(next(bench.folders))
     classifier, found = bench.prepared(config)
     split = found.splits["train"]
-    feed = PixelFeed(
-        split, found.splits["val"], training.augmentation(config, classifier), classifier.pixels, bench.device
+    feed = PixelBatches(
+        split, found.splits["val"], training.augmentation(config, classifier), classifier.preprocessing, bench.device
     )
     pipeline, encoded = picture_pipeline(SIDE), [example.read() for example in split.examples[:32]]
 
@@ -303,7 +305,7 @@ def frames(path: Path) -> None:
         rows["prompt"].append("")
         rows["response"].append(demo.response(frame))
     features = Features({"image": ImageFeature(), "prompt": Value("string"), "response": Value("string")})
-    Dataset.from_dict(rows, features=features).to_parquet(path)
+    Table.from_dict(rows, features=features).to_parquet(path)
 
 
 MEASURED = {"R1": step_rate, "R2": end_to_end, "R3": feeding, "R4": frozen}

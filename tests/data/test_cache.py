@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
-from frame_vit.data.cache import PIXELS, Decoded, cache_folder, decoded, size
+from frame_vit.data.cache import PIXELS, Decoded, decoded
 from frame_vit.data.sources import RawRow, RawSplit, read_source
 from frame_vit.errors import UsageError
-from frame_vit.images import Pixels, read_picture
-from frame_vit.schema import Data
+from frame_vit.images.preprocessing import Preprocessing, read_picture
+from frame_vit.system.caches import cache_folder
+from frame_vit.system.files import size
 
-SMALL = Pixels(8, 12)
+SMALL = Preprocessing(8, 12)
 
 
 @pytest.fixture
@@ -39,8 +41,8 @@ class Reader:
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder, self.cache, self.reads = folder, cache, 0
 
-    def __call__(self, pixels: Pixels = SMALL) -> Decoded:
-        (raw,) = read_source(str(self.folder), Data())
+    def __call__(self, preprocessing: Preprocessing = SMALL) -> Decoded:
+        (raw,) = read_source(str(self.folder), DataConfig())
         self.reads = 0
 
         def counted(row: RawRow) -> RawRow:
@@ -50,7 +52,9 @@ class Reader:
 
             return row._replace(read=read)
 
-        return decoded(RawSplit(raw.source, raw.name, raw.kind, [counted(r) for r in raw.rows]), pixels, self.cache)
+        return decoded(
+            RawSplit(raw.source, raw.name, raw.kind, [counted(r) for r in raw.rows]), preprocessing, self.cache
+        )
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_only_what_changed_is_read_again(reader: Reader, frames: Path) -> None:
 
 def test_other_pixel_settings_are_other_pixels(reader: Reader) -> None:
     reader()
-    assert reader(Pixels(8, 8)).pixels.shape == (15, 8, 8, 3)
+    assert reader(Preprocessing(8, 8)).pixels.shape == (15, 8, 8, 3)
     assert reader.reads == 15
     assert reader().pixels.shape == (15, 8, 12, 3)
     assert reader.reads == 0
@@ -146,14 +150,14 @@ def test_a_picture_that_can_be_read_again_is_used_though_its_file_looks_the_same
 _BUILD = """
 import sys
 from pathlib import Path
-from frame_vit.schema import Data
+from frame_vit.config.schema import DataConfig
 from frame_vit.data.cache import decoded
 from frame_vit.data.sources import read_source
-from frame_vit.images import Pixels
-(raw,) = read_source("demo", Data.model_validate({"demo": {"train": 3000}}))
+from frame_vit.images.preprocessing import Preprocessing
+(raw,) = read_source("demo", DataConfig.model_validate({"demo": {"train": 3000}}))
 def tick(stage, done, total, note):
     print(done, flush=True)
-decoded(raw, Pixels(64, 64), Path(sys.argv[1]), tick)
+decoded(raw, Preprocessing(64, 64), Path(sys.argv[1]), tick)
 """
 
 
@@ -166,8 +170,8 @@ def test_a_build_that_is_killed_is_never_taken_for_a_whole_one(tmp_path: Path) -
                 break
     assert states(tmp_path) == []
     assert len(list(tmp_path.glob("pixels/*/.*.part"))) == 1
-    (raw,) = read_source("demo", Data.model_validate({"demo": {"train": 40}}))
-    assert decoded(raw, Pixels(64, 64), tmp_path).pixels.shape == (40, 64, 64, 3)
+    (raw,) = read_source("demo", DataConfig.model_validate({"demo": {"train": 40}}))
+    assert decoded(raw, Preprocessing(64, 64), tmp_path).pixels.shape == (40, 64, 64, 3)
     assert list(tmp_path.glob("pixels/*/.*.part")) == [], "what was left half done is cleared"
 
 
@@ -178,7 +182,7 @@ import numpy as np
 from PIL import Image
 from frame_vit.data.cache import decoded
 from frame_vit.data.sources import RawRow, RawSplit
-from frame_vit.images import Pixels
+from frame_vit.images.preprocessing import Preprocessing
 folder = Path(sys.argv[1])
 def row(i):
     return RawRow(str(i), "a", (folder / f"{i % 8}.jpg").read_bytes, str(i))
@@ -190,7 +194,7 @@ try:
     print("the limit does not hold")
 except MemoryError:
     pass
-found = decoded(raw, Pixels(400, 400), folder / "cache")
+found = decoded(raw, Preprocessing(400, 400), folder / "cache")
 print(found.pixels.nbytes, sum(int(found.pixels[[i, i + 1]].sum()) > 0 for i in range(0, 1200, 2)))
 """
 
@@ -223,7 +227,7 @@ def test_a_disk_without_room_is_found_out_before_anything_is_decoded(tmp_path: P
     raw = RawSplit("src", "train", "label", [RawRow(str(i), "a", bytes, str(i)) for i in range(1000)])
     began = time.monotonic()
     with pytest.raises(UsageError, match="would take 3e"):
-        decoded(raw, Pixels(1_000_000, 1_000_000), tmp_path)
+        decoded(raw, Preprocessing(1_000_000, 1_000_000), tmp_path)
     assert not list(tmp_path.rglob(PIXELS))
     assert time.monotonic() - began < 60
 
@@ -236,10 +240,12 @@ def test_a_parquet_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     for seed in (1, 2):
         rows = {"image": [{"bytes": demo.jpeg(demo.sample("passed", seed)), "path": None}], "label": ["passed"]}
         Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "set.parquet")
-        (raw,) = read_source(str(tmp_path / "set.parquet"), Data())
+        (raw,) = read_source(str(tmp_path / "set.parquet"), DataConfig())
         assert raw.rows[0].stamp
-        found = decoded(raw, Pixels(120, 160), tmp_path / "cache").pixels[0]
-        assert np.array_equal(found, read_picture(demo.jpeg(demo.sample("passed", seed)), Pixels(120, 160)).pixels)
+        found = decoded(raw, Preprocessing(120, 160), tmp_path / "cache").pixels[0]
+        assert np.array_equal(
+            found, read_picture(demo.jpeg(demo.sample("passed", seed)), Preprocessing(120, 160)).pixels
+        )
 
 
 def test_a_table_that_names_files_is_read_anew_when_they_change(tmp_path: Path) -> None:
@@ -253,7 +259,7 @@ def test_a_table_that_names_files_is_read_anew_when_they_change(tmp_path: Path) 
     arrow.to_parquet(tmp_path / "set.parquet")
     stamps = set()
     for _ in "ab":
-        (raw,) = read_source(str(tmp_path / "set.parquet"), Data())
+        (raw,) = read_source(str(tmp_path / "set.parquet"), DataConfig())
         stamps.add(raw.rows[0].stamp)
         Image.new("RGB", (120, 80), "blue").save(file)
     assert "" not in stamps

@@ -16,8 +16,8 @@ from PIL import Image
 
 from frame_vit.data import demo
 from frame_vit.data.response import parse_response
-from frame_vit.geometry import GENERATORS, View
-from frame_vit.images import UInt8
+from frame_vit.images.geometry import GENERATORS, View
+from frame_vit.images.pixel_array import UInt8
 from frame_vit.labels import LabelSpace
 
 SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)

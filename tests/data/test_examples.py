@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from frame_vit.data.cache import cache_folder
+from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import Annotated, Reject, Split, annotate, auto_names, build_split
 from frame_vit.data.response import Kind
 from frame_vit.data.sources import RawRow, RawSplit, read_source
 from frame_vit.errors import RowError
-from frame_vit.images import Pixels
+from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
-from frame_vit.schema import Data
+from frame_vit.system.caches import cache_folder
 
 SPACE = LabelSpace.build(["passed", "Xplus", "Xminus"], aliases={"OK": "passed"})
-SMALL = Pixels(4, 6)
+SMALL = Preprocessing(4, 6)
 
 
 def picture(seed: int = 0, form: str = "PNG", size: tuple[int, int] = (6, 4)) -> bytes:
@@ -156,7 +156,7 @@ def test_a_picture_cut_off_anywhere_is_rejected_or_whole_never_half_grey(form: s
 def test_a_png_named_jpg_is_read_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "Xplus").mkdir()
     (tmp_path / "Xplus" / "1.jpg").write_bytes(picture(1))
-    (found,) = read_source(str(tmp_path), Data())
+    (found,) = read_source(str(tmp_path), DataConfig())
     split, rejects = build_split(annotate(found, "first"), SPACE, SMALL, cache_folder(None))
     assert (len(split), rejects) == (1, [])
 

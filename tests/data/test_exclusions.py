@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frame_vit.data.exclusions import leave_out
+from frame_vit.data.exclusions import apply_exclusions
 from frame_vit.data.sources import RawRow, RawSplit
 from frame_vit.errors import UsageError
 
@@ -24,12 +24,12 @@ def keys(split: RawSplit) -> list[str]:
 
 def test_without_a_file_nothing_is_left_out() -> None:
     given = raw()
-    assert leave_out(given, None) == (given, [])
+    assert apply_exclusions(given, None) == (given, [])
 
 
 def test_rows_are_left_out_by_key_and_source(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("source,key,reason\ntrain-set,row 1,blurred\n,row 3,double\n")
-    kept, gone = leave_out(raw(), str(tmp_path / "x.csv"))
+    kept, gone = apply_exclusions(raw(), str(tmp_path / "x.csv"))
     assert keys(kept["train"]) == ["row 0", "row 2"]
     assert keys(kept["test"]) == ["row 0", "row 1", "row 2"]
     assert [exclusion[:2] for exclusion in gone] == [
@@ -42,7 +42,7 @@ def test_rows_are_left_out_by_key_and_source(tmp_path: Path) -> None:
 
 def test_what_is_listed_and_not_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "x.csv").write_text("\ufeffkey\nrow 9\nrow 1\n", encoding="utf-8")
-    _, gone = leave_out(raw(), str(tmp_path / "x.csv"))
+    _, gone = apply_exclusions(raw(), str(tmp_path / "x.csv"))
     assert "lists 1 rows that are not in the data: row 9" in caplog.text
     assert len(gone) == 2
 
@@ -51,6 +51,6 @@ def test_what_is_listed_and_not_there_is_said(tmp_path: Path, caplog: pytest.Log
 def test_a_file_without_keys_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(UsageError, match=said):
-        leave_out(raw(), str(tmp_path / "x.csv"))
+        apply_exclusions(raw(), str(tmp_path / "x.csv"))
     with pytest.raises(UsageError, match="cannot be read"):
-        leave_out(raw(), str(tmp_path / "not there.csv"))
+        apply_exclusions(raw(), str(tmp_path / "not there.csv"))

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
 from frame_vit.data.groups import Grouping, Marks, joined
 from frame_vit.data.sources import read_source
 from frame_vit.errors import UsageError
-from frame_vit.schema import Data
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_every_kind_of_source_gives_groups(tmp_path: Path) -> None:
 
     def groups(source: str, group_by: str) -> list[str]:
         given_ = str(tmp_path / source) if source != "demo" else source
-        (split,) = read_source(given_, Data.model_validate({"group_by": group_by, "demo": {"train": 5}}))
+        (split,) = read_source(given_, DataConfig.model_validate({"group_by": group_by, "demo": {"train": 5}}))
         return [row.marks.group for row in split.rows]
 
     assert groups("folders", r"lot(\d)") == ["3"]
@@ -95,7 +95,9 @@ def test_slices_and_parts_are_read_beside_groups(tmp_path: Path) -> None:
     rows = {"image": [{"bytes": picture, "path": "part7_shot2.jpg"}], "label": ["passed"], "camera": ["left"]}
     Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "t.parquet")
     settings = {"group_by": r"part(\d)", "slice_by": "camera", "part_by": r"part\d"}
-    (split,) = read_source(str(tmp_path / "t.parquet"), Data.model_validate(settings))
+    (split,) = read_source(str(tmp_path / "t.parquet"), DataConfig.model_validate(settings))
     assert split.rows[0].marks == Marks("7", "left", "part7")
-    (other,) = read_source(str(tmp_path / "t.parquet"), Data.model_validate({"part_by": "^lot", "slice_by": "line"}))
+    (other,) = read_source(
+        str(tmp_path / "t.parquet"), DataConfig.model_validate({"part_by": "^lot", "slice_by": "line"})
+    )
     assert other.rows[0].marks == Marks(), "a report can do without"

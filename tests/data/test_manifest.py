@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.data.manifest import ManifestRow, read_manifest
 from frame_vit.errors import FrameVitError, UsageError
-from frame_vit.schema import Data
 
-DATA = Data()
+DATA = DataConfig()
 
 
 def manifest(folder: Path, text: str | bytes, name: str = "m.csv") -> Path:
@@ -85,7 +85,7 @@ def test_the_column_of_the_file_may_have_any_of_the_usual_names(tmp_path: Path, 
 
 def test_the_configured_columns_come_first(tmp_path: Path) -> None:
     path = manifest(tmp_path, "file_name,label,picture,class\nwrong.png,wrong,a.png,x\n")
-    splits, kind = read_manifest(path, Data(image_column="picture", label_column="class"))
+    splits, kind = read_manifest(path, DataConfig(image_column="picture", label_column="class"))
     assert (splits["train"], kind) == ([ManifestRow("line 2 (a.png)", "x", tmp_path / "a.png")], "label")
 
 

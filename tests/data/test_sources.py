@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
 from frame_vit.data.sources import RawSplit, read_source, role_of
 from frame_vit.errors import FrameVitError, RowError, UsageError
-from frame_vit.schema import Data
 
-DATA = Data()
+DATA = DataConfig()
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def told(splits: list[RawSplit]) -> dict[str, list[tuple[str, object]]]:
     return {split.name: [(row.key, row.answer) for row in split.rows] for split in splits}
 
 
-def refusal(source: str | Path, data: Data = DATA) -> str:
+def refusal(source: str | Path, data: DataConfig = DATA) -> str:
     with pytest.raises(UsageError) as caught:
         read_source(str(source), data)
     return caught.value.message
@@ -241,7 +241,7 @@ def test_the_response_column_is_read_before_the_label_column(tmp_path: Path) -> 
     both.save_to_disk(str(tmp_path / "saved"))
     (split,) = read_source(str(tmp_path / "saved"), DATA)
     assert (split.kind, split.rows[0].answer) == ("response", "{'labels': ['a']}")
-    (split,) = read_source(str(tmp_path / "saved"), Data(response_column="none"))
+    (split,) = read_source(str(tmp_path / "saved"), DataConfig(response_column="none"))
     assert (split.kind, split.rows[0].answer) == ("label", "b")
 
 
@@ -259,12 +259,12 @@ def test_the_order_of_a_class_label_column_is_kept(tmp_path: Path, form: str) ->
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (Data(image_column="picture"), "no column 'picture'; it has image, label"),
-        (Data(label_column="class"), "neither a column 'response' nor 'class'; it has image, label"),
-        (Data(image_column="label"), "column 'label' does not hold pictures"),
+        (DataConfig(image_column="picture"), "no column 'picture'; it has image, label"),
+        (DataConfig(label_column="class"), "neither a column 'response' nor 'class'; it has image, label"),
+        (DataConfig(image_column="label"), "column 'label' does not hold pictures"),
     ],
 )
-def test_a_column_that_is_missing_or_of_another_kind_is_named(tmp_path: Path, data: Data, said: str) -> None:
+def test_a_column_that_is_missing_or_of_another_kind_is_named(tmp_path: Path, data: DataConfig, said: str) -> None:
     table(["x"]).save_to_disk(str(tmp_path / "saved"))
     assert refusal(tmp_path / "saved", data) == f"{tmp_path / 'saved'}, split train: {said}"
 
@@ -305,7 +305,7 @@ def test_a_damaged_data_set_is_an_error_that_names_it(tmp_path: Path, name: str)
 
 
 def test_the_demo_draws_as_many_frames_as_asked_for_and_the_test_frames_with_the_next_seed() -> None:
-    data = Data.model_validate({"demo": {"train": 7, "test": 3, "seed": 4}})
+    data = DataConfig.model_validate({"demo": {"train": 7, "test": 3, "seed": 4}})
     (train,), (test,) = read_source("demo", data), read_source("demo", data, seed_step=1)
     assert (len(train.rows), len(test.rows)) == (7, 3)
     assert (train.kind, train.names) == ("response", demo.NAMES)
@@ -318,9 +318,9 @@ def test_reading_a_source_imports_no_torch(tmp_path: Path) -> None:
     table(["x"]).to_parquet(str(tmp_path / "train.parquet"))
     code = (
         "import sys, datasets\n"
-        "from frame_vit.schema import Data\n"
+        "from frame_vit.config.schema import DataConfig\n"
         "from frame_vit.data.sources import read_source\n"
-        "(split,) = read_source(sys.argv[1], Data())\n"
+        "(split,) = read_source(sys.argv[1], DataConfig())\n"
         "assert split.rows[0].read()\n"
         "assert 'torch' not in sys.modules\n"
     )

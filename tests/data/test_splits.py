@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from frame_vit.data.cache import Rows
+from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import Example, Split
 from frame_vit.data.groups import Marks
 from frame_vit.data.splits import divide, hold_out
 from frame_vit.errors import DataError, UsageError
+from frame_vit.images.pixel_array import PixelArray
 from frame_vit.labels import LabelSpace
-from frame_vit.schema import Data
 
 SPACE = LabelSpace.build(["passed", "Xplus", "Xminus", "Yplus", "Yminus"])
 
@@ -33,7 +33,9 @@ def split_of(*counts: int) -> Split:
                 labels.append(label)
                 left[label] -= 1
     examples = [Example(f"row-{i}", label, (), 1, 1, str(i), bytes, seal=str(i)) for i, label in enumerate(labels)]
-    return Split("train", examples, Rows.of(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)))
+    return Split(
+        "train", examples, PixelArray.of(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3))
+    )
 
 
 def grouped(*rows: tuple[int, str, str]) -> Split:
@@ -42,7 +44,9 @@ def grouped(*rows: tuple[int, str, str]) -> Split:
         Example(f"row-{i}", label, (), 1, 1, str(i), bytes, seal or f"own-{i}", Marks(group))
         for i, (label, group, seal) in enumerate(rows)
     ]
-    return Split("train", examples, Rows.of(np.arange(len(rows), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3)))
+    return Split(
+        "train", examples, PixelArray.of(np.arange(len(rows), dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(3, 3))
+    )
 
 
 def keys(split: Split) -> list[str]:
@@ -193,7 +197,7 @@ class TestGroups:
 
 class TestDivide:
     def test_shares_are_of_the_whole(self) -> None:
-        data = Data(test_fraction=0.2, val_fraction=0.2, calibration_fraction=0.1)
+        data = DataConfig(test_fraction=0.2, val_fraction=0.2, calibration_fraction=0.1)
         found = divide({"train": split_of(100, 50)}, data, SPACE)
         assert {name: len(split) for name, split in found.items()} == {
             "train": 75,
@@ -205,31 +209,31 @@ class TestDivide:
 
     def test_splits_that_are_given_are_not_touched(self) -> None:
         test = split_of(3, 4)
-        found = divide({"train": split_of(20, 20), "test": test}, Data(), SPACE)
+        found = divide({"train": split_of(20, 20), "test": test}, DataConfig(), SPACE)
         assert found["test"] is test
         assert (len(found["train"]), len(found["val"])) == (32, 8)
 
     def test_a_division_that_was_written_down_comes_back(self, tmp_path: Path) -> None:
-        first = divide({"train": split_of(20, 20)}, Data(seed=5, calibration_fraction=0.1), SPACE)
+        first = divide({"train": split_of(20, 20)}, DataConfig(seed=5, calibration_fraction=0.1), SPACE)
         file = written(tmp_path, first)
-        again = divide({"train": split_of(20, 20)}, Data(seed=99, splits=str(file)), SPACE)
+        again = divide({"train": split_of(20, 20)}, DataConfig(seed=99, splits=str(file)), SPACE)
         assert {name: keys(split) for name, split in again.items()} == {n: keys(s) for n, s in first.items()}
 
     def test_a_division_of_other_data_is_refused_row_by_row(self, tmp_path: Path) -> None:
-        file = written(tmp_path, divide({"train": split_of(10, 10)}, Data(), SPACE))
+        file = written(tmp_path, divide({"train": split_of(10, 10)}, DataConfig(), SPACE))
         whole = split_of(10, 11)
         whole.examples[3] = replace(whole.examples[3], digest="another")
         with pytest.raises(DataError) as caught:
-            divide({"train": whole}, Data(splits=str(file)), SPACE)
+            divide({"train": whole}, DataConfig(splits=str(file)), SPACE)
         assert "row-20 is new, row-3 has another picture" in caught.value.message
         with pytest.raises(DataError, match="row-19 is gone"):
-            divide({"train": split_of(10, 9)}, Data(splits=str(file)), SPACE)
+            divide({"train": split_of(10, 9)}, DataConfig(splits=str(file)), SPACE)
 
     @pytest.mark.parametrize("content", ["", "{}", "[]", '{"splits": 3}', '{"splits": {"train": [{"key": "a"}]}}'])
     def test_what_is_no_manifest_is_refused(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "m.json").write_text(content)
         with pytest.raises(UsageError, match=r"m\.json is not the manifest"):
-            divide({"train": split_of(10, 10)}, Data(splits=str(tmp_path / "m.json")), SPACE)
+            divide({"train": split_of(10, 10)}, DataConfig(splits=str(tmp_path / "m.json")), SPACE)
 
 
 def written(folder: Path, splits: dict[str, Split]) -> Path:

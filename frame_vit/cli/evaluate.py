@@ -1,0 +1,159 @@
+"""`framevit evaluate`, `calibrate`, `compare`: how good a model is, and with which thresholds it decides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from frame_vit.cli.options import (
+    Backend,
+    BackendOption,
+    BatchSize,
+    Device,
+    ModelArgument,
+    PrecisionOption,
+    Set,
+    Tta,
+    WeightsBackendOption,
+    echo_json,
+    leave_on,
+    predictor_options,
+    weights_first,
+)
+from frame_vit.errors import UsageError
+
+
+def evaluate(
+    model: ModelArgument = None,
+    model_option: Annotated[str | None, typer.Option("--model", help="The same as the argument.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="How to read the data.", show_default="the run's own config"),
+    ] = None,
+    overrides: Set = None,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set instead of the run's own.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="A split of the run's own data, such as val.", show_default="test"),
+    ] = None,
+    tta: Tta = True,
+    backend: BackendOption = Backend.auto,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSize = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder.", show_default="RUN/evaluation/SPLIT")
+    ] = None,
+    gates: Annotated[
+        list[str] | None, typer.Option("--gate", help="Exit with 4 unless it holds: 'macro_f1>=0.95'. Repeatable.")
+    ] = None,
+    corrupt: Annotated[
+        bool, typer.Option("--corrupt", help="Also try pictures made worse: light, blur, shift ...")
+    ] = False,
+    json_output: Annotated[bool, typer.Option("--json", help="Print metrics.json and nothing else.")] = False,
+) -> None:
+    """Test a model on labelled pictures, with intervals."""
+    if model and model_option:
+        raise UsageError("the model is named twice, as an argument and by --model")
+    if data and split:
+        raise UsageError("--split is for the run's own data; with --data everything in it is tested")
+    from frame_vit.cli import console, tables
+    from frame_vit.evaluation.gate import failed, parse_gate
+
+    conditions = [parse_gate(text) for text in gates or []]
+    from frame_vit.prediction.load import load_predictor
+    from frame_vit.runs.folder import find_model
+
+    place = find_model(model or model_option)  # before what takes seconds to import
+    with console.starting():
+        from frame_vit.evaluation.evaluate import evaluate as evaluate_model
+        from frame_vit.runs.data import DataRequest, evaluation_config
+
+    predictor = load_predictor(place, predictor_options(backend, device, precision, tta, batch_size))
+    request = DataRequest(evaluation_config(place.run, config, overrides or []), data, split or "test")
+    with console.progress() as tick:
+        done = evaluate_model(predictor, request, output, corrupt, tick)
+    broken = failed(conditions, done.evaluation.metrics)
+    if json_output:
+        echo_json(done.evaluation.metrics)
+    else:
+        tables.show_metrics(done.evaluation.metrics)
+        if done.folder:
+            tables.show_files({"report": done.folder / "report.html", "written to": done.folder})
+    for gate in conditions if not broken else ():
+        console.err.print(f"gate holds: {gate}", soft_wrap=True)
+    for line in broken:
+        console.err.print(f"gate failed: {console.plain(line)}", soft_wrap=True)
+    if broken:
+        raise typer.Exit(4)
+    leave_on(done.skipped, "rows were left out")
+
+
+def calibrate(
+    model: ModelArgument = None,
+    overrides: Set = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
+    ] = None,
+    backend: WeightsBackendOption = Backend.auto,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSize = None,
+) -> None:
+    """Choose a trained model's thresholds anew, for another target (--set decision...) or on other pictures."""
+    from frame_vit.cli import console
+    from frame_vit.runs.folder import find_model
+
+    place = find_model(model)
+    with console.starting():
+        from frame_vit.decision.thresholds import promise
+        from frame_vit.evaluation.calibrate import calibrate as calibrate_model
+        from frame_vit.prediction.load import load_predictor
+        from frame_vit.runs.data import DataRequest, evaluation_config
+
+    options = predictor_options(backend, device, precision, batch_size=batch_size)
+    predictor = load_predictor(place, weights_first(options))
+    settings = evaluation_config(place.run, None, overrides or [])
+    with console.progress() as tick:
+        overridden = any(word.partition("=")[0].strip() == "decision.unlike" for word in overrides or [])
+        mode = settings.decision.unlike if overridden else None
+        point = calibrate_model(predictor, DataRequest(settings, data), tick, mode)
+    typer.echo(promise(point))
+    typer.echo(f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on")
+    typer.echo(f"stored in {place.path / 'framevit.json'}; reports made before are by the thresholds before")
+
+
+def compare(
+    first: Annotated[
+        str, typer.Argument(metavar="A", help="Run folder, model folder or hub name.", show_default=False)
+    ],
+    second: Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)],
+    overrides: Set = None,
+    data: Annotated[str | None, typer.Option("--data", help="Another data set instead of A's own.")] = None,
+    split: Annotated[str, typer.Option("--split", help="A split of A's own data.")] = "test",
+    tta: Tta = True,
+    backend: WeightsBackendOption = Backend.auto,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSize = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print everything as JSON and nothing else.")] = False,
+) -> None:
+    """Say which of two models is better on the same pictures, and whether that could be chance."""
+    from frame_vit.cli import console, tables
+
+    with console.starting():
+        from frame_vit.evaluation.compare import compare as compare_models
+        from frame_vit.prediction.load import load_predictor
+        from frame_vit.runs.data import DataRequest, evaluation_config
+
+    options = weights_first(predictor_options(backend, device, precision, tta, batch_size))
+    one, other = load_predictor(first, options), load_predictor(second, options)
+    request = DataRequest(evaluation_config(one.run, None, overrides or []), data, split)
+    with console.progress() as tick:
+        found = compare_models(one, other, request, tick)
+    if json_output:
+        echo_json(found)
+    else:
+        tables.show_comparison(found, (first, second))

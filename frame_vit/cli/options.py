@@ -1,0 +1,161 @@
+"""Options that several commands have, which mean the same everywhere; and what commands do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from frame_vit.config.schema import Config
+    from frame_vit.prediction.load import PredictorOptions
+
+
+class Format(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    json = "json"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class TrainPrecision(StrEnum):
+    """The number format of a training."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+
+
+class Precision(StrEnum):
+    """The number format of an answer; int8 needs an exported file."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    fp16 = "fp16"
+    bf16 = "bf16"
+    int8 = "int8"
+
+
+class Backend(StrEnum):
+    """What computes the answers."""
+
+    auto = "auto"
+    torch = "torch"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; what it leaves out has defaults.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a key: section.key=value. Repeatable.")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print every key with its meaning, and stop.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"),
+]
+Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
+TrainPrecisionOption = Annotated[
+    TrainPrecision | None,
+    typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
+]
+Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symmetries that the model declares.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", min=1, help="Pictures asked about at once.", show_default="8 on a CPU, 32 on a card"),
+]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"
+    ),
+]
+WeightsBackendOption = Annotated[
+    Backend,
+    typer.Option(
+        "--backend", help="What computes the answers.", show_default="auto: torch, where the weights are there"
+    ),
+]
+BackendOption = Annotated[
+    Backend,
+    typer.Option("--backend", help="What computes the answers.", show_default="auto: the fastest for this model"),
+]
+
+
+def predictor_options(
+    backend: Backend,
+    device: str | None = None,
+    precision: Precision | None = None,
+    tta: bool = True,
+    batch_size: int | None = None,
+) -> PredictorOptions:
+    """The flags that say what computes the answers, as one value."""
+    from frame_vit.prediction.load import PredictorOptions
+
+    return PredictorOptions(backend.value, device or "auto", precision.value if precision else "auto", tta, batch_size)
+
+
+def weights_first(options: PredictorOptions) -> PredictorOptions:
+    """The same with `auto` meaning torch where the weights are there."""
+    from dataclasses import replace
+
+    return replace(options, backend="weights") if options.backend == "auto" else options
+
+
+def echo_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def leave_on(bad: int, what: str) -> None:
+    """Exit code 3: finished, but some items were bad."""
+    if bad:
+        from frame_vit.cli import console
+
+        console.err.print(f"{bad} {what}")
+        raise typer.Exit(3)
+
+
+@contextmanager
+def enough_seen() -> Iterator[None]:
+    """A reader that has seen enough (| head) ends the command quietly."""
+    import os
+    import sys
+
+    try:
+        yield
+    except BrokenPipeError:
+        # Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
+
+
+def load_settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
+    from frame_vit.config.load import dump_config, load_config
+
+    given = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
+    settings = load_config(config, [*(overrides or []), *given], complete=not print_only)
+    if print_only:
+        typer.echo(dump_config(settings, comments=True))
+        raise typer.Exit
+    return settings
+
+
+def _yaml(value: Any) -> str:
+    import json
+
+    return json.dumps(value)  # a JSON value is a YAML value, quoted where it must be
+
+
+def run_name(config: Path | None) -> str:
+    return config.stem if config else "run"

@@ -1,0 +1,232 @@
+"""`framevit predict` and `explain`: what pictures show, and where the model looked.
+
+`predict` with an exported file imports no torch: what it needs is imported where it is needed, and nothing else.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from frame_vit.cli.options import (
+    Backend,
+    BackendOption,
+    BatchSize,
+    Device,
+    Format,
+    ModelOption,
+    Precision,
+    PrecisionOption,
+    Set,
+    Tta,
+    echo_json,
+    enough_seen,
+    leave_on,
+    predictor_options,
+)
+from frame_vit.errors import UsageError
+
+if TYPE_CHECKING:
+    from frame_vit.prediction.inputs import Input
+    from frame_vit.prediction.load import PredictorOptions
+    from frame_vit.prediction.output import Output
+    from frame_vit.prediction.predict import Drawing
+    from frame_vit.prediction.predictor import Predictor
+
+
+ENDINGS = {".csv": Format.csv, ".json": Format.json, ".jsonl": Format.jsonl, ".ndjson": Format.jsonl}
+Paths = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="PATH...", help="Pictures, folders, globs in quotes, manifests.", show_default=False),
+]
+DataOption = Annotated[str | None, typer.Option("--data", help="A data set: hub name, folder, manifest, parquet.")]
+
+
+def predict(
+    paths: Paths = None,
+    model: ModelOption = None,
+    data: DataOption = None,
+    watch: Annotated[
+        Path | None,
+        typer.Option("--watch", help="Wait for pictures in this folder, until stopped.", show_default=False),
+    ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe; by the name of -o"),
+    ] = None,
+    tta: Tta = True,
+    backend: BackendOption = Backend.auto,
+    device: Device = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSize = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
+    skip_done: Annotated[bool, typer.Option("--skip-done", help="Go on with the file: skip what has a row.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file anew.")] = False,
+    explain: Annotated[Path | None, typer.Option("--explain", help="Draw attention maps into this folder.")] = None,
+) -> None:
+    """Say what pictures show, one row each, in order."""
+    from frame_vit.prediction.output import Output
+
+    _one_source(paths, data, watch)
+    if skip_done and overwrite:
+        raise UsageError("--skip-done and --overwrite contradict each other")
+    if watch and explain:
+        raise UsageError("--explain draws pictures that are there, and --watch waits for others", "Use one of them")
+    # A watch goes on with its file by itself: what has a row was seen before.
+    going_on = skip_done or (watch is not None and output is not None and not overwrite)
+    target = Output(output, _form(form, output, watch), going_on, overwrite)
+    target.check()
+    _alone_or_shared(target, watch)
+    options = predictor_options(_with_weights(backend, explain, paths), device, precision, tta, batch_size)
+    if watch is not None:
+        _watch(watch, target, model, options)
+        return
+    from frame_vit.cli import console
+    from frame_vit.prediction.load import load_predictor
+
+    with console.starting():
+        inputs = _inputs(paths, data)
+    predictor = load_predictor(model, options, len(inputs))
+    if target.form == Format.table.value:
+        _show(predictor, inputs, explain)
+        return
+    from frame_vit.prediction.predict import predict_to
+
+    with console.progress() as tick, enough_seen():
+        bad = predict_to(predictor, inputs, target, tick, _drawing(predictor, explain))
+    leave_on(bad or 0, "of the inputs could not be read; their rows say why")
+
+
+def _alone_or_shared(target: Output, watch: Path | None) -> None:
+    """Several processes share the inputs; a folder that is watched has one watcher."""
+    from frame_vit.prediction.shares import Share
+
+    share = Share.of_this_process()
+    if share.count > 1 and watch is not None:
+        raise UsageError("a folder is watched by one process", "Start framevit without torchrun")
+    share.check(target)
+
+
+def _inputs(paths: list[str] | None, data: str | None) -> list[Input]:
+    from frame_vit.prediction.inputs import expand, from_data
+
+    return from_data(data) if data else expand(paths or [])
+
+
+def _one_source(paths: list[str] | None, data: str | None, watch: Path | None) -> None:
+    given = [what for what in (paths and "PATH", data and "--data", watch and "--watch") if what]
+    if len(given) != 1:
+        said = f"{' and '.join(given)} name different pictures" if given else "no pictures are named"
+        raise UsageError(said, "Name files, folders or globs; or a data set with --data; or a folder with --watch")
+
+
+def _form(form: Format | None, output: Path | None, watch: Path | None) -> str:
+    """By the file's name, where there is a file; else a table for people and lines for programs."""
+    if form is None and output is not None:
+        form = ENDINGS.get(output.suffix.lower())
+        if form is None:
+            raise UsageError(f"{output}: its name says no format", f"End it in {', '.join(ENDINGS)}, or use --format")
+    if form is None:
+        form = Format.table if sys.stdout.isatty() else Format.jsonl
+    if form is Format.table and output is not None:
+        raise UsageError("a table is for the terminal", "Use --format jsonl or csv with -o/--output")
+    if form is Format.json and watch is not None:
+        raise UsageError("a json file is whole only at its end, and a watch has none", "Use --format jsonl or csv")
+    return form.value
+
+
+def _with_weights(backend: Backend, explain: Path | None, paths: list[str] | None) -> Backend:
+    """Attention needs the weights, which only torch has; and maps among the pictures would be predicted next time."""
+    from frame_vit.runs.folder import check_apart
+
+    if explain is not None:
+        check_apart(explain, *(paths or []))
+    if explain is not None and backend not in (Backend.auto, Backend.torch):
+        raise UsageError(f"--explain needs the weights and torch, not {backend.value}", "Leave out --backend")
+    return Backend.torch if explain is not None else backend
+
+
+def _watch(folder: Path, target: Output, model: str | None, options: PredictorOptions) -> None:
+    from frame_vit.backends.choose import ENDLESS
+    from frame_vit.cli import console
+    from frame_vit.prediction.load import load_predictor
+    from frame_vit.prediction.watch import watch
+    from frame_vit.system.progress import log
+
+    if target.path is None:
+        log.warning("without -o/--output no rows are kept, so a restart predicts all of %s again", folder)
+    predictor = load_predictor(model, options, ENDLESS)
+    with console.progress() as tick, enough_seen():
+        watch(predictor, folder, target, tick)
+
+
+def _show(predictor: Predictor, inputs: list[Input], explain: Path | None) -> None:
+    """A table for people."""
+    from frame_vit.cli import console, tables
+
+    with console.progress() as tick:
+        rows = predictor.predict(inputs, tick, len(inputs))
+        draw = _drawing(predictor, explain)
+        table = list(draw(rows, inputs) if draw else rows)
+    tables.show_predictions(table)
+    if explain is not None:
+        tables.show_files({"maps": explain})
+    leave_on(sum(row.status == "error" for row in table), "of the inputs could not be read; their rows say why")
+
+
+def _drawing(predictor: Predictor, folder: Path | None) -> Drawing | None:
+    """The step that draws a map of every row into the folder, if there is one."""
+    if folder is None:
+        return None
+    from frame_vit.explanation.drawing import Explainer
+
+    return Explainer(predictor, folder).each
+
+
+def explain(
+    paths: Paths = None,
+    model: ModelOption = None,
+    overrides: Set = None,
+    data: Annotated[str | None, typer.Option("--data", help="Look at a labelled data set with boxes.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Look at a split of the run's own data.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many pictures of a data set.")] = 200,
+    tta: Tta = True,
+    device: Device = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder.", show_default="explained; RUN/explanation/SPLIT")
+    ] = None,
+    json_output: Annotated[bool, typer.Option("--json", help="Print attention.json and nothing else.")] = False,
+) -> None:
+    """Show where a model looks: maps over pictures, or for labelled ones how much of them lies inside the boxes."""
+    if (paths and (data or split)) or (data and split):
+        raise UsageError("PATH, --data and --split name different pictures", "Use one of them")
+    if paths and json_output:
+        raise UsageError("--json is for labelled pictures", "Use it with --split or --data")
+    from frame_vit.cli import console, tables
+    from frame_vit.prediction.load import load_predictor
+    from frame_vit.runs.folder import check_apart
+
+    folder = output or Path("explained")
+    check_apart(folder, *(paths or []))
+    inputs = _inputs(paths, None) if paths else []
+    with console.starting():
+        predictor = load_predictor(model, predictor_options(Backend.torch, device, Precision.fp32, tta))
+    if paths:
+        _show(predictor, inputs, folder)
+        return
+    with console.starting():
+        from frame_vit.explanation.explain import explain_split
+        from frame_vit.runs.data import DataRequest, evaluation_config
+
+    request = DataRequest(evaluation_config(predictor.run, None, overrides or []), data, split)
+    with console.progress() as tick:
+        looked, written = explain_split(predictor, request, limit, output, tick)
+    if json_output:
+        echo_json(looked.facts)
+        return
+    tables.show_looked(looked.facts)
+    if written:
+        tables.show_files({"report": written / "explanation.html", "written to": written})

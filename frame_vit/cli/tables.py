@@ -1,0 +1,216 @@
+"""Everything a person sees on a terminal. Results go to stdout, messages and progress to stderr.
+
+The only module that imports rich. Names from data are printed as they are: no markup is read from them, and control
+characters are shown, not sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from frame_vit.cli.console import out, plain
+
+SHOWN_CHANGES = 20
+SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def show_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Pictures per class and split, with totals."""
+    table = Table(title="Pictures", title_justify="left")
+    table.add_column("class")
+    for split in counts:
+        table.add_column(split, justify="right")
+    for name in next(iter(counts.values())):
+        table.add_row(Text(plain(name)), *(str(split[name]) for split in counts.values()))
+    table.add_section()
+    table.add_row("all", *(str(sum(split.values())) for split in counts.values()))
+    out.print(table)
+
+
+def show_audit(audit: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    """Pictures per class and split, what was found, and where everything lies."""
+    show_counts(audit["counts"])
+    if audit["findings"]:
+        table = Table(title="Findings", title_justify="left")
+        for heading in ("", "code", "rows", "what"):
+            table.add_column(heading, justify="right" if heading == "rows" else "left", overflow="fold")
+        for finding in audit["findings"]:
+            said = Text.assemble((finding["title"], "bold"), "; ", plain(finding["message"]))
+            style = SEVERITY_STYLES[finding["severity"]]
+            table.add_row(Text(finding["severity"], style=style), finding["code"], str(finding["count"]), said)
+        out.print(table)
+    else:
+        out.print("nothing found")
+    if audit["proposed_roi"]:
+        out.print(f"all boxes of train lie well within data.roi: {audit['proposed_roi']}", soft_wrap=True)
+        out.print("it would show more detail; what displacement is measured against (the frame) must lie within it too")
+    if audit["obstacle"]:
+        out.print(plain(f"training would refuse the data, and no manifest.json was written: {audit['obstacle']}"))
+    elif not audit["divided"]:
+        out.print(
+            f"{audit['rows']['rejected']} rows cannot be used, so training would refuse the data, and no manifest.json "
+            "was written: mend them, list them in data.exclude, or set data.on_bad_row=skip",
+            soft_wrap=True,
+        )
+    out.print()
+    show_files(files)
+
+
+def show_metrics(metrics: Mapping[str, Any]) -> None:
+    """Confusion matrix, the numbers per class, and the ones that decide."""
+    out.print(_confusion(metrics))
+    table = Table()
+    for heading in ("class", "precision", "recall", "F1", "support"):
+        table.add_column(heading, justify="left" if heading == "class" else "right")
+    for name, row in metrics["per_class"].items():
+        values = (row["precision"], row["recall"], row["f1"])
+        table.add_row(Text(plain(name)), *("-" if v is None else f"{v:.3f}" for v in values), str(row["support"]))
+    out.print(table)
+    out.print()
+    tta = metrics["tta"]
+    lines = {
+        "answered by": f"{metrics['backend']} on {metrics['device']}, {metrics['precision']}",
+        "accuracy": _rate(metrics["accuracy_interval"]),
+        "macro-F1": f"{metrics['macro_f1']:.4f}",
+        "escape rate": _rate(metrics["escape_rate"]) + "  bad parts accepted",
+        "overkill rate": _rate(metrics["overkill_rate"]) + "  good parts rejected",
+        "review rate": _rate(metrics["review_rate"]) + "  shown to a person",
+    }
+    if tta["used"]:
+        lines["averaged over"] = (
+            f"{', '.join(tta['views'])}; the picture alone: accuracy {tta['without_tta']['accuracy']:.4f}"
+        )
+    for what, value in lines.items():
+        out.print(f"{what:<14} {value}", soft_wrap=True)
+    out.print()
+
+
+def show_comparison(found: Mapping[str, Any], names: tuple[str, str]) -> None:
+    """Both models' rates, on how many only one is right, the decisions that differ, and the verdict."""
+    table = Table(title=f"{found['split']}: {found['n']} pictures; A is {plain(names[0])}, B is {plain(names[1])}")
+    for heading in ("", "A", "B", "only A right", "only B right", "p"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    for key in ("accuracy", "escape_rate", "overkill_rate", "review_rate"):
+        if key in found:
+            there = found[key]
+            rates = ("-" if there[m]["value"] is None else f"{there[m]['value']:.4f}" for m in "ab")
+            table.add_row(
+                key.replace("_", " "), *rates, str(there["only_a"]), str(there["only_b"]), f"{there['p']:.2g}"
+            )
+    out.print(table)
+    changed = found.get("changed", [])
+    if changed:
+        rows = Table(title=f"Decisions that differ: {len(changed)}", title_justify="left")
+        for heading in ("file", "true", "A", "B"):
+            rows.add_column(heading, overflow="fold")
+        for row in changed[:SHOWN_CHANGES]:
+            rows.add_row(*(Text(plain(row[key])) for key in ("file", "true", "a", "b")))
+        out.print(rows)
+        if len(changed) > SHOWN_CHANGES:
+            out.print(f"... and {len(changed) - SHOWN_CHANGES} more; --json has all")
+    out.print(found["verdict"], soft_wrap=True)
+
+
+def show_files(places: Mapping[str, Path | str]) -> None:
+    """Where everything lies."""
+    for what, place in places.items():
+        out.print(f"{what:<14} {plain(place)}", soft_wrap=True)
+
+
+def show_predictions(rows: Iterable[Any]) -> None:
+    """A table for people; the other formats have every probability."""
+    table = Table()
+    table.add_column("file", overflow="fold")
+    for heading in ("class", "confidence", "decision", "reason"):
+        table.add_column(heading, justify="right" if heading == "confidence" else "left", overflow="fold")
+    for row in rows:
+        file = Text(plain(row.file))
+        if row.status == "error":
+            table.add_row(file, Text("error", style="red"), "", "", Text(plain(row.error), style="red"))
+            continue
+        style = {"accept": "green", "review": "yellow", "reject": "red"}.get(row.decision, "")
+        decision, reason = Text(row.decision or "-", style=style), Text(plain(row.reason or ""), style="dim")
+        table.add_row(file, Text(plain(row.label)), f"{row.confidence:.4f}", decision, reason)
+    out.print(table)
+
+
+def show_export(facts: Mapping[str, Any], folder: Path) -> None:
+    """What was written, how it agrees with torch, and what became of int8."""
+    for name, of in facts["files"].items():
+        out.print(f"{name}: {of['bytes'] / 1e6:.1f} MB, on {of['pictures']} pictures of {plain(of['data'])}:")
+        for batch, found in of["batches"].items():
+            out.print(
+                f"  {batch} at once: largest difference of a logit {found['max_logit_difference']:.2g} "
+                f"({plain(found['worst'])}), of the embeddings' distance {found['max_distance_difference']:.2g}; "
+                f"{found['changed_classes']} other classes, {found['changed_decisions']} other decisions, "
+                f"{found['newly_accepted']} of them to accept",
+                soft_wrap=True,
+            )
+    for tried in facts.get("int8", ()):
+        agrees = "agrees" if tried["agrees"] else "does not agree"
+        out.print(
+            f"int8, {tried['way']}: {agrees} ({tried['changed_share']:.1%} other decisions, the limit is "
+            f"{tried['limit']:.1%}), {tried['speed_up']:.2f} times as fast as fp32 here: "
+            + ("kept" if tried["kept"] else "not kept"),
+            soft_wrap=True,
+        )
+    out.print()
+    show_files({"written to": folder, "next": f"framevit predict --model {folder} PICTURE"})
+
+
+def show_looked(facts: Mapping[str, Any]) -> None:
+    """By class, how much of the maps lies inside the boxes; and the right answers that come from elsewhere."""
+    grid, cell = facts["grid"], facts["cell"]
+    out.print(
+        f"maps of {grid[1]} x {grid[0]} cells, each {cell[0]:g} x {cell[1]:g} pixels of what the model sees",
+        soft_wrap=True,
+    )
+    table = Table(title=f"{facts['split']}: {facts['all']['n']} pictures with a box", title_justify="left")
+    table.add_column("class")
+    headings = ("n", "map in the box", "box, of picture", "times", "right", "right, but looked elsewhere")
+    for heading in (*headings, "right though box hidden"):
+        table.add_column(heading, justify="right")
+    for name, row in [*facts["per_class"].items(), ("all", facts["all"])]:
+        shares = f"{row['inside']:.1%}", f"{row['box']:.1%}", f"{row['lift']:.2f}"
+        counts = (str(row[key]) for key in ("right", "right_but_elsewhere", "right_though_hidden"))
+        table.add_row(Text(plain(name)), str(row["n"]), *shares, *counts)
+    out.print(table)
+    stay, every = facts["all"]["right_though_hidden"], facts["all"]["right"]
+    chance = f"{facts['all']['by_chance']:.0%} would by chance"
+    out.print(f"with the box painted over, {stay} of {every} right answers stay; {chance}", soft_wrap=True)
+    for row in facts["elsewhere"][:SHOWN_CHANGES]:
+        x, y = row["peak"]
+        hidden = f"{plain(row['hidden'])} when it is hidden"
+        out.print(
+            f"{plain(row['file'])}: rightly {plain(row['label'])}, but {row['inside']:.1%} inside a box of "
+            f"{row['box']:.1%}; most at {x:.0%} from the left, {y:.0%} from the top; {hidden}",
+            soft_wrap=True,
+        )
+    if len(facts["elsewhere"]) > SHOWN_CHANGES:
+        out.print(f"... and {len(facts['elsewhere']) - SHOWN_CHANGES} more; attention.json has all")
+    out.print()
+
+
+def _confusion(metrics: Mapping[str, Any]) -> Table:
+    names = [plain(name) for name in metrics["labels"]]
+    table = Table(
+        title=f"{metrics['split']}: {metrics['n']} pictures (rows true, columns predicted)", title_justify="left"
+    )
+    table.add_column("")
+    for name in names:
+        table.add_column(Text(name), justify="right")
+    for i, (name, row) in enumerate(zip(names, metrics["confusion_matrix"], strict=True)):
+        styles = ["bold green" if i == j and n else "red" if n else "dim" for j, n in enumerate(row)]
+        table.add_row(Text(name), *(Text(str(n), style=s) for n, s in zip(row, styles, strict=True)))
+    return table
+
+
+def _rate(rate: Mapping[str, Any]) -> str:
+    if rate["value"] is None:
+        return "not defined: there is no such part, or labels.ok names no class;"
+    return f"{rate['value']:.4f} (95 %: {rate['low']:.4f} to {rate['high']:.4f}, n = {rate['n']})"

@@ -1,0 +1,151 @@
+"""The configuration: how files and `--set` become one, what contradicts itself, and how it is written down again.
+
+Every key has a default (`schema`); unknown keys are refused with the nearest known one; all mistakes are shown at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from frame_vit.config.schema import Config, Section
+from frame_vit.config.yaml12 import dump_yaml, parse_yaml
+from frame_vit.errors import ConfigError, UsageError
+from frame_vit.findings import KINDS
+from frame_vit.images.geometry import GENERATORS
+from frame_vit.labels import did_you_mean, unknown_symmetries
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = (), complete: bool = True) -> Config:
+    """The file's keys over the defaults, then `key.sub=value` overrides; `ConfigError` lists every mistake.
+
+    `complete`: data.train must be set (to print a config it need not be).
+    """
+    values = _read(path) if path else {}
+    for override in overrides:
+        _override(values, override)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_one_line(e) for e in error.errors()), _ALL_KEYS) from None
+    mistakes = list(_contradictions(config))
+    if complete and config.data.train is None:
+        mistakes.insert(0, "data.train: not set; a hub name, a folder, a file, or demo")
+    if mistakes:
+        raise ConfigError("\n".join(mistakes), _ALL_KEYS)
+    return config
+
+
+def dump_config(config: Config, comments: bool = False) -> str:
+    """The whole configuration as YAML, with each key's one-line documentation where asked for."""
+    if not comments:
+        return dump_yaml(config.model_dump())
+    return "\n".join(_commented(config, ""))
+
+
+_ALL_KEYS = "framevit train --print-config shows every key with its meaning and default"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UsageError(f"no such config file: {path}", "Worked examples lie in configs/") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the config {path}: {error}") from None
+    values = parse_yaml(text, str(path))
+    if not isinstance(values, dict | None):
+        raise ConfigError(f"{path}: not a mapping of sections (labels, data, model, augment, training)")
+    return values or {}
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key.sub=value")
+    *parents, last = key.strip().split(".")
+    block: Any = values
+    for parent in parents:
+        if block.get(parent) is None:
+            block[parent] = {}
+        block = block[parent]
+        if not isinstance(block, dict):
+            raise ConfigError(f"--set {override}: {parent} is not a section")
+    block[last] = parse_yaml(text, f"--set {key}")
+
+
+def _one_line(error: Any) -> str:
+    """A pydantic error as `section.key: what is wrong`, without the union members pydantic adds to the place."""
+    block: Any = Config
+    place: list[str] = []
+    for part in error["loc"]:
+        fields = getattr(block, "model_fields", None)
+        if fields is not None:
+            place.append(str(part))
+            if part not in fields:
+                near = difflib.get_close_matches(str(part), fields, n=1, cutoff=0.5)
+                known = f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
+                return f"{'.'.join(place)}: unknown key; {known}"
+            block = fields[part].annotation
+        elif isinstance(part, int) or (isinstance(part, str) and part.isidentifier() and part in GENERATORS):
+            place.append(str(part))
+    message = error["msg"][:1].lower() + error["msg"][1:]
+    return f"{'.'.join(place)}: {message}, not {error['input']!r}"
+
+
+def _contradictions(config: Config) -> Iterator[str]:
+    if config.labels.names == "auto":
+        yield from unknown_symmetries(config.labels.symmetries)
+    else:
+        try:
+            config.label_space(config.labels.names)
+        except ConfigError as error:
+            yield error.message
+    for key in GENERATORS:
+        if getattr(config.augment, key) and key not in config.labels.symmetries:
+            yield (
+                f"augment.{key}: not declared. The classes may be directions, and then a picture under {key} has "
+                f"another class; say which in labels.symmetries.{key}, such as {{Xplus: Xminus, Xminus: Xplus}}, "
+                "or {} where no class changes"
+            )
+    for key in ("severity", "allow"):
+        for code in getattr(config.data.audit, key):
+            if code not in KINDS:
+                yield f"data.audit.{key}.{code}: unknown code{did_you_mean(code, KINDS)}; the README lists them"
+    yield from _costs_of_strangers(config)
+    if config.data.roi is not None:
+        x1, y1, x2, y2 = config.data.roi
+        if not (0 <= x1 < x2 and 0 <= y1 < y2):
+            yield f"data.roi: {config.data.roi} is not [x1, y1, x2, y2] with x1 < x2 and y1 < y2"
+    scratch = config.model.scratch
+    if scratch.image_size % scratch.patch_size:
+        yield f"model.scratch.image_size: {scratch.image_size} is not a multiple of patch_size {scratch.patch_size}"
+    if scratch.hidden_size % scratch.heads:
+        yield f"model.scratch.hidden_size: {scratch.hidden_size} is not a multiple of heads {scratch.heads}"
+    if config.data.val_fraction + config.data.test_fraction + config.data.calibration_fraction >= 1:
+        yield "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on"
+
+
+def _costs_of_strangers(config: Config) -> Iterator[str]:
+    names = config.labels.names
+    for true, row in config.decision.costs.matrix.items() if names != "auto" else ():
+        for name in (true, *row):
+            if name not in names:
+                yield f"decision.costs.matrix: {name!r} is not a class{did_you_mean(name, names)}"
+
+
+def _commented(section: BaseModel, indent: str) -> Iterator[str]:
+    for key, info in type(section).model_fields.items():
+        value = getattr(section, key)
+        for line in (info.description or "").splitlines():
+            yield f"{indent}# {line.strip()}"
+        if isinstance(value, Section):
+            yield f"{indent}{key}:"
+            yield from _commented(value, indent + "  ")
+        else:
+            text = dump_yaml(value, flow=True)
+            yield f"{indent}{key}: {text.removesuffix(chr(10)).removesuffix(chr(10) + '...')}"

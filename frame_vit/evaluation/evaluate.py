@@ -1,0 +1,48 @@
+"""`framevit evaluate` as a function: a model on labelled pictures, and the report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from frame_vit.evaluation.directions import check_costs
+from frame_vit.evaluation.report import write_evaluation
+from frame_vit.evaluation.results import Evaluation, evaluate_split
+from frame_vit.evaluation.robustness import robustness
+from frame_vit.prediction.predictor import Predictor
+from frame_vit.runs.data import DataRequest, select_split
+from frame_vit.runs.environment import run_facts
+from frame_vit.system.progress import Tick, silent
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation, the folder it was written to (None: nowhere), and how many rows were left out."""
+
+    evaluation: Evaluation
+    folder: Path | None
+    skipped: int
+
+
+def evaluate(
+    predictor: Predictor,
+    request: DataRequest,
+    output: Path | None = None,
+    corrupt: bool = False,
+    tick: Tick = silent,
+) -> Evaluated:
+    """Tests a model on a split of its run's own data, or on all of another data set.
+
+    With `corrupt`, pictures that were made worse are tried as well.
+    """
+    costs, run = request.config.decision.costs, predictor.run
+    check_costs(predictor.labels, costs)
+    selected = select_split(predictor.metadata, run, request, tick)
+    evaluation = evaluate_split(predictor, selected.split, costs, tick)
+    evaluation.metrics["skipped"] = len(selected.dataset.rejects)
+    if corrupt:
+        evaluation.metrics["robustness"] = robustness(predictor, selected.split, tick)
+    folder = output or (run / "evaluation" / selected.name if run else None)
+    if folder:
+        write_evaluation(evaluation, predictor, folder, run_facts(str(run or "given"), selected.dataset, selected.name))
+    return Evaluated(evaluation, folder, len(selected.dataset.rejects))

@@ -1,0 +1,102 @@
+"""What a model carries beside its weights: label space, pixels, temperature, thresholds, what its pictures were like.
+
+In a model folder it is `framevit.json` (and `embeddings.npy`); in an exported file it is embedded. No torch here: the
+line PC reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from frame_vit import __version__
+from frame_vit.decision.novelty import NoveltyReference
+from frame_vit.decision.thresholds import OperatingPoint
+from frame_vit.errors import ConfigError, ModelError
+from frame_vit.images.pixel_array import Float32
+from frame_vit.images.preprocessing import Preprocessing
+from frame_vit.labels import LabelSpace
+from frame_vit.system.files import write_json
+
+FORMAT = 1
+METADATA_FILE = "framevit.json"
+EMBEDDINGS = "embeddings.npy"
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """`point` says which answers are accepted, where that was chosen; `temperature` is what the head was divided by.
+
+    `usual` is what new pictures are held against, where that is known.
+    """
+
+    labels: LabelSpace
+    preprocessing: Preprocessing
+    temperature: float = 1.0
+    operating_point: OperatingPoint | None = None
+    novelty: NoveltyReference | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "framevit": __version__,
+            "labels": self.labels.to_json(),
+            "pixels": self.preprocessing.to_json(),
+            "temperature": self.temperature,
+            "decision": self.operating_point.to_json() if self.operating_point else None,
+            "usual": self.novelty.to_json() if self.novelty else None,
+        }
+
+
+def parse_metadata(text: str, where: str, embeddings: Float32 | None = None) -> ModelMetadata:
+    """Settings from their JSON. Raises `ModelError` where it is damaged, or written by a newer framevit."""
+    try:
+        values = json.loads(text)
+        if values["format"] > FORMAT:
+            raise ModelError(f"{where}: written by framevit {values['framevit']}, this is {__version__}", "Update it")
+        point, usual = values.get("decision"), values.get("usual")
+        return ModelMetadata(
+            LabelSpace.build(**values["labels"]),
+            Preprocessing.from_json(values["pixels"]),
+            values.get("temperature", 1.0),
+            OperatingPoint.from_json(point) if point else None,
+            NoveltyReference.from_json(usual, embeddings) if usual else None,
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise ModelError(f"{where}: damaged: {error}") from None
+
+
+def read_metadata(folder: Path) -> ModelMetadata:
+    """The settings of a model folder. Raises `ModelError` where they are damaged or missing."""
+    try:
+        text = (folder / METADATA_FILE).read_text(encoding="utf-8")
+        found = (folder / EMBEDDINGS).is_file()
+        embeddings = np.load(folder / EMBEDDINGS, allow_pickle=False) if found else None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: damaged: {error}") from None
+    return parse_metadata(
+        text, str(folder / METADATA_FILE), None if embeddings is None else embeddings.astype(np.float32)
+    )
+
+
+def misses_embeddings(metadata: ModelMetadata) -> bool:
+    """Whether embeddings should be compared, but those of the training pictures are not there."""
+    novelty = metadata.novelty
+    return novelty is not None and novelty.mode != "off" and "distance" in novelty.ranges and novelty.embeddings is None
+
+
+def write_metadata(metadata: ModelMetadata, folder: Path) -> None:
+    """Writes embeddings.npy, where there are any, and framevit.json anew, each whole or not at all."""
+    embeddings = metadata.novelty.embeddings if metadata.novelty else None
+    if embeddings is None:
+        (folder / EMBEDDINGS).unlink(missing_ok=True)
+    else:
+        aside = folder / f"{EMBEDDINGS}.part"
+        with aside.open("wb") as file:
+            np.save(file, embeddings.astype(np.float16), allow_pickle=False)
+        aside.replace(folder / EMBEDDINGS)
+    write_json(folder / METADATA_FILE, metadata.to_json())

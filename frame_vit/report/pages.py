@@ -1,0 +1,57 @@
+"""What the HTML pages share: one file each, everything escaped, pictures inside, nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
+from PIL import ImageDraw
+
+from frame_vit.data.examples import Example
+from frame_vit.errors import RowError
+from frame_vit.images.decode import open_rgb
+
+THUMBNAIL = 240
+"""Longest side of a thumbnail in pixels: more than what it is shown at, for screens with fine pixels."""
+COLOURS = ("#1b6e3c", "#c2410c", "#1d4ed8", "#a21caf", "#0e7490", "#854d0e", "#be123c", "#4d7c0f", "#334155", "#6d28d9")
+
+
+def page(template: str, values: dict[str, Any]) -> str:
+    """The page of this template. A value that the template names and nobody gives is an error."""
+    loader = PackageLoader("frame_vit.report")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template(template).render(values)
+
+
+def thumbnail(example: Example, bit_depth: int, side: int = THUMBNAIL) -> str:
+    """The picture of a row, small, with its boxes, as a data URI; empty where it cannot be read any more."""
+    try:
+        picture = open_rgb(example.read(), bit_depth)
+    except (RowError, OSError):
+        return ""
+    small = picture.copy()
+    small.thumbnail((side, side))
+    scale = np.array([small.width / picture.width, small.height / picture.height] * 2)
+    draw = ImageDraw.Draw(small)
+    for box in example.boxes:
+        x1, y1, x2, y2 = np.clip(np.array(box) * scale, -9, 2 * side).tolist()
+        draw.rectangle((min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)), outline="#00c853", width=2)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return data_uri(buffer.getvalue(), "jpeg")
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """A picture inside the page."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,107 @@
+"""Which labelled pictures a model is judged on: a split of its own run, or another data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from frame_vit.config.load import load_config
+from frame_vit.config.schema import Config
+from frame_vit.data.dataset import Dataset, prepare, read_other_dataset
+from frame_vit.data.examples import Split
+from frame_vit.errors import UsageError
+from frame_vit.model.metadata import ModelMetadata
+from frame_vit.system.progress import Tick, log
+
+
+def evaluation_config(run: Path | None, path: Path | None, overrides: list[str]) -> Config:
+    """By what `evaluate` reads data: the given file, else the run's own config, with the overrides."""
+    return load_config(path or (run / "config.yaml" if run else None), overrides, complete=False)
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Which labelled pictures are asked for: all of the data set `source`, or `split` of the model's own run.
+
+    `config` says how they are read. Without a name, the split is the one that thresholds are chosen on.
+    """
+
+    config: Config
+    source: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class SelectedSplit:
+    """The split that was asked for, by its name, in its data set."""
+
+    dataset: Dataset
+    name: str
+
+    @property
+    def split(self) -> Split:
+        return self.dataset.splits[self.name]
+
+
+def select_split(metadata: ModelMetadata, run: Path | None, request: DataRequest, tick: Tick) -> SelectedSplit:
+    """Reads the pictures that are asked for, as the model with this metadata sees them.
+
+    Raises `UsageError` for a split that is not the one of the training any more: rows that have moved between the
+    splits would be tested on although the model was trained on them.
+    """
+    config = request.config
+    if request.source is not None:
+        dataset = read_other_dataset(request.source, config, metadata.labels, metadata.preprocessing, tick)
+        return SelectedSplit(dataset, next(iter(dataset.splits)))
+    if run is None:
+        raise UsageError("this model belongs to no run, so it has no split of its own", "Name a data set with --data")
+    dataset = prepare(config, metadata.preprocessing, tick, only=request.split)
+    name = request.split or calibration_split(dataset.splits).name
+    if recorded_fingerprint(run, name) != dataset.split_fingerprint(name):
+        raise UsageError(
+            f"the {name} split is not the one of the training any more: its pictures, labels or division have changed",
+            "To test on what is there now, name it with --data",
+        )
+    return SelectedSplit(dataset, name)
+
+
+def tested_request(run: Path | None, request: DataRequest) -> DataRequest:
+    """The same request with the split filled in: where none is named, the one that the run was tested on."""
+    if request.source is not None or request.split is not None:
+        return request
+    return replace(request, split=tested_split(run))
+
+
+def recorded_fingerprint(run: Path | None, split: str) -> str | None:
+    """The fingerprint that a split had when the run was trained; None where that is not known."""
+    if run is None:
+        return None
+    try:
+        facts = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+        return str(facts["data"]["splits"][split])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def tested_split(run: Path | None) -> str:
+    """The split that a run was tested on: val, where there was no test set."""
+    only_val = recorded_fingerprint(run, "val") and not recorded_fingerprint(run, "test")
+    return "val" if only_val else "test"
+
+
+def pictures(split: Split) -> str:
+    """A fingerprint of which pictures these are, to know them again."""
+    return hashlib.sha256("".join(sorted(example.digest for example in split.examples)).encode()).hexdigest()
+
+
+def calibration_split(splits: dict[str, Split]) -> Split:
+    """What temperature and thresholds are chosen on."""
+    if "calibration" in splits:
+        return splits["calibration"]
+    log.warning(
+        "there is no calibration split: thresholds are chosen on val, which also chose the model, so what they promise "
+        "is somewhat too good (data.calibration_fraction keeps one)"
+    )
+    return splits["val"]

@@ -1,0 +1,56 @@
+"""What a run was made with: versions, device, precision, data, commit. Written to environment.json and reports."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from typing import Any
+
+from frame_vit import __version__
+from frame_vit.config.schema import TrainingConfig
+from frame_vit.data.dataset import Dataset
+from frame_vit.system.devices import describe, resolve_device, resolve_precision
+
+
+def run_facts(model_of: str, prepared: Dataset, split: str) -> dict[str, str]:
+    """What a report says of where its numbers come from."""
+    facts = {
+        "data": prepared.source_of(split),
+        "fingerprint of the split": prepared.split_fingerprint(split),
+    }
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "numpy"))
+    return {"model": model_of, "packages": packages} | facts
+
+
+def environment_facts(prepared: Dataset, training: TrainingConfig, revision: str, processes: int) -> dict[str, Any]:
+    """environment.json: `revision` is the hub's commit of the model, `processes` how many train it."""
+    packages = ("torch", "transformers", "datasets", "accelerate", "torchvision", "numpy", "pillow")
+    device = resolve_device(training.device)
+    return {
+        "framevit": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+        "device": describe(device),
+        "precision": resolve_precision(training.precision, device),
+        "processes": processes,
+        "model_revision": revision,
+        "data": {
+            "fingerprint": prepared.fingerprint,
+            "splits": {name: prepared.split_fingerprint(name) for name in prepared.splits},
+            "sources": prepared.sources,
+            "skipped": len(prepared.rejects),
+        },
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()

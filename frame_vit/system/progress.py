@@ -1,0 +1,23 @@
+"""How long work says where it is, without knowing who shows it.
+
+The core calls a `Tick`; `console` draws a bar on a terminal or plain lines in a pipe. Messages go through the
+`framevit` logger, so that a run's `train.log` and the terminal get the same words.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+log = logging.getLogger("framevit")
+Tick = Callable[[str, int, int, str], None]
+"""`tick(stage, done, total, note)`: called as often as is convenient; `done == total` ends the stage."""
+
+
+def speed(rate: float) -> str:
+    """Pictures a second, for people."""
+    return f"{rate:,.0f} pictures/s" if rate >= 10 else f"{rate:.2g} pictures/s"
+
+
+def silent(stage: str, done: int, total: int, note: str = "") -> None:
+    """A `Tick` that shows nothing."""

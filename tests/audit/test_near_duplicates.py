@@ -1,0 +1,137 @@
+"""Nearly the same pictures, as they are and in the declared views."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from frame_vit.audit import near_duplicates as twins
+from frame_vit.audit.near_duplicates import NearDuplicates, find_near_duplicates
+from frame_vit.data import demo
+from frame_vit.data.examples import Example
+from frame_vit.images.geometry import View
+from frame_vit.images.measures import measure
+from frame_vit.images.pixel_array import Float32, PixelArray
+from frame_vit.labels import LabelledView, LabelSpace
+
+SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
+SQUARE = LabelSpace.build(
+    ["passed", "right", "left", "down", "up"],
+    ["passed"],
+    {
+        "hflip": {"right": "left", "left": "right"},
+        "rot90": {"right": "up", "up": "left", "left": "down", "down": "right"},
+    },
+)
+
+
+def example(label: int, seal: str) -> Example:
+    return Example(seal, label, (), 8, 8, "", bytes, seal)
+
+
+def marks(*pictures: np.ndarray) -> Float32:
+    return measure([PixelArray.of(np.stack(pictures).astype(np.uint8))]).prints
+
+
+def picture(seed: int) -> np.ndarray:
+    """Light and dark at random, in fields of four pixels."""
+    return np.random.default_rng(seed).integers(0, 256, (16, 16, 1), np.uint8).repeat(4, 0).repeat(4, 1).repeat(3, 2)
+
+
+def turned(array: np.ndarray, view: View) -> np.ndarray:
+    array = np.rot90(array, view.turns)
+    return array[:, ::-1] if view.mirror else array
+
+
+@pytest.mark.parametrize("view", SQUARE.group(), ids=lambda view: view.view.name)
+def test_a_copy_is_found_in_every_declared_view_with_the_label_it_then_has(view: LabelledView) -> None:
+    seen, classes = view
+    original = picture(1)
+    rows = [example(1, "a"), example(3, "b"), example(classes[1], "c")]
+    found = find_near_duplicates(
+        rows, [0, 0, 1], marks(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
+    )
+    assert {row: twin.row for row, twin in found.across.items()} == {0: 2}
+    assert found.held == {2}
+    assert found.unfit == {}
+    wrong = [example(1, "a"), example(3, "b"), example((classes[1] + 1) % 5, "c")]
+    found = find_near_duplicates(
+        wrong, [0, 0, 1], marks(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
+    )
+    assert {row: twin.row for row, twin in found.unfit.items()} == {0: 2, 2: 0}
+
+
+def test_views_that_are_not_declared_are_not_compared() -> None:
+    original = picture(1)
+    rows = [example(1, "a"), example(2, "b")]
+    found = find_near_duplicates(rows, [0, 1], marks(original, original[:, ::-1]), SPACE.group(["vflip"]), 0.1)
+    assert found == NearDuplicates()
+
+
+def test_the_very_same_pixels_and_flat_pictures_are_not_counted() -> None:
+    flat = np.full((64, 64, 3), 90)
+    rows = [example(0, "same"), example(1, "same"), example(0, "x"), example(1, "y")]
+    found = find_near_duplicates(rows, [0, 1, 0, 1], marks(picture(1), picture(1), flat, flat), SPACE.group(), 0.1)
+    assert found == NearDuplicates()
+
+
+def test_the_nearest_is_named_with_its_distance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the pictures lie in different tiles."""
+    monkeypatch.setattr(twins, "TILE", 2)
+    random = np.random.default_rng(0)
+    base = picture(1).astype(float)
+    noisy = [base, base + random.normal(0, 8, base.shape), base + random.normal(0, 2, base.shape)]
+    others = [picture(seed) for seed in range(2, 9)]
+    rows = [example(0, str(i)) for i in range(10)]
+    sides = [0, 1, 1, *[0] * 7]
+    found = find_near_duplicates(rows, sides, marks(*(p.clip(0, 255) for p in noisy), *others), SPACE.group(), 0.2)
+    assert {row: twin.row for row, twin in found.across.items()} == {0: 2}
+    assert found.held == {1, 2}
+    assert 0 < found.across[0].distance < 0.05
+    assert found.within == 1
+
+
+def test_every_row_of_the_lower_split_gets_its_twin_in_a_higher_one() -> None:
+    """A chain: train, like val, like test. Leaving out what is listed leaves no leak."""
+    random = np.random.default_rng(0)
+    base = picture(1).astype(float)
+    chain = [base, base + random.normal(0, 4, base.shape), base + random.normal(0, 8, base.shape)]
+    rows = [example(0, str(i)) for i in range(3)]
+    found = find_near_duplicates(rows, [0, 1, 3], marks(*(p.clip(0, 255) for p in chain)), SPACE.group(), 0.2)
+    assert {row: twin.row for row, twin in found.across.items()} == {0: 1, 1: 2}
+    assert found.held == {1, 2}
+
+
+def test_of_the_same_pixels_the_row_in_the_test_stands_for_all() -> None:
+    base = picture(1).astype(float)
+    near = (base + np.random.default_rng(0).normal(0, 4, base.shape)).clip(0, 255)
+    rows = [example(0, "same"), example(0, "same"), example(0, "near")]
+    found = find_near_duplicates(rows, [0, 3, 0], marks(base, base, near), SPACE.group(), 0.2)
+    assert {row: twin.row for row, twin in found.across.items()} == {2: 1}
+
+
+def test_masses_of_copies_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(twins, "TILE", 16)
+    random = np.random.default_rng(0)
+    base = picture(1).astype(float)
+    copies = [(base + random.normal(0, 2, base.shape)).clip(0, 255) for _ in range(60)]
+    rows = [example(0, str(i)) for i in range(60)]
+    found = find_near_duplicates(rows, [0] * 50 + [3] * 10, marks(*copies), SPACE.group(), 0.2)
+    assert {*found.across} == {*range(50)}
+    assert found.held == {*range(50, 60)}
+    assert found.within == 50 * 49 // 2 + 10 * 9 // 2
+
+
+@pytest.mark.parametrize(
+    ("nearest", "crowded"),
+    [
+        ([0.5, 0.6, 0.7], False),
+        ([0.05, 0.06, 0.5, 0.6], False),
+        ([0.05, 0.095, 0.11, 0.12, 0.13], True),
+        ([0.05, 0.06, 0.11, 0.12, 0.13], False),
+        ([0.05, 0.07, 0.08, 0.09, 0.11, 0.12], False),
+    ],
+    ids=["none", "apart", "running on", "a gap", "more within than beyond"],
+)
+def test_neighbours_are_no_copies_where_distances_run_on(nearest: list[float], crowded: bool) -> None:
+    assert twins._crowded(np.array(nearest), 0.1) is crowded

@@ -1,0 +1,61 @@
+"""As sure as it is right: temperature and calibration error, by simulation and worked examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from frame_vit.decision.rates import softmax
+from frame_vit.decision.temperature import calibration, fit_temperature, nll, reliability
+
+
+def answers(n: int, temperature: float, seed: int = 0) -> tuple[Any, Any]:
+    """Labels drawn by the probabilities of calibrated logits, which are then made so many times surer."""
+    random = np.random.default_rng(seed)
+    logits = random.normal(0, 2, (n, 5)).astype(np.float32)
+    labels = np.array([random.choice(5, p=p / p.sum()) for p in softmax(logits.astype(np.float64))])
+    return labels, logits * np.float32(temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
+def test_the_temperature_that_spoilt_the_answers_is_found(temperature: float) -> None:
+    labels, logits = answers(4000, temperature)
+    assert fit_temperature(labels, logits) == pytest.approx(temperature, rel=0.08)
+
+
+def test_calibration_error_is_small_after_and_not_before() -> None:
+    labels, logits = answers(4000, 3.0)
+    fitted = fit_temperature(labels, logits)
+    found = calibration(labels, (logits / fitted).astype(np.float32), fitted)
+    assert found["before"]["ece"] > 0.1
+    assert found["after"]["ece"] < 0.04
+    assert found["after"]["nll"] < found["before"]["nll"]
+    assert found["before"]["accuracy"] == found["after"]["accuracy"]
+    assert found["before"]["nll"] == pytest.approx(nll(labels, logits), rel=1e-5)
+
+
+def test_answers_that_are_all_right_are_not_made_infinitely_sure() -> None:
+    labels = np.arange(50) % 5
+    logits = np.eye(5, dtype=np.float32)[labels] * 5
+    assert 0.3 < fit_temperature(labels, logits) < 3
+    assert fit_temperature(labels[:0], logits[:0]) == 1.0
+
+
+def test_reliability_bins_hold_equally_many_and_say_how_often_right() -> None:
+    """Hand-counted: 30 parts, surer by the row, of which the first 15 are wrong."""
+    confidence = np.linspace(0.4, 0.98, 30)
+    rows = reliability(confidence, np.arange(30) >= 15)
+    assert [row["n"] for row in rows] == [2] * 15
+    assert [row["accuracy"] for row in rows] == [0] * 7 + [0.5] + [1] * 7
+    assert rows[0]["confidence"] == pytest.approx(confidence[:2].mean())
+    same = reliability(np.full(10, 0.7), np.arange(10) < 6)
+    assert same == [{"n": 10, "confidence": pytest.approx(0.7), "accuracy": 0.6}]
+
+
+def test_calibration_error_of_a_worked_example() -> None:
+    """Ten answers, 0.7 sure, six right: the error is 0.1."""
+    logits = np.log(np.array([[0.7, 0.3]] * 10, np.float32))
+    found = calibration(np.array([0] * 6 + [1] * 4), logits, 1.0)
+    assert found["after"]["ece"] == pytest.approx(0.1, abs=1e-6)

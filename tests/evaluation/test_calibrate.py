@@ -1,0 +1,98 @@
+"""Temperature and thresholds: folded into the weights, stored with the model, obeyed by whoever loads it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+)
+
+from frame_vit.backends.torch_backend import Torch
+from frame_vit.decision.thresholds import REVIEW, decide, promise, scores, verdicts
+from frame_vit.evaluation.calibrate import choose_point
+from frame_vit.model.classifier import Classifier
+from frame_vit.model.metadata import METADATA_FILE
+from frame_vit.model.saving import divide_logits, load_trained, save
+from frame_vit.prediction.predictor import Predictor
+from frame_vit.system.progress import silent
+from tests.small import begin, tiny
+
+SMALL = {"hidden_sizes": [8, 8], "depths": [1, 1], "num_labels": 3}
+MODELS = {
+    "vit": lambda: ViTForImageClassification(
+        ViTConfig(
+            hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=32, num_labels=3
+        )
+    ),
+    "convnext": lambda: ConvNextForImageClassification(ConvNextConfig(num_stages=2, **SMALL)),
+    "resnet": lambda: ResNetForImageClassification(ResNetConfig(embedding_size=8, **SMALL)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_temperature_in_the_head_divides_all_logits(name: str) -> None:
+    torch.manual_seed(0)
+    module: Any = MODELS[name]().eval()
+    pictures = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        before = module(pixel_values=pictures).logits
+        divide_logits(module, 2.5)
+        after = module(pixel_values=pictures).logits
+    assert torch.allclose(after * 2.5, before, atol=1e-5)
+    assert before.abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("fraction", "split"), [(0.2, "calibration"), (0.0, "val")])
+def test_the_thresholds_are_chosen_on_the_calibration_split_or_else_on_val_and_said(
+    tmp_path: Path, fraction: float, split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny(tmp_path, f"data.calibration_fraction={fraction}", "decision.review_budget=0.3")
+    classifier, prepared = begin(config)
+    with caplog.at_level("INFO", "framevit"):
+        choose_point(classifier, tmp_path / "model", prepared.splits, config, silent)
+    loaded = load_trained(str(tmp_path / "model"))
+    point = loaded.metadata.operating_point
+    assert point is not None
+    assert point.chosen_on == split
+    assert point.claim.n == sum(prepared.splits[split].counts(5)[1:])
+    assert ("thresholds are chosen on val, which also chose" in caplog.text) == (split == "val")
+    assert promise(point) in caplog.text
+    assert loaded.metadata.temperature != 1
+    predictor = Predictor(Torch(loaded, "cpu", "fp32"))
+    logits = predictor.split_logits(prepared.splits[split].pixels).mean(axis=1)
+    judged = decide(logits, predictor.labels, predictor.metadata.operating_point)
+    assert judged is not None
+    assert (judged == verdicts(scores(logits, predictor.labels), point)).all()
+    assert 0 < (judged == REVIEW).mean() <= 0.3
+    assert json.loads((tmp_path / "model" / METADATA_FILE).read_text())["decision"]["claim"]["met"] is False
+
+
+def test_without_a_fine_class_only_the_temperature_is_chosen(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "labels.ok=[]")
+    classifier, prepared = begin(config)
+    choose_point(classifier, tmp_path / "model", prepared.splits, config, silent)
+    loaded = load_trained(str(tmp_path / "model"))
+    assert loaded.metadata.operating_point is None
+    assert loaded.metadata.temperature != 1
+
+
+def test_a_model_of_an_earlier_version_has_no_thresholds(tmp_path: Path) -> None:
+    classifier, _ = begin(tiny(tmp_path))
+    save(classifier, tmp_path / "model")
+    settings = json.loads((tmp_path / "model" / METADATA_FILE).read_text())
+    del settings["decision"], settings["temperature"]
+    (tmp_path / "model" / METADATA_FILE).write_text(json.dumps(settings))
+    loaded = load_trained(str(tmp_path / "model"))
+    assert (loaded.metadata.operating_point, loaded.metadata.temperature) == (None, 1.0)
+    assert isinstance(replace(loaded, revision="x"), Classifier)

@@ -1,0 +1,122 @@
+"""Optimizer groups by depth, the optimizer's state as tensors, the moving average."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import ViTConfig, ViTForImageClassification
+
+from frame_vit.config.schema import TrainingConfig
+from frame_vit.model.classifier import blocks
+from frame_vit.training.optimizer import Average, groups, optimizer_state, restore_optimizer
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def vit() -> ViTForImageClassification:
+    torch.manual_seed(0)
+    return ViTForImageClassification(ViTConfig(**SIZES, image_size=16, patch_size=8))
+
+
+def by_name(module: nn.Module, found: list[dict[str, object]]) -> dict[str, tuple[float, float]]:
+    """(rate, decay) of each parameter."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in found for p in g["params"]}  # type: ignore
+
+
+def test_every_parameter_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
+    module = vit()
+    found = groups(module, TrainingConfig(learning_rate=0.1, weight_decay=0.3), None)
+    assert sum(len(group["params"]) for group in found) == len(list(module.parameters()))
+    settings = by_name(module, found)
+    assert {rate for rate, _ in settings.values()} == {0.1}
+    for name, (_, decay) in settings.items():
+        assert decay == (0.0 if "bias" in name or "layernorm" in name else 0.3), name
+    assert len(found) == 2
+
+
+def test_rates_fall_by_depth_with_the_embeddings_lowest() -> None:
+    module = vit()
+    path, layers = blocks(module)
+    settings = by_name(module, groups(module, TrainingConfig(learning_rate=1.0, layer_decay=0.5), path))
+    for name, (rate, _) in settings.items():
+        if name.startswith(path):
+            number = int(name[len(path) + 1 :].split(".")[0])
+            assert rate == 0.5 ** (len(layers) - number), name
+        elif "embeddings" in name:
+            assert rate == 0.5 ** (len(layers) + 1), name
+        else:
+            assert rate == 1.0, name
+    assert {rate for rate, _ in settings.values()} == {1.0, 0.5, 0.25, 0.125, 0.0625}
+
+
+def test_what_is_frozen_is_in_no_group() -> None:
+    module = vit()
+    for parameter in module.vit.parameters():
+        parameter.requires_grad = False
+    assert set(by_name(module, groups(module, TrainingConfig(), None))) == {"classifier.weight", "classifier.bias"}
+
+
+def steps(module: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
+    for seed in range(count):
+        pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+        optimizer.zero_grad()
+        module(pixel_values=pictures).logits.square().sum().backward()
+        optimizer.step()
+
+
+def test_an_optimizer_goes_on_from_its_tensors_bit_for_bit() -> None:
+    training = TrainingConfig(learning_rate=0.01, layer_decay=0.7)
+    module = vit()
+    path, _ = blocks(module)
+    optimizer = torch.optim.AdamW(groups(module, training, path))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
+    steps(module, optimizer, 3)
+    schedule.step()
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    tensors, rates = optimizer_state(optimizer)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
+    steps(module, optimizer, 2)
+
+    other = vit()
+    other.load_state_dict(weights)
+    fresh = torch.optim.AdamW(groups(other, training, path))
+    restore_optimizer(fresh, tensors, rates)
+    assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in optimizer.param_groups]
+    steps(other, fresh, 2)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_the_average_follows_its_definition() -> None:
+    module = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(0)
+    average, expected = Average(module, 0.9), 0.0
+    for step in range(1, 200):
+        with torch.no_grad():
+            module.weight.fill_(float(step))
+        average.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+        assert average.state()["weight"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_average_is_worn_and_taken_off_bit_for_bit() -> None:
+    module = vit()
+    average = Average(module, 0.5)
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(1)
+    average.update(1)
+    own = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(KeyError), average.worn():
+        worn = module.classifier.weight.clone()
+        raise KeyError
+    assert torch.equal(module.classifier.weight, own["classifier.weight"])
+    assert not torch.equal(worn, own["classifier.weight"])
+    assert not torch.equal(worn, before["classifier.weight"])
+    assert set(average.state()) == {name for name, _ in module.named_parameters()}
