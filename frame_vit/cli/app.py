@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from frame_vit.cli.doctor import doctor
 from frame_vit.cli.evaluate import calibrate, compare, evaluate
 from frame_vit.cli.export import benchmark, export
 from frame_vit.cli.predict import explain, predict
@@ -35,5 +36,5 @@ def begin(
     console.start_messages()
 
 
-for command in (prepare, train, evaluate, calibrate, compare, explain, predict, export, benchmark):
+for command in (prepare, train, evaluate, calibrate, compare, explain, predict, export, benchmark, doctor):
     app.command()(command)

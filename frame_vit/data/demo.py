@@ -18,6 +18,8 @@ from PIL import Image
 from frame_vit.images.geometry import Box, View
 from frame_vit.images.pixel_array import UInt8
 
+DEMO_VERSION = 1
+"""Raise it with every change of what is drawn or how it is encoded: caches of demo frames are keyed by it."""
 WIDTH, HEIGHT = 160, 120
 NAMES = ("passed", "Xplus", "Xminus", "Yplus", "Yminus")
 SYMMETRIES = {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}, "vflip": {"Yplus": "Yminus", "Yminus": "Yplus"}}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from frame_vit.data.sources import RawSplit
 from frame_vit.errors import UsageError
+from frame_vit.system.files import replacing
 from frame_vit.system.progress import log
 from frame_vit.system.texts import neutral, raw
 
@@ -57,12 +58,10 @@ def apply_exclusions(found: dict[str, RawSplit], file: str | None) -> tuple[dict
 
 def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
     """A file that `data.exclude` reads."""
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(Exclusion._fields)
         writer.writerows([neutral(cell) for cell in exclusion] for exclusion in exclusions)
-    aside.replace(path)
 
 
 def _read(path: Path) -> dict[tuple[str, str], Exclusion]:

@@ -7,7 +7,6 @@ Pictures stay encoded: a raw row can `read()` its bytes, and nothing is decoded 
 from __future__ import annotations
 
 import glob
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from frame_vit.data.manifest import read_manifest
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import FrameVitError, RowError, UsageError
 from frame_vit.images.decode import SUFFIXES, read_file
-from frame_vit.system.hub import check_hub
+from frame_vit.system.hub import check_hub, is_hub_name
 from frame_vit.system.progress import log
 from frame_vit.system.texts import printable
 
@@ -83,22 +82,20 @@ def read_source(source: str, data: DataConfig, seed_step: int = 0) -> list[RawSp
         raise UsageError(f"no such file or folder: {source} ({error})") from None
     if kind:
         return _from_file(path, data) if kind == "file" else _from_folder(path, data)
-    if not _HUB_NAME.fullmatch(source) or path.suffix.lower() in _FILE_KINDS:
+    if not is_hub_name(source) or path.suffix.lower() in _FILE_KINDS:
         raise UsageError(f"no such file or folder: {source}", "A hub data set is named owner/name")
     return _from_hub(source, data)
 
 
-_HUB_NAME = re.compile(r"[\w\-]+(\.[\w\-]+)*(/[\w\-]+(\.[\w\-]+)*)?(@[\w\-./]+)?")
 _FILE_KINDS = (".parquet", ".csv", ".jsonl")
 
 
 def _demo_split(data: DataConfig, seed_step: int) -> RawSplit:
     count = data.demo.test if seed_step else data.demo.train
     drawn = demo.frames(count, data.demo.seed + seed_step)
-    code = hashlib.sha256(Path(demo.__file__).read_bytes()).hexdigest()[:16]
     marking = Marking(data, (), "demo")
     rows = [
-        RawRow(key, demo.response(frame), _Drawn(frame), f"{code} {frame}", marking.of({}, key))
+        RawRow(key, demo.response(frame), _Drawn(frame), f"demo {demo.DEMO_VERSION} {frame}", marking.of({}, key))
         for key, frame in ((f"demo-{data.demo.seed + seed_step}-{i}", frame) for i, frame in enumerate(drawn))
     ]
     return RawSplit("demo", "test" if seed_step else "train", "response", rows, demo.NAMES)

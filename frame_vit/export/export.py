@@ -27,7 +27,7 @@ from frame_vit.model.metadata import write_metadata
 from frame_vit.model.saving import load_trained
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.files import read_facts, write_json
+from frame_vit.system.files import read_facts, replacing, write_json
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import Tick, log, silent
 
@@ -83,8 +83,7 @@ def export(asked: Request, tick: Tick = silent) -> dict[str, Any]:
     folder, classifier = asked.folder, asked.classifier
     folder.mkdir(parents=True, exist_ok=True)
     proof = Proof(classifier, asked.test, asked.limits, tick)
-    aside = folder / (FILES["fp32"] + ".part")
-    try:
+    with replacing(folder / FILES["fp32"]) as aside:
         opset = write_onnx(classifier, aside, tick)
         found = proof.of(aside, "fp32") | {"opset": opset}
         if found["max_logit_difference"] > asked.limits.tolerance:
@@ -95,9 +94,6 @@ def export(asked: Request, tick: Tick = silent) -> dict[str, Any]:
             )
         found["openvino"] = proof.openvino(aside)
         tried, kept = quantised(aside, folder / FILES["int8"], asked.train, proof) if asked.int8 else ([], {})
-        aside.replace(folder / FILES["fp32"])
-    finally:
-        aside.unlink(missing_ok=True)
     sample = weights_sample(asked.source) if asked.source else None
     told = {"machine": machine(), "pictures": len(proof.pixels), "data": proof.source, "weights": sample}
     files = {FILES["fp32"]: told | {"bytes": (folder / FILES["fp32"]).stat().st_size} | found}

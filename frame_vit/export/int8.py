@@ -31,6 +31,7 @@ from frame_vit.export.proof import BATCHES, Proof
 from frame_vit.images.pixel_array import UInt8
 from frame_vit.images.preprocessing import laid, normalise
 from frame_vit.model.metadata import ModelMetadata
+from frame_vit.system.files import replacing
 from frame_vit.system.progress import log
 
 TURNS = 5
@@ -136,7 +137,8 @@ def quantised(
             told |= {"agrees": share <= limits.int8_changed, "kept": keep}
             tried.append(told | {key: value for key, value in found.items() if key != "batches"})
             if keep:
-                path.replace(target)
+                with replacing(target) as part:
+                    path.rename(part)
                 return tried, found | {"way": way, "speed_up": speed}
         except ModelError as error:  # answers that are no numbers, or a file that does not run
             tried.append({"way": way, "kept": False, "error": error.message})

@@ -16,6 +16,9 @@ from torch import Tensor
 from frame_vit.images.geometry import View
 from frame_vit.images.preprocessing import Preprocessing
 
+VIEWS_VERSION = 1
+"""Raise it with every change of what `View`, `viewed` or `normalise` do: cached activations are keyed by it."""
+
 
 def viewed(pixels: Tensor, view: View) -> Tensor:
     """(..., H, W) laid as the view says; quarter turns need H == W to stay in a batch."""

@@ -20,7 +20,7 @@ from frame_vit.errors import ConfigError, ModelError
 from frame_vit.images.pixel_array import Float32
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
-from frame_vit.system.files import write_json
+from frame_vit.system.files import replacing, write_json
 
 FORMAT = 1
 METADATA_FILE = "framevit.json"
@@ -95,8 +95,6 @@ def write_metadata(metadata: ModelMetadata, folder: Path) -> None:
     if embeddings is None:
         (folder / EMBEDDINGS).unlink(missing_ok=True)
     else:
-        aside = folder / f"{EMBEDDINGS}.part"
-        with aside.open("wb") as file:
+        with replacing(folder / EMBEDDINGS) as part, part.open("wb") as file:
             np.save(file, embeddings.astype(np.float16), allow_pickle=False)
-        aside.replace(folder / EMBEDDINGS)
     write_json(folder / METADATA_FILE, metadata.to_json())

@@ -1,26 +1,30 @@
-"""Where predictions go: a new file, one that is gone on with, or parts of several processes, joined in order."""
+"""The file that predictions are written to: a new one, stdout, or an earlier file that is resumed after its last row.
+
+One process writes a file at a time, and a full disk ends with the way to resume. `shares` divides one file among
+several processes; `rows` knows what a row looks like.
+"""
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.errors import UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.prediction.rows import NOTHING, Done, read_done
+from frame_vit.system.files import full_disk_explained, locked
 from frame_vit.system.progress import log
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file of predictions (None: stdout) of a form; what it has already is kept where `going_on`."""
+    """A file of predictions (None: stdout) in a form: csv, json, jsonl or table. With `going_on` its rows are kept."""
 
     path: Path | None
     form: str
@@ -28,7 +32,7 @@ class Output:
     overwrite: bool = False
 
     def check(self) -> None:
-        """Raises `UsageError` where it can't be written, or would write over what is there."""
+        """Raises `UsageError` where the file cannot be written, or has rows and is neither resumed nor overwritten."""
         if self.going_on and (self.path is None or self.form == "json"):
             raise UsageError("--skip-done goes on with a file of rows", "Name a .csv or .jsonl file with -o/--output")
         if self.path is not None and not self.path.parent.is_dir():
@@ -42,20 +46,23 @@ class Output:
             )
 
     def done(self, labels: LabelSpace) -> Done:
-        """What was predicted before."""
+        """The rows that the file has already; none where it is not resumed."""
         if self.path is None or not self.going_on:
             return NOTHING
         return read_done(self.path, self.form, labels)
 
     @contextmanager
     def opened(self, done: Done) -> Iterator[IO[str]]:
-        """The file, to be written after what is done; half a row at its end is cut off."""
+        """The open file, positioned after its last whole row; half a row behind it is cut off.
+
+        Raises `UsageError` where it cannot be opened or another process writes it, `FrameVitError` for a full disk.
+        """
         if self.path is None:
             yield sys.stdout
             return
-        with _alone(self.path), room_on_disk(self.path):
+        with _one_writer(self.path), resumable(self.path):
             try:
-                # Reading and writing, not appending: what stands behind the last whole row must go.
+                # Opened for reading and writing, not appending, so that half a row can be cut off.
                 file = self.path.open("r+" if done.end else "w", encoding="utf-8", newline="")
             except OSError as error:
                 raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
@@ -66,32 +73,19 @@ class Output:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keeps a second process from writing the same file; the lock goes with the process, however it ends."""
-    from filelock import FileLock, Timeout
-
+def _one_writer(path: Path) -> Iterator[None]:
+    """Raises `UsageError` where another process writes the same file. The lock ends with the process."""
     name = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    lock = FileLock(Path(tempfile.gettempdir()) / f"framevit-{name}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(f"{path} is being written by another process", "Let it finish, or name another file") from None
-    except OSError:  # no place for a lock: better to go on without than not at all
-        log.debug("no lock for %s", path)
-    try:
+    busy = UsageError(f"{path} is being written by another process", "Let it finish, or name another file")
+    with ExitStack() as held:
+        try:
+            # In the temporary folder: the file's own may be one that others read, or on a network share.
+            held.enter_context(locked(Path(tempfile.gettempdir()) / f"framevit-{name}.lock", busy))
+        except OSError:  # writing without a lock is better than not writing at all
+            log.debug("no lock for %s", path)
         yield
-    finally:
-        lock.release()
 
 
-@contextmanager
-def room_on_disk(path: Path) -> Iterator[None]:
-    """A full disk is a failure with a way out."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise FrameVitError(
-            f"no room to write {path}: {error.strerror}", "Make room, then --skip-done goes on"
-        ) from None
+def resumable(path: Path) -> AbstractContextManager[None]:
+    """A full disk while `path` is written is an error that names the way to resume."""
+    return full_disk_explained(path, lambda: "Make room, then --skip-done goes on")

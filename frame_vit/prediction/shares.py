@@ -1,4 +1,11 @@
-"""Where predictions go: a new file, one that is gone on with, or parts of several processes, joined in order."""
+"""One file of predictions written by several processes: each predicts a share of the inputs, then all are joined.
+
+    rows.part-1-of-2.csv, rows.part-2-of-2.csv   one file a process, each resumable like any other
+    rows.csv.joined                              all of them, complete, for the moment before it becomes rows.csv
+
+`rows.csv.joined` exists only when it is complete, so an interrupted join is either repeated or only finished
+(`finish_join`): no row is lost or written twice.
+"""
 
 from __future__ import annotations
 
@@ -13,59 +20,60 @@ from typing import IO
 from frame_vit.errors import UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.prediction.inputs import Input
-from frame_vit.prediction.output import Output, room_on_disk
+from frame_vit.prediction.output import Output, resumable
 from frame_vit.prediction.rows import Done, read_done
+from frame_vit.system.files import replacing
 from frame_vit.system.texts import printable
 
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the inputs that one of several processes predicts; one process has all."""
+    """The part of the inputs that one of `count` processes predicts; a single process predicts all."""
 
     rank: int = 0
     count: int = 1
 
     @classmethod
     def of_this_process(cls) -> Share:
-        """As `torchrun` says it."""
+        """The share of this process, by torchrun's variables RANK and WORLD_SIZE."""
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     def of(self, inputs: Sequence[Input]) -> Sequence[Input]:
-        """A run of neighbours, so that the parts, one after the other, have the order of the inputs."""
+        """This share of the inputs: neighbours, so that the joined parts have the order of the inputs."""
         first, last = (len(inputs) * at // self.count for at in (self.rank, self.rank + 1))
         return inputs[first:last]
 
     def part(self, path: Path, rank: int | None = None) -> Path:
-        """Where this process writes, beside the file that all parts become."""
+        """The file that this process (or the one of `rank`) writes, in the folder of the joined file."""
         number = (self.rank if rank is None else rank) + 1
         return path.with_name(f"{path.stem}.part-{number}-of-{self.count}{path.suffix}")
 
     def check(self, output: Output) -> None:
-        """Raises `UsageError` where the processes could not join what they write, or others left parts."""
+        """Raises `UsageError` where the parts could not be joined, or another number of processes left parts behind."""
         if self.count > 1 and (output.path is None or output.form not in ("csv", "jsonl")):
             raise UsageError("several processes write rows to a file", "Name a .csv or .jsonl file with -o/--output")
         if output.path is None or _joined(output.path).is_file():
             return
-        for found in _parts_left(output.path):
-            count = re.search(r"\.part-\d+-of-(\d+)\.\w+$", found.name)
+        for part in _parts_left(output.path):
+            count = re.search(r"\.part-\d+-of-(\d+)\.\w+$", part.name)
             if count and int(count[1]) != self.count:
                 these = f"these are {self.count}" if self.count > 1 else "this is one"
                 raise UsageError(
-                    f"{found} was left by {count[1]} processes, and {these}",
+                    f"{part} was left by {count[1]} processes, and {these}",
                     f"Start {count[1]} again, with --skip-done, or remove the parts",
                 )
 
     def parts(self, path: Path) -> list[Path]:
-        """Where all processes write."""
+        """The files of all processes, in order."""
         return [self.part(path, rank) for rank in range(self.count)]
 
     def join(self, output: Output, labels: LabelSpace) -> int:
-        """Puts all parts behind what the file has, in order, and removes them; how many of all rows are errors."""
+        """Appends all parts to the rows that the file has, in order, and removes them. Gives the number of errors."""
         assert output.path is not None
-        aside = output.path.with_name(output.path.name + ".joining")
+        joined = _joined(output.path)
         before = output.done(labels)
         errors, fresh = before.errors, not before.end
-        with room_on_disk(aside), aside.open("wb") as file:
+        with resumable(joined), replacing(joined) as whole, whole.open("wb") as file:
             if before.end:
                 with output.path.open("rb") as rows:
                     _copy(rows, file, before.end)
@@ -79,15 +87,12 @@ class Share:
                     rows.seek(header)
                     _copy(rows, file, done.end - header)
                 fresh = False
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(_joined(output.path))  # from here on, whatever interrupts it, `finish_join` ends it
         finish_join(output)
         return errors
 
 
 def finish_join(output: Output) -> None:
-    """Ends a join that was interrupted when all parts had been put together: they must not be put in twice."""
+    """Ends a join that was interrupted after all parts had been joined, so that they are not joined twice."""
     if output.path is None or not _joined(output.path).is_file():
         return
     for part in _parts_left(output.path):
@@ -111,18 +116,18 @@ def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
 
 
 def left(inputs: Sequence[Input], *before: Done) -> Sequence[Input]:
-    """The inputs that have no row yet; one that is named twice has two."""
-    done = sum((found.names for found in before), Counter[str]())
-    if not done:
+    """The inputs that have no row yet in any of the files. An input that is named twice needs two rows."""
+    rows = sum((done.names for done in before), Counter[str]())
+    if not rows:
         return inputs
-    rest = []
-    for given in inputs:
-        name = printable(given.name)
-        if done[name] > 0:
-            done[name] -= 1
+    remaining = []
+    for item in inputs:
+        name = printable(item.name)
+        if rows[name] > 0:
+            rows[name] -= 1
         else:
-            rest.append(given)
-    return rest
+            remaining.append(item)
+    return remaining
 
 
 def _escaped(text: str) -> str:

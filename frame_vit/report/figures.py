@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from frame_vit.data.examples import Split
 from frame_vit.images.decode import open_rgb
 from frame_vit.images.preprocessing import Preprocessing, region
 from frame_vit.labels import LabelSpace
+from frame_vit.system.files import replacing
 
 
 def draw_confusion(path: Path, metrics: Mapping[str, Any]) -> None:
@@ -100,6 +100,5 @@ def _curve(axes: Axes, rows: list[dict[str, float]], key: str) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    aside = path.with_name(f".{os.getpid()}-{path.name}")
-    figure.savefig(aside, format="png", dpi=110, bbox_inches="tight")
-    aside.replace(path)
+    with replacing(path) as part:
+        figure.savefig(part, format="png", dpi=110, bbox_inches="tight")

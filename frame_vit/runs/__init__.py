@@ -1,6 +1,6 @@
-"""Run folders: found, numbered, locked, described, and taken up again.
+"""Run folders: found, numbered, described, resumed.
 
-Takes a place that a person names, or what a training writes down.
-Gives paths, checkpoints, history, and the split that a model is to be judged on.
-Must not know how a model is trained or judged.
+Takes a name or path that a person gave, or the facts that a training writes into its folder.
+Gives paths, checkpoints, history, and the split that a model is evaluated on.
+Must not know how a model is trained or evaluated.
 """

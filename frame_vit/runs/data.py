@@ -1,4 +1,9 @@
-"""Which labelled pictures a model is judged on: a split of its own run, or another data set."""
+"""Which labelled pictures a model is evaluated on: a split of its own run, or another data set.
+
+Every command that measures a model (`evaluate`, `compare`, `calibrate`, `explain`, `export`, `benchmark`) selects its
+split here. A split of the model's own run must still have the fingerprint that environment.json recorded: otherwise the
+model might be tested on pictures it was trained on.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +22,15 @@ from frame_vit.system.progress import Tick, log
 
 
 def evaluation_config(run: Path | None, path: Path | None, overrides: list[str]) -> Config:
-    """By what `evaluate` reads data: the given file, else the run's own config, with the overrides."""
+    """The config by which data is read: the file `path`, else the config of the run, changed by the overrides."""
     return load_config(path or (run / "config.yaml" if run else None), overrides, complete=False)
 
 
 @dataclass(frozen=True)
 class DataRequest:
-    """Which labelled pictures are asked for: all of the data set `source`, or `split` of the model's own run.
+    """The labelled pictures to select: all of the data set `source`, or `split` of the model's own run.
 
-    `config` says how they are read. Without a name, the split is the one that thresholds are chosen on.
+    `config` defines how they are read. Without `source` and `split` it is the split that thresholds are chosen on.
     """
 
     config: Config
@@ -35,7 +40,7 @@ class DataRequest:
 
 @dataclass(frozen=True)
 class SelectedSplit:
-    """The split that was asked for, by its name, in its data set."""
+    """A split, by its name in its data set."""
 
     dataset: Dataset
     name: str
@@ -46,10 +51,10 @@ class SelectedSplit:
 
 
 def select_split(metadata: ModelMetadata, run: Path | None, request: DataRequest, tick: Tick) -> SelectedSplit:
-    """Reads the pictures that are asked for, as the model with this metadata sees them.
+    """Reads the requested pictures with the labels and the preprocessing of the model's metadata.
 
-    Raises `UsageError` for a split that is not the one of the training any more: rows that have moved between the
-    splits would be tested on although the model was trained on them.
+    Raises `UsageError` where a split of the run has changed since the training: rows that moved between the splits
+    would be tested although the model was trained on them.
     """
     config = request.config
     if request.source is not None:
@@ -62,20 +67,20 @@ def select_split(metadata: ModelMetadata, run: Path | None, request: DataRequest
     if recorded_fingerprint(run, name) != dataset.split_fingerprint(name):
         raise UsageError(
             f"the {name} split is not the one of the training any more: its pictures, labels or division have changed",
-            "To test on what is there now, name it with --data",
+            "To test on the pictures that are there now, name the data set with --data",
         )
     return SelectedSplit(dataset, name)
 
 
 def tested_request(run: Path | None, request: DataRequest) -> DataRequest:
-    """The same request with the split filled in: where none is named, the one that the run was tested on."""
+    """The same request; where it names neither source nor split, with the split that the run was tested on."""
     if request.source is not None or request.split is not None:
         return request
     return replace(request, split=tested_split(run))
 
 
 def recorded_fingerprint(run: Path | None, split: str) -> str | None:
-    """The fingerprint that a split had when the run was trained; None where that is not known."""
+    """The fingerprint that a split had when the run was trained; None where environment.json does not have it."""
     if run is None:
         return None
     try:
@@ -86,22 +91,22 @@ def recorded_fingerprint(run: Path | None, split: str) -> str | None:
 
 
 def tested_split(run: Path | None) -> str:
-    """The split that a run was tested on: val, where there was no test set."""
+    """The split that a run was tested on: test, or val where there was no test set."""
     only_val = recorded_fingerprint(run, "val") and not recorded_fingerprint(run, "test")
     return "val" if only_val else "test"
 
 
 def pictures(split: Split) -> str:
-    """A fingerprint of which pictures these are, to know them again."""
+    """The sha256 of the split's picture digests, in any order: the same pictures give the same fingerprint."""
     return hashlib.sha256("".join(sorted(example.digest for example in split.examples)).encode()).hexdigest()
 
 
 def calibration_split(splits: dict[str, Split]) -> Split:
-    """What temperature and thresholds are chosen on."""
+    """The split that temperature and thresholds are chosen on: calibration, or val with a warning."""
     if "calibration" in splits:
         return splits["calibration"]
     log.warning(
-        "there is no calibration split: thresholds are chosen on val, which also chose the model, so what they promise "
-        "is somewhat too good (data.calibration_fraction keeps one)"
+        "there is no calibration split: thresholds are chosen on val, which also chose the model, so the rates they "
+        "promise are somewhat too good (data.calibration_fraction reserves one)"
     )
     return splits["val"]

@@ -1,4 +1,8 @@
-"""What a run was made with: versions, device, precision, data, commit. Written to environment.json and reports."""
+"""environment.json: the versions, device, precision, data and commit that a run was made with.
+
+It lets a person repeat a run, and `runs.data` know whether a split is still that of the training. Reports carry a short
+form of it (`run_facts`). The keys are read by older and newer versions of framevit, so they only grow.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,18 @@ from frame_vit.data.dataset import Dataset
 from frame_vit.system.devices import describe, resolve_device, resolve_precision
 
 
-def run_facts(model_of: str, prepared: Dataset, split: str) -> dict[str, str]:
-    """What a report says of where its numbers come from."""
+def run_facts(model: str, prepared: Dataset, split: str) -> dict[str, str]:
+    """Where a report's numbers come from: model, package versions, data source, fingerprint of the split."""
     facts = {
         "data": prepared.source_of(split),
         "fingerprint of the split": prepared.split_fingerprint(split),
     }
     packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "numpy"))
-    return {"model": model_of, "packages": packages} | facts
+    return {"model": model, "packages": packages} | facts
 
 
 def environment_facts(prepared: Dataset, training: TrainingConfig, revision: str, processes: int) -> dict[str, Any]:
-    """environment.json: `revision` is the hub's commit of the model, `processes` how many train it."""
+    """The content of environment.json. `revision` is the hub's commit of the model, `processes` how many train it."""
     packages = ("torch", "transformers", "datasets", "accelerate", "torchvision", "numpy", "pillow")
     device = resolve_device(training.device)
     return {
@@ -50,7 +54,7 @@ def environment_facts(prepared: Dataset, training: TrainingConfig, revision: str
 
 def _git_commit() -> str | None:
     try:
-        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip()
+    return done.stdout.strip()

@@ -1,23 +1,32 @@
-"""Run folders: numbered anew for each run, found again by name, by path, or as the latest. Standard library only.
----
-A run from the config to the tested model: begun, interrupted, gone on with, finished."""
+"""Run folders: a new one for each run, numbered by name, and found again by name, by path, or as the latest.
+
+    runs/NAME-001/   config.yaml  environment.json  train.log  history.csv  checkpoints/  model/  evaluation/
+    runs/latest.txt  the newest finished run
+
+`find_model` resolves what a person writes after --model: a run folder, a model folder, an exported file, or a name on
+the hub. Standard library only: `predict` on a line PC starts with it.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from frame_vit.config.schema import Config
 from frame_vit.errors import UsageError
+from frame_vit.system.files import write_text
+from frame_vit.system.hub import is_hub_name
 
 RUNS = Path("runs")
 LATEST = "latest.txt"
 
 
 def new_run(name: str, output: Path | None = None) -> Path:
-    """Makes the folder of a new run: `output`, which must be new or empty, or runs/<name>-NNN."""
+    """Makes the folder of a new run: `output`, which must be new or empty, else runs/NAME-NNN with the next number.
+
+    Raises `UsageError` where it cannot be made.
+    """
     if output is not None:
         check_new(output)
         return _make(output)
@@ -33,37 +42,35 @@ def new_run(name: str, output: Path | None = None) -> Path:
 
 
 def check_new(output: Path | None) -> None:
-    """Raises `UsageError` where a folder is there already and not empty."""
+    """Raises `UsageError` where `output` exists already and is not an empty folder."""
     if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
 
 
 def check_apart(output: Path, *sources: str | None) -> None:
-    """Raises `UsageError` where a folder to write to lies in a folder of data: its pictures would be read as data."""
+    """Raises `UsageError` where `output` lies in one of the data folders: its pictures would later be read as data."""
     for source in sources:
         folder = Path(source).expanduser() if source else None
         if folder is not None and folder.is_dir() and output.resolve().is_relative_to(folder.resolve()):
             raise UsageError(
-                f"{output} lies in {folder}, a folder of data; what is written there would be read as data later",
+                f"{output} lies in {folder}, a folder of data; pictures written there would be read as data later",
                 "Name a folder outside it with -o/--output",
             )
 
 
 def set_latest(run: Path) -> None:
-    """Notes the newest finished run, by its name in runs/ or, where it lies elsewhere, by its full path."""
+    """Records the newest finished run in runs/latest.txt, by its name in runs/ or, elsewhere, by its full path."""
     _make(RUNS)
     inside = run.resolve().parent == RUNS.resolve()
-    aside = RUNS / f"{LATEST}.{os.getpid()}"
-    aside.write_text((run.name if inside else str(run.resolve())) + "\n", encoding="utf-8")
-    aside.replace(RUNS / LATEST)
+    write_text(RUNS / LATEST, (run.name if inside else str(run.resolve())) + "\n")
 
 
 def latest_run() -> Path:
-    """The newest finished run. Raises `UsageError` where there is none."""
-    note = RUNS / LATEST
-    if not note.is_file():
-        raise UsageError(f"no finished run here ({note} is missing)", "Train one first, or name a model with --model")
-    run = RUNS / note.read_text(encoding="utf-8").strip()
+    """The newest finished run, by runs/latest.txt. Raises `UsageError` where there is none."""
+    file = RUNS / LATEST
+    if not file.is_file():
+        raise UsageError(f"no finished run here ({file} is missing)", "Train one first, or name a model with --model")
+    run = RUNS / file.read_text(encoding="utf-8").strip()
     if not (run / "model").is_dir():
         raise UsageError(f"the latest run, {run}, is not there any more", "Name another with --model")
     return run
@@ -71,28 +78,28 @@ def latest_run() -> Path:
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where a model lies: `name` is a model folder, an exported file or a hub name; `run` its run folder, if any."""
+    """Where a model is: `name` is a model folder, an exported file or a hub name; `run` is its run folder, if any."""
 
     name: str
     run: Path | None = None
 
     @property
     def path(self) -> Path:
-        """The name as a path, also where nothing lies there (a hub name)."""
+        """The name as a path; for a hub name nothing exists there."""
         return Path(self.name)
 
     @property
     def folder(self) -> Path:
-        """The model folder, also of an exported file in it."""
+        """The model folder; for an exported file the folder it lies in."""
         return self.path.parent if self.path.is_file() else self.path
 
 
-def find_model(given: str | None) -> ModelPlace:
-    """The place of a run folder, a model folder, an exported file, a hub name or, for None, of the latest run.
+def find_model(name: str | None) -> ModelPlace:
+    """The model in a run folder, a model folder or an exported file, or under a hub name; for None in the latest run.
 
-    Raises `UsageError` where there is none.
+    Raises `UsageError` where there is none. Whether the hub has the name is not asked here.
     """
-    place = str(latest_run()) if given is None else given
+    place = str(latest_run()) if name is None else name
     path = Path(place)
     if path.suffix == ".onnx" and path.is_file():
         return ModelPlace(place, _run_of(path.parent))
@@ -102,7 +109,7 @@ def find_model(given: str | None) -> ModelPlace:
         return ModelPlace(str(path / "model"), path)
     if _is_model(path):
         return ModelPlace(place, _run_of(path))
-    # `runs/demo-007` has the form of a hub name; where there is a folder runs, it is meant as a folder in it.
+    # `runs/demo-007` also has the form of a hub name. Where a folder `runs` exists, it means a folder in it.
     if path.exists() or place.startswith((".", os.sep, "~")) or (path.parent == RUNS and RUNS.is_dir()):
         if (path / "config.yaml").is_file():
             raise UsageError(
@@ -111,23 +118,20 @@ def find_model(given: str | None) -> ModelPlace:
         raise UsageError(f"{place}: neither a run folder nor a model folder", "A run folder holds model/config.json")
     if "/" not in place and _is_model(RUNS / place / "model"):
         raise UsageError(f"{place}: no such folder", f"Did you mean {RUNS / place}?")
-    if not _HUB_NAME.fullmatch(place):
+    if not is_hub_name(place):
         raise UsageError(f"{place}: no such folder", "A model on the hub is named owner/name")
     return ModelPlace(place)
 
 
 def _is_model(folder: Path) -> bool:
-    """Weights, or an exported file with its settings beside, as a line PC may be given."""
+    """Whether a folder holds weights, or an exported file with its metadata, as it is copied to a line PC."""
     return (folder / "config.json").is_file() or ((folder / "framevit.json").is_file() and any(folder.glob("*.onnx")))
 
 
 def _run_of(folder: Path) -> Path | None:
-    """The run that a model folder belongs to."""
+    """The run folder that a model folder belongs to; None where it belongs to none."""
     inside = folder.resolve().name == "model" and (folder.resolve().parent / "config.yaml").is_file()
     return (folder.parent if folder.name == "model" else folder.resolve().parent) if inside else None
-
-
-_HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 
 
 def _make(folder: Path, fresh: bool = False) -> Path:
@@ -147,12 +151,15 @@ def _numbered(path: Path, name: str) -> bool:
 
 
 def finished(run: Path) -> bool:
-    """Whether a run has been trained and tested."""
+    """Whether a run has been trained and evaluated."""
     return (run / "model" / "README.md").is_file() and any((run / "evaluation").glob("*/metrics.json"))
 
 
 def located(config: Config) -> Config:
-    """The same, with a run folder in model.name replaced by the model in it."""
+    """The same config, with a run folder in model.name replaced by the model folder in it.
+
+    Raises `UsageError` where model.name leads to no model.
+    """
     if config.model.init == "scratch":
         return config
     place = find_model(config.model.name).name

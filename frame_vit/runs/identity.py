@@ -1,4 +1,9 @@
-"""What makes a run that run: its settings, its data, the weights it began with. A run goes on only as itself."""
+"""The identity of a run: its settings, its data, its first weights. A run is resumed only if all of them are the same.
+
+environment.json keeps the identity, flat, by dotted key. When a run is resumed it is computed again and compared:
+differences that change what is learned are an error, all named at once; those that change only the last bits of the
+numbers are a warning.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +23,16 @@ FREE = (
     "data.part_by",
 )
 FREE_SECTIONS = ("data.audit.", "data.slice_by", "data.part_by", "decision.")
-"""Settings that may change between the parts of a run: nothing that is trained depends on them."""
+"""Settings that may change when a run is resumed: nothing that is learned depends on them."""
 BITS = ("training.batch_size", "training.gradient_accumulation", "processes", "precision", "device", "framevit")
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
-"""What may differ, as long as a step sees as many pictures; but then the bits do too."""
+"""Facts that may differ while a step sees the same number of pictures; the results then differ in the last bits."""
 
 
 def identity(config: Config, data: dict[str, str], weights: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """Flat, by dotted key: the settings, fingerprints of the splits and of the first weights, and `facts`.
+    """The identity by dotted key: settings, fingerprints of splits (`data`) and first weights, and `facts`.
 
-    Among the facts is the number of `processes`.
+    `facts` must hold the number of `processes`.
     """
     settings = {key: value for key, value in _flat(config.model_dump()).items() if not _free(key)}
     step = config.training.batch_size * config.training.gradient_accumulation * facts["processes"]
@@ -35,9 +40,9 @@ def identity(config: Config, data: dict[str, str], weights: str, facts: dict[str
     return settings | pictures | {"weights at the start": weights, "pictures a step": step} | facts
 
 
-def check(before: dict[str, Any], found: dict[str, Any]) -> None:
-    """Raises `UsageError` with every difference to what the run was; warns where only the bits will differ."""
-    now = json.loads(json.dumps(found))
+def check(before: dict[str, Any], current: dict[str, Any]) -> None:
+    """Raises `UsageError` with every difference to the recorded identity; warns where only last bits will differ."""
+    now = json.loads(json.dumps(current))
     keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     for key in keys:
         if _bits_only(key):
@@ -71,9 +76,9 @@ def _short(value: object) -> str:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = prefix + key
         # Class names are values, not keys: only the sections of the schema are taken apart.
-        found |= _flat(value, name + ".") if isinstance(value, dict) and prefix != "labels." else {name: value}
-    return found
+        flat |= _flat(value, name + ".") if isinstance(value, dict) and prefix != "labels." else {name: value}
+    return flat

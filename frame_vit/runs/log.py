@@ -1,4 +1,8 @@
-"""train.log: what is said while a run is trained, from the first word on. Standard library only."""
+"""train.log: every message of a training, with the time, from the first one on. Standard library only.
+
+The first messages come before the run has a folder: they are kept in memory (`remembered`) and written when the file is
+opened (`logged`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from frame_vit.system.progress import log
 
 @contextmanager
 def remembered() -> Iterator[MemoryHandler]:
-    """Keeps what is said before there is a run folder to write it into."""
+    """Keeps messages in memory until there is a run folder to write them into."""
     memory = MemoryHandler(capacity=1_000_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
     log.addHandler(memory)
     try:
@@ -26,7 +30,10 @@ def remembered() -> Iterator[MemoryHandler]:
 
 @contextmanager
 def logged(memory: MemoryHandler, path: Path | None) -> Iterator[None]:
-    """Everything said before and meanwhile also goes to `path`, if there is one, with the time."""
+    """Writes the remembered messages and those of the block to `path` as well. With None nothing is written.
+
+    An error that ends the block is the last message of the file.
+    """
     if path is None:
         yield
         return
@@ -48,7 +55,7 @@ def logged(memory: MemoryHandler, path: Path | None) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log that the disk has no room for is said by the checkpoint that has none either, not by a traceback a line."""
+    """A log file that stays silent on a full disk: the checkpoint that has no room either reports it once."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's own name)
         pass

@@ -1,6 +1,7 @@
-"""Several processes that train one model: who writes, who goes first, what all must know. One process is a team too.
+"""The process group of a distributed training: which process writes, which goes first, and what all must agree on.
 
-`torchrun` and `accelerate launch` start the processes; the Trainer, through accelerate, averages their gradients.
+`torchrun` and `accelerate launch` start the processes; the Trainer averages their gradients through accelerate. A
+training in one process is a group of one, so callers need no second path.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from frame_vit.system.progress import log
 Value = TypeVar("Value")
 DECIDED = ("MIXED_PRECISION", "DYNAMO_BACKEND", "GRADIENT_ACCUMULATION_STEPS")
 REFUSED = ("USE_FSDP", "USE_DEEPSPEED", "USE_MEGATRON_LM")
-"""What `accelerate launch` sets (ACCELERATE_...): decided by the config here, or not done here."""
+"""Variables that `accelerate launch` sets (ACCELERATE_...): overruled by framevit's config, and refused."""
 
 
 class ProcessGroup:
-    """The processes that were started together. `main` is true in the one that writes."""
+    """The processes that a launcher started together; `count` of them. `main` is true in the one that writes.
+
+    Raises `UsageError` where the launcher and the device contradict each other.
+    """
 
     def __init__(self, device: str) -> None:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -35,8 +39,8 @@ class ProcessGroup:
                 raise UsageError(f"device {device}: each process takes its own card", "Use --device cuda or auto")
             kind = resolve_device(device).type
             if kind != "cpu" and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
-                raise UsageError(f"accelerate is told to use the CPU, but the device is {kind}", "Add --device cpu")
-            # The first process may decode a large data set while the others wait.
+                raise UsageError(f"accelerate was set up for the CPU, but the device is {kind}", "Add --device cpu")
+            # The others wait while the first process decodes the pictures, which can take hours.
             self._state = PartialState(cpu=kind == "cpu", timeout=timedelta(days=1))
             assert self._state.num_processes == self.count
             if not self.main:
@@ -44,28 +48,28 @@ class ProcessGroup:
 
     @property
     def launcher(self) -> str:
-        """How a `framevit` in as many processes is started."""
+        """The words that start `framevit` in the same number of processes, for messages."""
         if self._state is None:
             return "framevit"
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
-        machines = f"--nnodes {self.count // here} " if here < self.count else ""
-        return f"torchrun {machines}--nproc-per-node {here} -m frame_vit"
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", self.count))
+        machines = f"--nnodes {self.count // local} " if local < self.count else ""
+        return f"torchrun {machines}--nproc-per-node {local} -m frame_vit"
 
     @property
     def main(self) -> bool:
         return self._state is None or self._state.is_main_process
 
     def first(self) -> contextlib.AbstractContextManager[None]:
-        """On each machine one process goes through the block first, the others when it has done so."""
+        """On each machine, one process goes through the block first; the others then find its work in the cache."""
         return self._state.local_main_process_first() if self._state else contextlib.nullcontext()
 
     def wait(self) -> None:
-        """Until all have come here."""
+        """Waits until all processes have come here (a barrier)."""
         if self._state is not None:
             self._state.wait_for_everyone()
 
     def share(self, value: Value) -> Value:
-        """The main process's value, in all."""
+        """Broadcasts the main process's value: every process gets it."""
         if self._state is None:
             return value
         from accelerate.utils import broadcast_object_list
@@ -74,17 +78,17 @@ class ProcessGroup:
 
 
 def _launcher_settings() -> None:
-    """Keeps a launcher's environment from changing what the config says of the run.
+    """Keeps a launcher's environment from overruling the config.
 
-    Raises `UsageError` for ways of splitting a model that its checkpoints are not made for.
+    Raises `UsageError` for FSDP, DeepSpeed and Megatron, which split a model in ways that checkpoints do not hold.
     """
     for name in REFUSED:
         if os.environ.get(f"ACCELERATE_{name}", "").lower() in ("1", "true"):
             raise UsageError(
                 f"accelerate is set up for {name.removeprefix('USE_')}",
-                "Each process holds the whole model here: use plain data parallelism (accelerate launch --multi_gpu)",
+                "Each process holds the whole model. Use plain data parallelism: accelerate launch --multi_gpu",
             )
     for name in DECIDED:
         value = os.environ.pop(f"ACCELERATE_{name}", "no")
         if value.lower() not in ("no", "1"):
-            log.warning("accelerate's %s=%s is not used: the config says it", name.lower(), value)
+            log.warning("accelerate's %s=%s is not used: framevit's config decides it", name.lower(), value)

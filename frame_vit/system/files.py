@@ -1,53 +1,136 @@
-"""Run folders: numbered anew for each run, found again by name, by path, or as the latest. Standard library only.
----
-Pictures decoded and resized once, for every later run: uint8 arrays on disk, memory-mapped. Never imports torch.
+"""Writing files so that a crash, a power cut or a full disk leaves the old file or the new one, never half of one.
 
-A raw split at given pixel settings has a folder of its own, in it one folder for each state of its files:
-
-    pixels/<source, split, pixel settings, decoding code>/<stamps of all rows>/pixels.u8, rows.json
-
-It is built beside and renamed, so it is whole or absent, by one process at a time; every row has a checksum that is
-looked at before use. Rows whose stamp has not changed are taken over from the state before. What lies here can be
-deleted at any time.
-
----
-Exported files beside a model's weights: which are there, whether they are still those of the weights, how fast.
-
-    model.onnx, model-int8.onnx   the model, with its settings embedded
-    export.json                   the proof: what was compared with torch, and a sample of the weights it was made from
-    benchmark.json                how fast each backend was on which machine
-
-No torch here: what is decided here decides whether torch must be imported.
+A file is written under a name beside its own, flushed to the disk and renamed (`replacing`); a folder is built the same
+way (`replacing_folder`). One lock (`locked`) keeps two processes apart, and one handler (`full_disk_explained`) turns a
+full disk into a message with a way out. Whoever writes files in this package uses these, so the promise has one place.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from frame_vit.errors import UsageError
+from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.system.progress import log
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a full quota, a file larger than the file system takes."""
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Readable JSON, complete or absent."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write a new file to. When the block ends without an error, the file is flushed and becomes `path`.
+
+    After an error the new file is removed and an earlier `path` is untouched. The temporary name holds the process id,
+    so two processes that write the same path do not write into each other's file; the later one wins.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        flush(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, complete or absent, also after a power cut."""
-    aside = path.with_name(path.name + ".part")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    """Writes a UTF-8 text file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes indented JSON, whole or not at all. Raises `ValueError` for NaN and infinity, which JSON does not have."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A new, empty folder that takes the name `path`, and the place of an earlier one, when the block ends well.
+
+    After an error it is removed. Its temporary name is fixed, so what a killed process left is cleared by the next one:
+    callers hold a lock. The block flushes the files whose content must survive a power cut; names are flushed here.
+    """
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        flush(part)
+        if path.exists():
+            remove_folder(path)
+        part.rename(path)
+        flush(path.parent)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a folder under another name, so that an interruption leaves no half-deleted folder under its own name."""
+    doomed = folder.with_name(f".{folder.name}.gone")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's names, are on the disk. Windows cannot do that for folders."""
+    if path.is_dir() and os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked(file: Path, busy: FrameVitError | None = None) -> Iterator[None]:
+    """Holds the lock `file` during the block. The lock ends with the process, however that ends.
+
+    Where another process holds it, raises `busy`, or waits where there is none. Raises `OSError` where the file cannot
+    be made.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(file)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        if busy is not None:
+            raise busy from None
+        log.info("waiting for another process, which writes into %s", file.parent)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def full_disk_explained(path: Path, way_out: Callable[[], str]) -> Iterator[None]:
+    """Turns a full disk while `path` is written into `FrameVitError`, with the way out as its hint.
+
+    The way out is asked for when the disk is full, since it may depend on how far the work has come. Every other
+    `OSError` passes.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        reason = f"no room to write {error.filename or path}: {error.strerror}"
+        raise FrameVitError(reason, way_out()) from None
 
 
 def size(count: float) -> str:
-    """A number of bytes for people."""
+    """A number of bytes in decimal units, with three digits: `1.5 kB`."""
     for unit in ("B", "kB", "MB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -55,18 +138,27 @@ def size(count: float) -> str:
     return f"{count:.3g} GB"
 
 
+def free_space(folder: Path) -> int:
+    """Free bytes on the disk on which `folder` lies or would lie."""
+    return shutil.disk_usage(existing_parent(folder)).free
+
+
+def existing_parent(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def check_room(folder: Path, needed: int, what: str, hint: str) -> None:
     """Raises `UsageError` where the disk under `folder` has no room for `needed` bytes and a tenth more."""
-    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(there).free
+    free = free_space(folder)
     if free < needed * 1.1:
         raise UsageError(f"{what} would take {size(needed)} in {folder}, but only {size(free)} are free", hint)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is none that can be read."""
+    """The JSON object in a file; empty where the file is missing, damaged, or holds something else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

@@ -1,16 +1,7 @@
-"""Exported files beside a model's weights: which are there, whether they are still those of the weights, how fast.
+"""The processor: its name, what it can compute, and how many cores this process may use. Standard library only.
 
-    model.onnx, model-int8.onnx   the model, with its settings embedded
-    export.json                   the proof: what was compared with torch, and a sample of the weights it was made from
-    benchmark.json                how fast each backend was on which machine
-
-No torch here: what is decided here decides whether torch must be imported.
-
----
-What computes a model's answers: one protocol; here the peers that run an exported file, without torch.
-
-ONNX Runtime and OpenVINO read the same `model.onnx`, in which the model's settings are embedded. The peer that needs
-the weights and torch is in `torch_backend`.
+A measured speed holds for one machine, so `benchmark.json` and `export.json` name it by these facts. Linux tells what a
+processor can do; elsewhere that list is empty, and whoever asks must take the safe answer.
 """
 
 from __future__ import annotations
@@ -20,19 +11,32 @@ import platform
 from pathlib import Path
 from typing import Any
 
+NUMBER_FORMATS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+"""The abilities of an x86 processor that decide how fast it computes a network, by Linux's names."""
+
 
 def machine() -> dict[str, Any]:
-    """What a measured speed holds for."""
-    return {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()}
+    """The machine that a measured speed holds for, as JSON: processor, cores, system."""
+    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
+
+
+def processor_name() -> str:
+    """The processor's name as its maker writes it, or at least its architecture."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def processor_flags() -> set[str]:
-    """What Linux says that the processor can do; empty elsewhere."""
+    """The abilities that Linux lists for the processor; empty on other systems."""
     return set(_cpuinfo("flags").split())
 
 
-def _processor() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
+def cores() -> int:
+    """Cores for this process, at least one. Containers and schedulers give fewer than the machine has.
+
+    Processes that a launcher started together on one machine share them.
+    """
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _cpuinfo(key: str) -> str:
@@ -41,9 +45,3 @@ def _cpuinfo(key: str) -> str:
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
-def cores() -> int:
-    """Cores for this process: containers and schedulers give fewer than the machine has; processes share them."""
-    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, given // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

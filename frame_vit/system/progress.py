@@ -1,7 +1,7 @@
-"""How long work says where it is, without knowing who shows it.
+"""Progress and messages, for code that does not know who shows them.
 
-The core calls a `Tick`; `console` draws a bar on a terminal or plain lines in a pipe. Messages go through the
-`framevit` logger, so that a run's `train.log` and the terminal get the same words.
+Long work calls a `Tick`; the command line draws a bar on a terminal or prints plain lines in a pipe. Messages go
+through the `framevit` logger, so a run's train.log and the terminal get the same words.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 log = logging.getLogger("framevit")
 Tick = Callable[[str, int, int, str], None]
-"""`tick(stage, done, total, note)`: called as often as is convenient; `done == total` ends the stage."""
+"""`tick(stage, done, total, note)`, called as often as is convenient; `done == total` ends the stage."""
 
 
 def speed(rate: float) -> str:
-    """Pictures a second, for people."""
+    """A rate in pictures per second as text, without digits that mean nothing."""
     return f"{rate:,.0f} pictures/s" if rate >= 10 else f"{rate:.2g} pictures/s"
 
 

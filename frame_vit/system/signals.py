@@ -1,4 +1,9 @@
-"""A run that is asked to stop: the first signal is remembered, so that the step can be finished; the second leaves."""
+"""Interrupts: how SIGINT (Ctrl-C) and SIGTERM stop a run without losing what it has done.
+
+`GracefulStop` is for loops that can save: the first signal is remembered and the loop ends after its step, the second
+ends the process at once. `interruptible` is for everything else: the signal becomes an `Interrupted` exception. A
+process that dies at once loses nothing either, since files are written whole or not at all (`system.files`).
+"""
 
 from __future__ import annotations
 
@@ -15,48 +20,49 @@ from typing import Any
 from frame_vit.errors import Interrupted
 from frame_vit.system.progress import log
 
-SAME_WISH_S = 1.0
-"""A launcher of several processes hands on a signal that the terminal has sent to all of them already."""
+SAME_INTERRUPT_S = 1.0
+"""torchrun passes on a signal that the terminal has already sent to every process. Within this time it is the same."""
 
 
 class GracefulStop:
-    """While entered, SIGINT and SIGTERM set `requested` to their number; a second one ends the process at once.
+    """Inside the block, the first SIGINT or SIGTERM sets `requested` to its number and logs `message` as a warning.
 
-    Outside the main thread, where Python lets nobody handle signals, nothing changes. The first one says `said`.
+    The second one ends the process at once, with 128 + its number. Outside the main thread nothing changes, because
+    Python handles signals only there.
     """
 
-    def __init__(self, said: str = "stopping after this step; once more leaves at once") -> None:
+    def __init__(self, message: str = "stopping after this step; once more leaves at once") -> None:
         self.requested = 0
-        self._said = said
-        self._at = 0.0
-        self._before: dict[int, Any] = {}
+        self._message = message
+        self._requested_at = 0.0
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> GracefulStop:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+                self._handlers[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         now = time.monotonic()
         if not self.requested:
-            self.requested, self._at = number, now
+            self.requested, self._requested_at = number, now
             if os.environ.get("RANK", "0") == "0":
-                # In a thread: the signal may have come while this one was writing, and writers cannot be entered twice.
-                threading.Thread(target=log.warning, args=(self._said,)).start()
-        elif "TORCHELASTIC_RUN_ID" not in os.environ or now - self._at > SAME_WISH_S:
-            cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the progress bar had hidden it
+                # In a thread: the signal may have interrupted a write to the same stream, which cannot be re-entered.
+                threading.Thread(target=log.warning, args=(self._message,)).start()
+        elif "TORCHELASTIC_RUN_ID" not in os.environ or now - self._requested_at > SAME_INTERRUPT_S:
+            cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the progress bar has hidden the cursor
             os.write(2, cursor + b"\nleft at once; what was saved before is whole\n")
-            os._exit(128 + number)  # whatever is being written is complete or absent
+            os._exit(128 + number)  # files are written whole or not at all
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM, like Ctrl-C, ends what is being done by an exception, `Interrupted`, and not the process."""
+    """Inside the block, SIGTERM raises `Interrupted`, as Ctrl-C raises `KeyboardInterrupt`, and clean-up code runs."""
 
     def handle(number: int, _: FrameType | None) -> None:
         raise Interrupted(number, "stopped")
@@ -64,8 +70,8 @@ def interruptible() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, handle)
+    previous = signal.signal(signal.SIGTERM, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

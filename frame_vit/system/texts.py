@@ -1,26 +1,33 @@
-"""Names and texts from outside, written so that nothing else is done by them than to be read."""
+"""Texts from outside (file names, labels) made safe for a UTF-8 file, a terminal and a spreadsheet.
+
+A file name can hold bytes that are no text, control characters that drive a terminal, or a formula that a spreadsheet
+would run. Standard library only.
+"""
 
 from __future__ import annotations
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet run a cell."""
+"""A spreadsheet runs a cell that begins with one of these."""
 
 
 def printable(name: str) -> str:
-    """A file's name as valid text: bytes of it that are not UTF-8 become escapes."""
+    """A file name as valid UTF-8: bytes of it that are not UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def visible(text: object) -> str:
-    """A text with control characters made visible, so that a file's name cannot drive a terminal."""
+    """A text with control characters as visible escapes, so that a file name cannot drive a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def neutral(text: str) -> str:
-    """The text with an apostrophe in front where a spreadsheet would run it, or where it begins with one itself."""
+    """A cell of a CSV that no spreadsheet runs: an apostrophe in front of a formula. `raw` takes it away again.
+
+    A text that begins with an apostrophe gets a second one, so that `raw` gives every text back.
+    """
     return "'" + text if text.startswith((*FORMULA, "'")) else text
 
 
 def raw(text: str) -> str:
-    """What `neutral` made the text from."""
+    """The text that `neutral` made this cell from."""
     return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA, "'")) else text

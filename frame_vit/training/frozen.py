@@ -22,22 +22,19 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from frame_vit.data.cache import alone, beside, decoder
+from frame_vit.data.cache import decoder_version
 from frame_vit.data.examples import Split
 from frame_vit.errors import ModelError, UsageError
-from frame_vit.images import geometry
 from frame_vit.images.preprocessing import Preprocessing
-from frame_vit.images.tensors import normalise, viewed
+from frame_vit.images.tensors import VIEWS_VERSION, normalise, viewed
 from frame_vit.labels import LabelledView
 from frame_vit.model.classifier import Classifier, blocks, head_module
+from frame_vit.system.caches import building, new_entry
 from frame_vit.system.devices import autocast
 from frame_vit.system.files import check_room, size
 from frame_vit.system.progress import Tick, log, silent, speed
-from frame_vit.training import transforms
 
 FEATURES, SEAL = "features.f16", "features.json"
-CODE = hashlib.sha256(Path(geometry.__file__).read_bytes() + Path(transforms.__file__).read_bytes()).hexdigest()
-"""Views computed by other code would not be these views."""
 Features = np.memmap[Any, np.dtype[np.float16]]
 
 
@@ -167,7 +164,7 @@ class FrozenFeatures:
     def features(self, split: Split, views: Sequence[LabelledView], tick: Tick = silent) -> Features:
         """What arrives at the border, (views, N, ...) float16 memory-mapped; computed once and kept in the cache."""
         place = self.cache / "activations" / self._key(split, views) / "whole"
-        with alone(place.parent):
+        with building(place.parent):
             shape = _sealed(place)
             if shape is None:
                 shape = self._keep(split, views, place, tick)
@@ -177,7 +174,7 @@ class FrozenFeatures:
 
     def _keep(self, split: Split, views: Sequence[LabelledView], place: Path, tick: Tick) -> tuple[int, ...]:
         digest, shape = hashlib.sha256(), (0,)
-        with beside(place) as part:
+        with new_entry(place) as part:
             with (part / FEATURES).open("wb") as file:
                 for answer in self._answers(split, views, tick):
                     if shape == (0,):
@@ -216,7 +213,8 @@ class FrozenFeatures:
             json.dumps(self.preprocessing.to_json()),
             " ".join(view.name for view, _ in views),
             " ".join(example.digest for example in split.examples),
-            f"{self.device.type} {self.precision} {torch.__version__} {transformers.__version__} {decoder()} {CODE}",
+            f"{self.device.type} {self.precision} {torch.__version__} {transformers.__version__}",
+            f"{decoder_version()} views {VIEWS_VERSION}",
         ):
             digest.update(text.encode())
         return digest.hexdigest()[:24]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shlex
 import signal
@@ -13,7 +12,6 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from transformers import set_seed
 
 from frame_vit.audit.audit import warn_of_errors
@@ -21,7 +19,7 @@ from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.load import dump_config, load_config
 from frame_vit.config.schema import Config
 from frame_vit.data.dataset import Dataset, prepare
-from frame_vit.errors import FrameVitError, Interrupted, UsageError
+from frame_vit.errors import Interrupted, UsageError
 from frame_vit.evaluation.calibrate import choose_point
 from frame_vit.evaluation.directions import check_costs
 from frame_vit.evaluation.report import write_evaluation
@@ -40,7 +38,7 @@ from frame_vit.runs.history import read_history
 from frame_vit.runs.log import logged, remembered
 from frame_vit.system.devices import resolve_device, resolve_precision
 from frame_vit.system.distributed import ProcessGroup
-from frame_vit.system.files import write_json, write_text
+from frame_vit.system.files import full_disk_explained, locked, write_json, write_text
 from frame_vit.system.progress import Tick, log, silent, speed
 from frame_vit.system.signals import interruptible
 from frame_vit.training import loop as training
@@ -143,21 +141,17 @@ def _says_how_to_go_on(run: Path, team: ProcessGroup) -> Iterator[None]:
         begun = (run / "config.yaml").is_file()
         return f"{team.launcher} train --resume {shlex.quote(str(run))}" if begun else ""
 
+    def way_out() -> str:
+        again = go_on()
+        return f"What was saved before is whole. Make room, then: {again}" if again else "Make room, and begin again"
+
     try:
-        with interruptible():
+        with interruptible(), full_disk_explained(run, way_out):
             yield
     except (Interrupted, KeyboardInterrupt) as stopped:
         number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
         said = stopped.message if isinstance(stopped, Interrupted) else "stopped"
         raise Interrupted(number, said, go_on()) from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        reason = f"no room to write {error.filename or run}: {error.strerror}"
-        way_out = (
-            f"What was saved before is whole. Make room, then: {go_on()}" if go_on() else "Make room, and begin again"
-        )
-        raise FrameVitError(reason, way_out) from None
 
 
 def _write_down(run: Path, begin: _Start, facts: dict[str, Any]) -> None:
@@ -206,8 +200,9 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     _warn_of_chance(evaluation.metrics)
     write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), prepared, split.name))
     base = "scratch" if config.model.init == "scratch" else config.model.name
-    (run / "model" / "README.md").write_text(
-        model_card(prepared.labels, begin.classifier.preprocessing, base, evaluation.metrics), encoding="utf-8"
+    write_text(
+        run / "model" / "README.md",
+        model_card(prepared.labels, begin.classifier.preprocessing, base, evaluation.metrics),
     )
     set_latest(run)
     return Trained(run, outcome, evaluation, len(prepared.rejects))
@@ -230,14 +225,6 @@ def _warn_of_chance(metrics: dict[str, Any]) -> None:
 def _alone(checkpoints: Path) -> Iterator[None]:
     """Keeps a second process out of a run's checkpoints; the lock goes with the process, however it ends."""
     checkpoints.mkdir(exist_ok=True)
-    lock = FileLock(checkpoints / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise UsageError(
-            f"{checkpoints.parent} is being trained by another process", "Let it finish, or stop it"
-        ) from None
-    try:
+    busy = UsageError(f"{checkpoints.parent} is being trained by another process", "Let it finish, or stop it")
+    with locked(checkpoints / ".lock", busy):
         yield
-    finally:
-        lock.release()
