@@ -1,12 +1,12 @@
-"""What can go wrong for a person, as exceptions that the command line shows as one panel.
+"""The errors a person can cause or meet. The command line shows each as one panel and exits with its code.
 
 FrameVitError               exit code 1: the run failed
-├── UsageError              exit code 2: a path, a flag or a name that cannot be used as given
-│   └── ConfigError         exit code 2: the configuration; carries every mistake found, not only the first
+├── UsageError              exit code 2: a path, flag or name that cannot be used
+│   └── ConfigError         exit code 2: the configuration; lists every mistake, not only the first
 ├── DataError               exit code 1: the data set cannot be used as configured
-│   └── RowError            one row or picture; readers collect it, the reason is its message
+│   └── RowError            one row or picture; readers collect these, and the message is the reason
 ├── ModelError              exit code 1: a model folder or its weights
-└── Interrupted             exit code 130 or 143: asked to stop by a signal, and stopped after saving
+└── Interrupted             exit code 130 or 143: stopped by a signal, after saving
 
 A broken invariant of the program itself is an `assert`, never one of these.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 
 class FrameVitError(Exception):
-    """What happened and where (`message`), and what to do about it (`hint`)."""
+    """`message` says what happened and where; `hint` says what to do about it."""
 
     exit_code = 1
 
@@ -26,13 +26,13 @@ class FrameVitError(Exception):
 
 
 class UsageError(FrameVitError):
-    """A path, flag or name that cannot be used as given."""
+    """A path, flag or name that cannot be used."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """A configuration that is wrong: every mistake on a line of its own."""
+    """A wrong configuration; every mistake is a line of the message."""
 
 
 class DataError(FrameVitError):
@@ -40,7 +40,7 @@ class DataError(FrameVitError):
 
 
 class RowError(DataError):
-    """One row or one picture that cannot be used; the message is the reason, `code` its kind in an audit."""
+    """A row or picture that cannot be used; the message is the reason, `code` the kind of finding in an audit."""
 
     def __init__(self, message: str, code: str = "FV101") -> None:
         super().__init__(message)
@@ -48,11 +48,11 @@ class RowError(DataError):
 
 
 class ModelError(FrameVitError):
-    """A model folder, its weights or its settings."""
+    """A model folder that cannot be used: its weights, metadata or exported files."""
 
 
-class Interrupted(FrameVitError):  # noqa: N818  (it is what happened, not an error)
-    """A run that was asked to stop by a signal; everything is saved, and `hint` is the command that goes on."""
+class Interrupted(FrameVitError):  # noqa: N818  (an event, not an error)
+    """A run that was stopped by a signal; everything is saved, and `hint` is the command that resumes it."""
 
     def __init__(self, signal: int, message: str, hint: str = "") -> None:
         super().__init__(message, hint)

@@ -1,7 +1,8 @@
-"""What an audit can find, each kind with a stable code; the one list of them. Standard library only.
+"""All kinds of findings that an audit can report, each with a stable code: the one list of them.
 
-A code, once given, keeps its meaning. What a finding is measured against is a threshold of the config, `data.audit`;
-kinds without a measure have `allow`: so many rows of that code are no more than a note.
+A code keeps its meaning for ever. A kind that measures something names its threshold, a key of `data.audit`; for the
+others, `data.audit.allow` says how many rows of a code are no more than a note. How a finding is made is the business
+of `audit/`; this module is standard library only, so that the documentation can be made from it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""The most severe first."""
 
 
 class Kind(NamedTuple):
-    """A kind of finding: what it is called, how grave it is, its threshold in data.audit, and what to do."""
+    """A kind of finding: code, title, default severity, its threshold in `data.audit`, and what to do about it."""
 
     code: str
     title: str
@@ -26,44 +28,62 @@ class Kind(NamedTuple):
     """whether its rows are proposed for the exclusion file"""
 
 
-_AGAIN = "Export or photograph it again, or leave it out (exclude.csv lists it)"
-_ANSWER = "Mend the answer in the data, or leave the row out (exclude.csv lists it)"
-_LOOK = "Look at them: a lamp, a lens or a setting may have changed; the model will see such pictures less often"
+_RETAKE = "Export or photograph it again, or exclude the row (exclude.csv lists it)"
+_CORRECT = "Correct the answer in the data, or exclude the row (exclude.csv lists it)"
+_LOOK = "Look at them: a lamp, a lens or a camera setting may have changed. The model sees few pictures like these"
 _ALL = (
-    Kind("FV101", "picture that cannot be read", "error", "", _AGAIN, True),
-    Kind("FV102", "damaged or truncated picture", "error", "", _AGAIN, True),
-    Kind("FV103", "file that is not a picture", "error", "", _AGAIN, True),
+    Kind("FV101", "unreadable picture", "error", "", _RETAKE, True),
+    Kind("FV102", "damaged or truncated picture", "error", "", _RETAKE, True),
+    Kind("FV103", "file that is not a picture", "error", "", _RETAKE, True),
+    Kind("FV104", "unsupported picture", "error", "", "Save it as the reason says, or exclude the row", True),
     Kind(
-        "FV104", "picture of a kind that is refused", "error", "", "Save it as the reason says, or leave it out", True
+        "FV105",
+        "region of interest outside the picture",
+        "error",
+        "",
+        "Change data.roi, or exclude the row (exclude.csv lists it)",
+        True,
     ),
-    Kind("FV105", "region of interest outside the picture", "error", "", "Change data.roi, or leave it out", True),
     Kind(
         "FV106",
         "file with several pictures",
         "warning",
         "",
-        "The first picture of the file is used; if another is meant, save it as a file of its own",
+        "Only the first picture of the file is used. If another one is meant, save it as a file of its own",
     ),
-    Kind("FV107", "name that says another format", "note", "", "It is read by its content; other programs may not"),
-    Kind("FV201", "response that cannot be parsed", "error", "", _ANSWER, True),
-    Kind("FV202", "boxes and labels of different number", "error", "", _ANSWER, True),
-    Kind("FV203", "box that is not four numbers", "error", "", _ANSWER, True),
-    Kind("FV204", "no label", "error", "", _ANSWER, True),
-    Kind("FV205", "unknown label", "error", "", "Add it to labels.names, map it in labels.aliases, or mend it", True),
+    Kind(
+        "FV107",
+        "file extension of another format",
+        "note",
+        "",
+        "framevit goes by the content of the file; other programs may not read it",
+    ),
+    Kind("FV201", "response that cannot be parsed", "error", "", _CORRECT, True),
+    Kind("FV202", "different number of boxes and labels", "error", "", _CORRECT, True),
+    Kind("FV203", "box that is not four numbers", "error", "", _CORRECT, True),
+    Kind("FV204", "no label", "error", "", _CORRECT, True),
+    Kind(
+        "FV205",
+        "unknown label",
+        "error",
+        "",
+        "Add it to labels.names, map it to a class in labels.aliases, or correct it",
+        True,
+    ),
     Kind(
         "FV206",
         "label that differs from a class only by case or blanks",
         "error",
         "",
-        "If the class is meant, say so in labels.aliases, such as {'xplus ': Xplus}; else mend the label",
+        "If the class is meant, add an alias such as {'xplus ': Xplus} to labels.aliases; otherwise correct the label",
         True,
     ),
     Kind(
         "FV207",
-        "several labels in a row",
+        "row with several labels",
         "warning",
         "",
-        "The first label is taken; data.multi: error refuses such rows; a classifier can give one answer only",
+        "Only the first label is used, because a classifier gives one answer. data.multi: error refuses such rows",
     ),
     Kind(
         "FV208",
@@ -72,13 +92,19 @@ _ALL = (
         "box_margin",
         "Were the boxes drawn on a picture of another size, or before it was turned by its EXIF tag?",
     ),
-    Kind("FV209", "box that is inverted or empty", "error", "", "Boxes are x1, y1, x2, y2 with x1 < x2 and y1 < y2"),
     Kind(
-        "FV210",
-        "several labels, refused by data.multi",
+        "FV209",
+        "inverted or empty box",
         "error",
         "",
-        "Decide for one label, leave the row out (exclude.csv lists it), or set data.multi: first",
+        "Boxes are x1, y1, x2, y2 with x1 < x2 and y1 < y2; correct these, or remove them",
+    ),
+    Kind(
+        "FV210",
+        "row with several labels, refused by data.multi",
+        "error",
+        "",
+        "Keep one label, exclude the row (exclude.csv lists it), or set data.multi: first",
         True,
     ),
     Kind(
@@ -86,79 +112,128 @@ _ALL = (
         "box outside the region of interest",
         "warning",
         "",
-        "The model cannot see it: widen data.roi",
+        "The model cannot see what lies outside; enlarge data.roi",
     ),
-    Kind("FV301", "same picture twice in a split", "warning", "", "Keep one (exclude.csv lists the others)", True),
+    Kind(
+        "FV301",
+        "same picture twice in a split",
+        "warning",
+        "",
+        "Keep one of them (exclude.csv lists the others)",
+        True,
+    ),
     Kind(
         "FV302",
         "same picture in two splits",
         "error",
         "",
-        "What is tested must not be trained on: leave the rows out (exclude.csv lists those on the training side)",
+        "The model must not train on what it is tested on: exclude the rows (exclude.csv lists those on the training "
+        "side)",
         True,
     ),
-    Kind("FV303", "same picture under two labels", "error", "", "Decide which is right (exclude.csv lists all)", True),
+    Kind(
+        "FV303",
+        "same picture under two labels",
+        "error",
+        "",
+        "Decide which label is right and exclude the other rows (exclude.csv lists all of them)",
+        True,
+    ),
     Kind(
         "FV304",
-        "nearly the same picture in two splits",
+        "near duplicate in two splits",
         "warning",
         "near_duplicate",
-        "Copies or bursts of one part make a test easy: keep them on one side with data.group_by, or leave them out "
-        "(exclude.csv lists those on the training side)",
+        "Copies or bursts of one part make a test too easy: keep them in one split with data.group_by, or exclude the "
+        "rows (exclude.csv lists those on the training side)",
         True,
     ),
     Kind(
         "FV305",
-        "nearly the same picture under labels that do not fit",
+        "near duplicate under labels that do not fit",
         "warning",
         "near_duplicate",
-        "Look at both; also counted: a mirror image whose label is not the mirrored one",
+        "Look at both pictures; one label is wrong. A mirror image whose label is not mirrored is reported here, too",
     ),
     Kind(
         "FV306",
-        "copies that cannot be told from other pictures",
+        "near duplicates that cannot be told from other pictures",
         "note",
         "near_duplicate",
-        "A limit of your own, data.audit.near_duplicate, may tell them; 0 leaves the search out",
+        "Set a limit of your own in data.audit.near_duplicate, or 0 to skip the search",
     ),
     Kind(
         "FV307",
         "pictures of one part in two splits",
         "warning",
         "",
-        "What is tested was half seen in training: let data.group_by say what data.part_by says",
+        "The test shows parts that the training has seen: set data.group_by to the value of data.part_by",
     ),
     Kind(
-        "FV401", "class missing from a split", "error", "min_per_split", "Add pictures of it, or take it out of labels"
+        "FV401",
+        "class missing from a split",
+        "error",
+        "min_per_split",
+        "Add pictures of the class, or remove it from labels.names",
     ),
-    Kind("FV402", "few pictures of a class", "warning", "min_per_class", "Add pictures; symmetries help as well"),
+    Kind(
+        "FV402",
+        "few pictures of a class",
+        "warning",
+        "min_per_class",
+        "Add pictures; declaring symmetries in labels.symmetries helps as well",
+    ),
     Kind(
         "FV403",
         "classes of very different size",
         "warning",
         "max_imbalance",
-        "Add pictures of the rare ones, or set training.class_weights: balanced",
+        "Add pictures of the rare classes, or set training.class_weights: balanced",
     ),
     Kind(
         "FV404",
         "mirror classes of different size",
         "warning",
         "max_pair_imbalance",
-        "A line that is off to one side, or labels that are mixed up? The declared symmetry evens it out in training",
-    ),
-    Kind("FV405", "data that cannot be divided", "error", "", "Training would stop with this"),
-    Kind(
-        "FV501", "odd size", "warning", "usual_share", "Another camera or a crop? All are resized to the model's size"
+        "Is the line off to one side, or are labels mixed up? In training, the declared symmetry evens it out",
     ),
     Kind(
-        "FV502", "odd aspect ratio", "warning", "max_aspect", "Resizing will squeeze it: crop or pad it like the rest"
+        "FV405",
+        "data that cannot be divided into splits",
+        "error",
+        "",
+        "A training would stop with this message; follow its advice",
     ),
-    Kind("FV503", "odd colour mode", "warning", "usual_share", "Grey among colour tells a class by its camera"),
-    Kind("FV504", "odd bit depth", "warning", "usual_share", "Save all pictures with the same bit depth"),
+    Kind(
+        "FV501",
+        "unusual size",
+        "warning",
+        "usual_share",
+        "Is it from another camera, or cropped? All pictures are resized to the model's input",
+    ),
+    Kind(
+        "FV502",
+        "unusual aspect ratio",
+        "warning",
+        "max_aspect",
+        "Resizing distorts it: crop or pad it like the others",
+    ),
+    Kind(
+        "FV503",
+        "unusual colour mode",
+        "warning",
+        "usual_share",
+        "Save all pictures in one colour mode; otherwise the model can learn the camera instead of the class",
+    ),
+    Kind("FV504", "unusual bit depth", "warning", "usual_share", "Save all pictures with the same bit depth"),
     Kind("FV505", "very dark picture", "warning", "min_light", _LOOK),
     Kind("FV506", "very bright picture", "warning", "max_light", _LOOK),
     Kind(
-        "FV507", "flat picture", "warning", "min_contrast", "There is next to nothing to see: a covered lens, no part?"
+        "FV507",
+        "flat picture",
+        "warning",
+        "min_contrast",
+        "It shows almost nothing: was the lens covered, or was there no part?",
     ),
     Kind("FV508", "blurred picture", "warning", "min_sharpness", _LOOK),
     Kind(
@@ -166,65 +241,91 @@ _ALL = (
         "picture turned by its EXIF tag",
         "warning",
         "",
-        "The tag is obeyed, here and when predicting. Directions and boxes must be those of the upright picture",
+        "Training and prediction turn the picture upright. Labels and boxes must be those of the upright picture",
     ),
-    Kind("FV510", "picture smaller than the model's input", "note", "min_scale", "It is enlarged; nothing is gained"),
+    Kind(
+        "FV510",
+        "picture smaller than the model's input",
+        "note",
+        "min_scale",
+        "It is enlarged, which adds no detail; a model with a smaller input may be as good and is faster",
+    ),
     Kind(
         "FV601",
         "label that contradicts its box",
         "warning",
         "max_contradiction",
-        "Look at them: the box lies where parts of another label lie",
+        "Look at them: the box lies where parts with another label lie",
     ),
     Kind(
         "FV602",
         "classes whose boxes overlap",
         "warning",
         "min_separation",
-        "The boxes do not show the direction that the labels name: mixed-up labels, or boxes of something else?",
+        "The boxes do not show the direction that the labels name: are labels mixed up, or do the boxes show something "
+        "else?",
     ),
 )
 KINDS = {kind.code: kind for kind in _ALL}
 
 
 class Row(NamedTuple):
-    """A row that a finding is about, and what there is to say of it."""
+    """A row that a finding is about: split and key, a detail, its source, and the row that it is a duplicate of."""
 
     split: str
+    """empty if the row is in no split, because it cannot be used"""
     key: str
     detail: str = ""
     source: str = ""
-    twin: tuple[str, str] | None = None
-    """split and key of the row that it is the same as"""
+    duplicate_of: tuple[str, str] | None = None
+    """split and key"""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "split": self.split,
+            "key": self.key,
+            "detail": self.detail,
+            "source": self.source,
+            "twin": self.duplicate_of,
+        }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something found: `count` things, those that are rows (classes and splits are none), and what to say of them."""
+    """One kind of finding in one data set."""
 
     kind: Kind
     severity: Severity
+    """as the config has it"""
     message: str
+    """about all of it; empty if the rows say enough"""
     count: int
+    """how many rows, or classes, or splits"""
     rows: Sequence[Row] = ()
+    """all rows; empty if the finding is about classes or splits"""
     limit: float | None = None
+    """value of the threshold"""
+
+    @property
+    def key(self) -> str:
+        """The config key that decides about it."""
+        return f"data.audit.{self.kind.threshold or 'allow'}"
 
     @property
     def sentence(self) -> str:
-        """What there is to say of all, and the first row."""
-        first = ": ".join(part for part in self.rows[0][1:3] if part) if self.rows else ""
-        return "; ".join(part for part in (self.message, first and f"such as {first}") if part)
+        """The message, with the first row as an example."""
+        first = ": ".join(part for part in (self.rows[0].key, self.rows[0].detail) if part) if self.rows else ""
+        return "; ".join(part for part in (self.message, first and f"for example {first}") if part)
 
     def to_json(self) -> dict[str, Any]:
-        """What audit.json says of it: all rows."""
-        name = f"data.audit.{self.kind.threshold or 'allow'}"
+        """The finding in audit.json, with all rows."""
         return {
             "code": self.kind.code,
             "title": self.kind.title,
             "severity": self.severity,
-            "threshold": {"name": name, "value": self.limit},
+            "threshold": {"name": self.key, "value": self.limit},
             "count": self.count,
             "message": self.sentence,
             "advice": self.kind.advice,
-            "rows": [row._asdict() for row in self.rows],
+            "rows": [row.to_json() for row in self.rows],
         }

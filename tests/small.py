@@ -1,4 +1,4 @@
-"""The tiny config as objects: a model and prepared splits, without the command line."""
+"""The tiny config as objects: a model and the splits of its data, without the command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from frame_vit.config.load import load_config
 from frame_vit.config.schema import Config
-from frame_vit.data.dataset import Dataset, prepare
+from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.pretrained import create
 from frame_vit.model.processor import load_processor, preprocessing_of
@@ -23,6 +23,6 @@ def tiny(tmp_path: Path, *overrides: str) -> Config:
 def begin(config: Config) -> tuple[Classifier, Dataset]:
     processor = load_processor(config.model)
     preprocessing = preprocessing_of(processor)
-    prepared = prepare(config, preprocessing)
+    dataset = read_dataset(config, preprocessing)
     torch.manual_seed(0)
-    return create(config.model, prepared.labels, preprocessing, processor), prepared
+    return create(config.model, dataset.labels, preprocessing, processor), dataset

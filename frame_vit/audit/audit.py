@@ -1,4 +1,8 @@
-"""The audit of prepared data: all checks in order, how grave what they found is, and which rows to leave out."""
+"""The audit of a data set: all checks in order, the severity of what they found, and the rows to leave out.
+
+`audit` runs everything, once over the decoded pixels and once over all pairs of fingerprints. `warn_of_errors` runs
+only the checks that need no pixels, at the start of a training. Files and pages are written by `report`.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from frame_vit.audit import checks
-from frame_vit.audit.checks import Found, Table
+from frame_vit.audit import checks, picture_checks
 from frame_vit.audit.displacement import Displacement, displacement
 from frame_vit.audit.near_duplicates import Limit, NearDuplicates, find_near_duplicates, learn_limit
+from frame_vit.audit.table import CheckResult, Table, rank
 from frame_vit.config.schema import AuditConfig, DataConfig
 from frame_vit.data.dataset import Dataset
 from frame_vit.data.exclusions import Exclusion
@@ -25,118 +29,120 @@ from frame_vit.system.progress import Tick, log, silent
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found, the gravest first, and what it was found by."""
+    """The findings, the most severe first, and the measurements behind them."""
 
-    prepared: Dataset
+    dataset: Dataset
     findings: list[Finding]
     table: Table
     measures: Measures
     displacement: Displacement
     limit: Limit
-    twins: NearDuplicates
+    near_duplicates: NearDuplicates
     divided: bool
-    """whether training would take the data as it was divided here, without the rows that cannot be used"""
+    """whether a training would accept the data as it was divided here"""
 
     def of(self, severity: Severity) -> list[Finding]:
+        """The findings of this severity."""
         return [finding for finding in self.findings if finding.severity == severity]
 
     def exclusions(self) -> list[Exclusion]:
-        """Rows that were left out already, and those that the findings propose to leave out, each once."""
+        """The rows that were left out already, then those that the findings propose to leave out; each once."""
         proposed = [
             Exclusion(row.source, row.key, finding.kind.code, row.detail)
             for finding in self.findings
             if finding.kind.excludes
             for row in finding.rows
         ]
-        return list({(e.source, e.key): e for e in reversed([*self.prepared.excluded, *proposed])}.values())[::-1]
+        return list({(e.source, e.key): e for e in reversed([*self.dataset.excluded, *proposed])}.values())[::-1]
 
     def to_json(self) -> dict[str, Any]:
         """audit.json: everything that audit.html shows, with all rows."""
         return {
-            **self.prepared.summary(),
+            **self.dataset.summary(),
             "divided": self.divided,
-            "obstacle": self.prepared.obstacle,
-            "rows": {"used": len(self.table.examples), "rejected": len(self.prepared.rejects)},
-            "excluded": [exclusion._asdict() for exclusion in self.prepared.excluded],
+            "obstacle": self.dataset.obstacle,
+            "rows": {"used": len(self.table.examples), "rejected": len(self.dataset.rejects)},
+            "excluded": [exclusion._asdict() for exclusion in self.dataset.excluded],
             "findings": [finding.to_json() for finding in self.findings],
             "found": {severity: len(self.of(severity)) for severity in SEVERITIES},
             "near_duplicates": self.limit.to_json()
-            | {"pairs_within_splits": self.twins.within, "crowded": self.twins.crowded},
-            "displacement": self.displacement.to_json(self.table.examples, self.prepared.labels),
+            | {"pairs_within_splits": self.near_duplicates.within, "crowded": self.near_duplicates.crowded},
+            "displacement": self.displacement.to_json(self.table.examples, self.dataset.labels),
             "measures": {name: _quartiles(getattr(self.measures, name)) for name in ("light", "contrast", "sharpness")},
         }
 
 
-def audit(prepared: Dataset, data: DataConfig, preprocessing: Preprocessing, tick: Tick = silent) -> Audit:
-    """Every check over all splits; one pass over the decoded pictures, and each against all others."""
+def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick: Tick = silent) -> Audit:
+    """Runs every check over all splits of a data set that was read tolerantly."""
     limits = data.audit
-    table, space = Table.of(prepared), prepared.labels
-    measures = measure([split.pixels for split in prepared.splits.values()], tick)
-    limit, twins = _near(table, prepared, measures, limits, preprocessing, tick)
-    places = displacement(table.examples, space, limits.max_contradiction, limits.min_separation)
-    found = chain(
-        quick_checks(prepared, table, limits),
-        checks.check_near(table, twins, limit),
-        checks.check_files(table, preprocessing, limits),
-        checks.check_light(table, measures, limits),
-        checks.check_boxes(table, prepared, places, limits),
-        checks.check_region(table, preprocessing),
+    table, space = Table.of(dataset), dataset.labels
+    measures = measure([split.pixels for split in dataset.splits.values()], tick)
+    limit, duplicates = _near_duplicates(table, dataset, measures, limits, preprocessing, tick)
+    directions = displacement(table.examples, space, limits.max_contradiction, limits.min_separation)
+    results = chain(
+        quick_checks(dataset, table, limits),
+        checks.check_near(table, duplicates, limit),
+        picture_checks.check_files(table, preprocessing, limits),
+        picture_checks.check_light(table, measures, limits),
+        checks.check_boxes(table, dataset, directions, limits),
+        picture_checks.check_region(table, preprocessing),
     )
-    divided = not prepared.obstacle and (data.on_bad_row == "skip" or not prepared.rejects)
-    return Audit(prepared, judged(found, limits), table, measures, places, limit, twins, divided)
+    divided = not dataset.obstacle and (data.on_bad_row == "skip" or not dataset.rejects)
+    findings = to_findings(results, limits)
+    return Audit(dataset, findings, table, measures, directions, limit, duplicates, divided)
 
 
-def quick_checks(prepared: Dataset, table: Table, limits: AuditConfig) -> Iterable[Found]:
-    """The checks that need no look at the pixels."""
+def quick_checks(dataset: Dataset, table: Table, limits: AuditConfig) -> Iterable[CheckResult]:
+    """The checks that do not look at pixels."""
     return chain(
-        checks.check_rejects(prepared),
+        checks.check_rejects(dataset),
         checks.check_answers(table, limits),
-        checks.check_same(table, prepared.labels.names),
+        checks.check_same(table, dataset.labels.names),
         checks.check_parts(table),
-        checks.check_counts(prepared, limits),
+        checks.check_counts(dataset, limits),
     )
 
 
-def judged(found: Iterable[Found], limits: AuditConfig) -> list[Finding]:
-    """Findings of what was found, with their severity by the config; the gravest first."""
+def to_findings(results: Iterable[CheckResult], limits: AuditConfig) -> list[Finding]:
+    """The findings, the most severe first, with the severities and allowances of the config applied."""
     findings = []
-    for code, rows, message, number, limit in found:
-        kind, count = KINDS[code], len(rows) or number
-        severity = limits.severity.get(code, kind.severity)
-        if not count or severity == "off":
+    for result in results:
+        kind = KINDS[result.code]
+        severity = limits.severity.get(result.code, kind.severity)
+        if not result.count or severity == "off":
             continue
-        allowed = limits.allow.get(code, 0)
-        if count <= allowed:
+        allowed = limits.allow.get(result.code, 0)
+        if result.count <= allowed:
             severity = "note"
-        known = limit if kind.threshold else allowed
-        findings.append(Finding(kind, severity, message, count, rows, known))
-    return sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), f.kind.code))
+        limit = result.limit if kind.threshold else allowed
+        findings.append(Finding(kind, severity, result.message, result.count, result.rows, limit))
+    return sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), finding.kind.code))
 
 
-def warn_of_errors(prepared: Dataset, limits: AuditConfig) -> None:
-    """Says, before a training, what `prepare` would call an error, as far as no look at the pixels is needed."""
-    found = judged(quick_checks(prepared, Table.of(prepared), limits), limits)
-    for finding in found:
-        if finding.severity == "error":
-            log.warning("%s %s (%d): %s", finding.kind.code, finding.kind.title, finding.count, finding.sentence)
-    if any(finding.severity == "error" for finding in found):
+def warn_of_errors(dataset: Dataset, limits: AuditConfig) -> None:
+    """Logs, before a training, the errors that `framevit prepare` would report without looking at pixels."""
+    findings = to_findings(quick_checks(dataset, Table.of(dataset), limits), limits)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    for finding in errors:
+        log.warning("%s %s (%d): %s", finding.kind.code, finding.kind.title, finding.count, finding.sentence)
+    if errors:
         log.warning("framevit prepare shows the rows")
 
 
-def _near(
-    table: Table, prepared: Dataset, measures: Measures, limits: AuditConfig, preprocessing: Preprocessing, tick: Tick
+def _near_duplicates(
+    table: Table, dataset: Dataset, measures: Measures, limits: AuditConfig, preprocessing: Preprocessing, tick: Tick
 ) -> tuple[Limit, NearDuplicates]:
     if limits.near_duplicate == 0:
         return Limit(None), NearDuplicates()
-    # A flat picture is like every other flat one; that is a finding of its own.
-    measures.prints[measures.contrast < limits.min_contrast] = 0
-    limit = learn_limit(table.examples, measures.prints, preprocessing, limits.near_duplicate)
+    # A flat picture resembles every other flat picture, and FV507 reports it; a fingerprint of 0 is not compared.
+    # Set in place: a copy of all fingerprints would be a kilobyte for each picture.
+    fingerprints = measures.fingerprints
+    fingerprints[measures.contrast < limits.min_contrast] = 0
+    limit = learn_limit(table.examples, fingerprints, preprocessing, limits.near_duplicate)
     if limit.value is None:
         return limit, NearDuplicates()
-    ranks = [checks.rank(name) for name in table.splits]
-    return limit, find_near_duplicates(
-        table.examples, ranks, measures.prints, prepared.labels.group(), limit.value, tick
-    )
+    ranks = [rank(name) for name in table.splits]
+    return limit, find_near_duplicates(table.examples, ranks, fingerprints, dataset.labels.group(), limit.value, tick)
 
 
 def _quartiles(values: Float32) -> dict[str, float]:

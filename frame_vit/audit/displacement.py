@@ -1,16 +1,17 @@
-"""What the boxes say of the directions: where each class's terminals lie, and labels that contradict their box.
+"""What boxes show about directions: where the terminals of each class lie, and labels that contradict their box.
 
-The classes are directions, and the declared symmetries say which: classes that a left-right mirror swaps lie apart
-along x, those that a top-bottom mirror swaps along y. Which of the two is plus is learnt from the boxes, never assumed.
-Displacement is that of the box's middle from the picture's, in shares of its width and height; where the frame itself
-moves about in the picture, that movement is part of it, so only what is far out of place is called a contradiction.
+The declared symmetries say which classes are opposite directions: classes that a left-right mirror swaps lie apart
+along x, those that a top-bottom mirror swaps along y. Which of the two is on the plus side is learnt from the boxes,
+never assumed. Displacement is measured from the middle of the picture to the middle of the box, in shares of the
+picture's width and height. If the frame itself moves about in the picture, that movement is included, so only boxes
+that are far out of place are called contradictions. This module knows nothing of findings; `checks` makes them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +21,21 @@ from frame_vit.images.geometry import View
 from frame_vit.labels import LabelSpace
 
 Shares = NDArray[np.float64]
+"""Positions in shares of the picture, from its middle: (N, 2) for x and y, or (N,) along one axis."""
 AXES = {0: View(0, True), 1: View(2, True)}
-"""x and y, by the mirror that turns them round."""
+"""x and y, and the mirror that reverses each."""
 AXIS_NAMES = ("x", "y")
-ENOUGH = 5
-"""Boxes that a class must have before anything is said of where it lies."""
+MIN_BOXES = 5
+"""A class needs this many boxes before anything is said about where it lies."""
 OUTLYING = 4.0
-"""A fine part is out of place beyond so many (robust) standard deviations, at the least."""
+"""A good part is out of place only beyond this many (robust) standard deviations of its class."""
 
 
 @dataclass(frozen=True)
 class Separation:
-    """Two classes along an axis: how often a box of `plus` lies further to that side than one of `minus`.
+    """Two classes along an axis: how often a box of `plus` lies further to the plus side than one of `minus`.
 
-    `value` is 1 where they never overlap and 0.5 where they lie alike (the area under the ROC curve).
+    `value` is the area under the ROC curve: 1 if they never overlap, 0.5 if they lie in the same place.
     """
 
     axis: int
@@ -42,28 +44,39 @@ class Separation:
     value: float
 
 
+class Contradiction(NamedTuple):
+    """A row whose box lies where another class does: its number among the examples, and a sentence about the box."""
+
+    row: int
+    reason: str
+
+
 @dataclass(frozen=True)
 class Displacement:
-    """Rows with a box, (N,) numbers; where their boxes lie, (N, 2) shares of the picture, x right and y down.
-
-    `contradictions` are (row, what its box says); `separations` only between classes that are measured.
-    """
+    """Where the boxes lie, and what follows for classes and rows."""
 
     rows: NDArray[np.int64]
+    """(N,) numbers of the examples that have a box"""
     shares: Shares
+    """(N, 2) middles of their boxes, x to the right and y downwards, in shares of the picture from its middle"""
     separations: list[Separation] = field(default_factory=list)
-    contradictions: list[tuple[int, str]] = field(default_factory=list)
+    """only between classes with at least MIN_BOXES boxes"""
+    contradictions: list[Contradiction] = field(default_factory=list)
 
     def to_json(self, examples: Sequence[Example], labels: LabelSpace) -> dict[str, Any]:
-        """Middles and spreads per class, and how far classes lie apart."""
-        own = np.array([examples[row].label for row in self.rows], np.int64)
-        where = {}
-        for index, name in enumerate(labels.names):
-            there = self.shares[own == index]
-            if len(there):
-                median, spread = np.median(there, axis=0), _spread(there)
-                where[name] = {"n": len(there), "median": median.round(4).tolist(), "spread": spread.round(4).tolist()}
-        apart = [
+        """Median and spread of each class, and how far classes lie apart."""
+        class_ids = np.array([examples[row].label for row in self.rows], np.int64)
+        classes = {}
+        for class_id, name in enumerate(labels.names):
+            shares = self.shares[class_ids == class_id]
+            if len(shares):
+                median, spread = np.median(shares, axis=0), _spread(shares)
+                classes[name] = {
+                    "n": len(shares),
+                    "median": median.round(4).tolist(),
+                    "spread": spread.round(4).tolist(),
+                }
+        separations = [
             {
                 "axis": AXIS_NAMES[s.axis],
                 "classes": [labels.names[s.plus], labels.names[s.minus]],
@@ -71,7 +84,15 @@ class Displacement:
             }
             for s in self.separations
         ]
-        return {"boxes": len(self.rows), "classes": where, "separations": apart}
+        return {"boxes": len(self.rows), "classes": classes, "separations": separations}
+
+
+class _Stray(NamedTuple):
+    """A box of class `label`, by its number among the boxes of that class, that lies where `like` does."""
+
+    label: int
+    number: int
+    like: int
 
 
 def displacement(
@@ -79,32 +100,33 @@ def displacement(
 ) -> Displacement:
     """Measures the first box of every row.
 
-    A row contradicts its box where it lies further than `max_contradiction` of the way from the middle of its class
-    to that of the opposite one. Classes that overlap more than `min_separation` allows are not judged row by row.
+    A row contradicts its box if the box lies further than `max_contradiction` of the way from the median of its class
+    to that of the opposite class. Classes that are separated less than `min_separation` are not judged row by row.
     """
     rows = np.array([row for row, e in enumerate(examples) if e.box], np.int64)
-    shares = np.array([_share(examples[row]) for row in rows], np.float64).reshape(-1, 2)
-    found = Displacement(rows, shares)
-    own = np.array([examples[row].label for row in rows], np.int64)
-    mirrored, said = dict(labels.group()), dict[int, str]()
+    shares = np.array([_middle_of(examples[row]) for row in rows], np.float64).reshape(-1, 2)
+    result = Displacement(rows, shares)
+    class_ids = np.array([examples[row].label for row in rows], np.int64)
+    mirrored, reasons = dict(labels.group()), dict[int, str]()
     for axis, mirror in AXES.items():
         if mirror in mirrored:
-            there = {c: np.flatnonzero(own == c) for c in range(len(labels))}
-            along = {c: shares[numbers, axis] for c, numbers in there.items() if len(numbers) >= ENOUGH}
-            # Fine parts lie in the middle; of other classes that the mirror leaves alone nothing is known.
+            numbers = {c: np.flatnonzero(class_ids == c) for c in range(len(labels))}
+            along = {c: shares[chosen, axis] for c, chosen in numbers.items() if len(chosen) >= MIN_BOXES}
+            # Good parts lie in the middle. Of other classes that the mirror leaves alone, nothing is known.
             middle = [c for c in along if mirrored[mirror][c] == c and labels.is_ok(c)]
             for pair in _pairs(mirrored[mirror], along):
-                found.separations.extend(_separations(axis, pair, middle, along))
-                if found.separations[-1].value < min_separation:
+                separations = list(_separations(axis, pair, middle, along))
+                result.separations.extend(separations)
+                if separations[-1].value < min_separation:
                     continue
-                for label, number, like in _contradictions(pair, middle, along, max_contradiction):
-                    words = _said(AXIS_NAMES[axis], float(along[label][number]), (label, like), along, labels)
-                    said.setdefault(int(rows[there[label][number]]), words)
-    found.contradictions.extend(sorted(said.items()))
-    return found
+                for stray in _strays(pair, middle, along, max_contradiction):
+                    reason = _reason(AXIS_NAMES[axis], stray, along, labels)
+                    reasons.setdefault(int(rows[numbers[stray.label][stray.number]]), reason)
+    result.contradictions.extend(Contradiction(row, reasons[row]) for row in sorted(reasons))
+    return result
 
 
-def _share(example: Example) -> tuple[float, float]:
+def _middle_of(example: Example) -> tuple[float, float]:
     assert example.box is not None
     x1, y1, x2, y2 = example.box
     return (x1 + x2) / 2 / example.width - 0.5, (y1 + y2) / 2 / example.height - 0.5
@@ -123,14 +145,14 @@ def _separation(low: Shares, high: Shares) -> float:
 
 
 def _spread(values: Shares) -> Shares:
-    """The standard deviation, from the median distance to the median, which a few far ones do not move."""
+    """The standard deviation along the rows, estimated by the median absolute deviation, which outliers do not move."""
     return np.asarray(1.4826 * np.median(np.abs(values - np.median(values, axis=0)), axis=0))
 
 
 def _separations(
     axis: int, pair: tuple[int, int], middle: Sequence[int], along: dict[int, Shares]
 ) -> Iterator[Separation]:
-    """Each of the opposite classes from the fine ones in the middle; last, the two from each other."""
+    """Each of two opposite classes from the good classes in the middle; last, the two from each other."""
     minus, plus = sorted(pair, key=lambda c: float(np.median(along[c])))
     for neutral in middle:
         yield Separation(axis, plus, neutral, _separation(along[neutral], along[plus]))
@@ -138,24 +160,26 @@ def _separations(
     yield Separation(axis, plus, minus, _separation(along[minus], along[plus]))
 
 
-def _contradictions(
+def _strays(
     pair: tuple[int, int], middle: Sequence[int], along: dict[int, Shares], max_contradiction: float
-) -> Iterator[tuple[int, int, int]]:
-    """(class, number among its boxes, the class whose parts lie there)."""
-    middles = {c: float(np.median(values)) for c, values in along.items()}
-    for label, opposite in (pair, pair[::-1]) if middles[pair[0]] != middles[pair[1]] else ():
-        way = (along[label] - middles[label]) / (middles[opposite] - middles[label])
+) -> Iterator[_Stray]:
+    medians = {c: float(np.median(values)) for c, values in along.items()}
+    one, other = pair
+    for label, opposite in ((one, other), (other, one)) if medians[one] != medians[other] else ():
+        # 0 at the median of the own class, 1 at that of the opposite one
+        way = (along[label] - medians[label]) / (medians[opposite] - medians[label])
         for number in np.flatnonzero(way > max_contradiction):
-            yield label, int(number), opposite
+            yield _Stray(label, int(number), opposite)
     for neutral in middle:
         for end in pair:
-            # Further out than the parts of that direction typically are, and than this class's own ever stray.
-            way_out = middles[end] - middles[neutral]
+            # Further out than parts of that direction typically are, and than good parts ever stray.
+            way_out = medians[end] - medians[neutral]
             beyond = max(abs(way_out), OUTLYING * float(_spread(along[neutral])))
-            for number in np.flatnonzero(np.sign(way_out) * (along[neutral] - middles[neutral]) > beyond):
-                yield neutral, int(number), end
+            for number in np.flatnonzero(np.sign(way_out) * (along[neutral] - medians[neutral]) > beyond):
+                yield _Stray(neutral, int(number), end)
 
 
-def _said(axis: str, share: float, classes: tuple[int, int], along: dict[int, Shares], labels: LabelSpace) -> str:
-    label, like = (f"{labels.names[c]} {np.median(along[c]):+.1%}" for c in classes)
-    return f"box at {axis} {share:+.1%} of the picture from its middle; typical are {label} and {like}"
+def _reason(axis: str, stray: _Stray, along: dict[int, Shares], labels: LabelSpace) -> str:
+    label, like = (f"{np.median(along[c]):+.1%} for {labels.names[c]}" for c in (stray.label, stray.like))
+    share = float(along[stray.label][stray.number])
+    return f"but the box lies at {axis} {share:+.1%} of the picture from its middle; typical are {label} and {like}"

@@ -1,12 +1,15 @@
-"""Pictures that are nearly the same: copies that were saved again or made a little brighter, bursts of one part.
+"""Near duplicates: copies that were saved again or made a little brighter, bursts of one part.
 
-A fixed camera makes all frames alike, so neither measure nor limit can be somebody else's constant. ImageHash's
-hashes were considered: 64 bits of an 8 x 8 grid give a passed frame and a displaced one the same number, and its finer
-ones still need a limit. Here the distance is that of two fingerprints (`measures.prints`), and the limit is learnt from
-the pictures at hand: as far as pictures lie from copies of themselves, with a little to spare, provided that pictures
-of different classes lie well beyond that. Copies then stand apart from what lies next beyond them; where instead the
-distances run on without a gap, and more pictures lie just beyond the limit than within it, or where a picture has
-a good part of its class for twins, these are ordinary neighbours. Where nothing can be told, that is said.
+A fixed camera makes all frames alike, so no distance and no limit from elsewhere fits. ImageHash's hashes were
+considered: with 64 bits of an 8 x 8 grid, a passed and a displaced frame get the same hash, and its finer hashes still
+need a limit. Here the distance of two pictures is the root mean square difference of their fingerprints
+(`images.measures`), and the limit is learnt from the data: pictures are copied (brighter, saved again as JPEG), and the
+limit is the distance of the farthest copy with some margin, provided that pictures of different classes are well
+beyond it.
+
+Real copies are set apart by a gap in the distances. If instead the distances continue without a gap and more pictures
+lie just beyond the limit than within it, or if a picture has a good part of its class within the limit, the pairs are
+ordinary neighbours; the result is then marked `crowded`. If no limit can be learnt, the result says so.
 """
 
 from __future__ import annotations
@@ -26,39 +29,43 @@ from frame_vit.data.examples import Example
 from frame_vit.errors import RowError
 from frame_vit.images.decode import open_rgb
 from frame_vit.images.geometry import View
-from frame_vit.images.measures import CELLS, prints
+from frame_vit.images.measures import CELLS, fingerprints_of
 from frame_vit.images.pixel_array import Float32
 from frame_vit.images.preprocessing import Preprocessing, read_picture
 from frame_vit.labels import LabelledView
 from frame_vit.system.progress import Tick, silent
 
 SAMPLE = 64
-"""Pictures that are copied, and pictures whose nearest of another class is looked for."""
+"""The number of pictures that are copied, and whose nearest picture of another class is searched for."""
 QUALITY, BRIGHTER = 60, 1.06
-"""How a copy is made: JPEG of this quality, this much brighter."""
-SPARE = 1.25
+"""How a copy is made: JPEG of this quality, this many times as bright."""
+MARGIN = 1.25
+"""The limit is this many times the distance of the farthest copy."""
 GAP = 1.2
-"""Between the farthest copy and the nearest picture that is none there is at least this ratio, or copies abound."""
+"""Copies are set apart if the nearest other picture is at least this many times as far as the farthest copy."""
 ALIKE = 0.1
-"""Where a picture has, on average, more twins than this share of a class, the whole class looks alike."""
+"""If a picture has, on average, more near duplicates than this share of a class, the whole class looks alike."""
 TILE = 2048
+"""Fingerprints are compared in tiles of this many rows and columns: bounds the memory."""
 Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Up to which distance two pictures are nearly the same, and what it was learnt from; None: it can't be told."""
+    """Up to which distance pictures are near duplicates (None: that cannot be told), and what it was learnt from."""
 
     value: float | None
     copies: float | None = None
+    """how far the farthest copy is from its picture"""
     classes: float | None = None
+    """how near pictures of different classes typically come"""
 
     def to_json(self) -> dict[str, Any]:
         return {"limit": self.value, "farthest_copy": self.copies, "nearest_of_other_class": self.classes}
 
 
 class NearDuplicate(NamedTuple):
-    """Another picture that is nearly the same: its row, how far it lies, and the view of it that is so near."""
+    """Another picture that is nearly the same: its row, its distance, and the view of it that is so near."""
 
     row: int
     distance: float
@@ -67,141 +74,151 @@ class NearDuplicate(NamedTuple):
 
 @dataclass
 class NearDuplicates:
-    """What lies nearer than the limit.
-
-    `across`: for each row its nearest twin in a split that is to be left alone rather than its own; `held`: the rows of
-    those splits. `unfit`: each row's nearest under a label that does not fit. `within` counts the pairs of one split.
-    `crowded`: others come as near, so these need not be copies.
-    """
+    """The pairs that are nearer than the limit."""
 
     across: dict[int, NearDuplicate] = field(default_factory=dict)
+    """by row: its nearest duplicate in a split of higher rank"""
     held: set[int] = field(default_factory=set)
+    """the rows of those splits"""
     unfit: dict[int, NearDuplicate] = field(default_factory=dict)
+    """by row: its nearest duplicate whose label does not fit"""
     within: int = 0
+    """the number of pairs within one split"""
     crowded: bool = False
+    """whether other pictures come just as near, so that the pairs need not be copies"""
+
+
+class _Tile(NamedTuple):
+    """A part of the comparison: cosines (n, m) of the fingerprints of rows `one` as they are and `other` in a view."""
+
+    cosines: Float32
+    one: slice
+    other: slice
+    view: str
+
+    def transposed(self) -> _Tile:
+        return _Tile(self.cosines.T, self.other, self.one, self.view)
 
 
 def learn_limit(
-    examples: Sequence[Example], marks: Float32, preprocessing: Preprocessing, given: float | None
+    examples: Sequence[Example], fingerprints: Float32, preprocessing: Preprocessing, configured: float | None
 ) -> Limit:
-    """The limit for these pictures, whose fingerprints are `marks` (N, D); a `given` one is taken as it is."""
-    if given is not None:
-        return Limit(given)
-    chosen = _spread(np.flatnonzero(marks.any(axis=1)), SAMPLE)
+    """The limit for these pictures with `fingerprints` (N, D); a `configured` limit is used as it is."""
+    if configured is not None:
+        return Limit(configured)
+    sample = _evenly(np.flatnonzero(fingerprints.any(axis=1)), SAMPLE)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        copies = pool.map(lambda row: _far(examples[row], marks[row], preprocessing), chosen)
-        known = [distance for distance in copies if distance is not None]
-    if not known:
+        distances = pool.map(lambda row: _distance_to_copy(examples[row], fingerprints[row], preprocessing), sample)
+        copies = [distance for distance in distances if distance is not None]
+    if not copies:
         return Limit(None)
-    farthest = float(np.quantile(known, 0.99))
-    nearest = _nearest_of_another_class(examples, marks, chosen)
-    limit = SPARE * farthest
+    farthest = float(np.quantile(copies, 0.99))
+    nearest = _nearest_of_another_class(examples, fingerprints, sample)
+    limit = MARGIN * farthest
     return Limit(limit if limit < nearest else None, farthest, nearest if math.isfinite(nearest) else None)
 
 
 def find_near_duplicates(
     examples: Sequence[Example],
     ranks: Sequence[int],
-    marks: Float32,
+    fingerprints: Float32,
     views: Sequence[LabelledView],
     limit: float,
     tick: Tick = silent,
 ) -> NearDuplicates:
-    """All pairs nearer than `limit`, each picture also against the declared views of the others.
+    """All pairs nearer than `limit`; each picture is also compared with the declared views of the others.
 
-    `ranks` (N) numbers the split of each example, the higher the more it is to be left alone (the test highest);
-    `marks` (N, D) are the fingerprints. Of rows with the very same pixels the one of the highest rank stands for all:
-    those are found by their seals. Takes N * N * D / 2 multiplications for each view; memory for a tile at a time.
+    `ranks` (N) are the ranks of the examples' splits, the test's the highest; `fingerprints` is (N, D). Rows with
+    identical pixels are the business of another check: here the one of the highest rank stands for all of them. Takes
+    N * N * D / 2 multiplications for each view, and memory for one tile.
     """
-    standing: dict[str, int] = {}
+    representatives: dict[str, int] = {}
     for row, example in enumerate(examples):
-        if marks[row].any() and ranks[row] > ranks[standing.setdefault(example.seal, row)]:
-            standing[example.seal] = row
-    rows = np.array(sorted(standing.values()), np.int64)
-    # Every fingerprint has a mean square of 1, so the mean square of a difference is 2 less twice this product.
-    own = marks[rows] if len(rows) < len(marks) else marks
+        if fingerprints[row].any() and ranks[row] > ranks[representatives.setdefault(example.seal, row)]:
+            representatives[example.seal] = row
+    rows = np.array(sorted(representatives.values()), np.int64)
+    prints = fingerprints[rows] if len(rows) < len(fingerprints) else fingerprints  # (n, D)
     search = _Search(rows, np.array(ranks)[rows], np.array([examples[row].label for row in rows]))
-    tiles = [(top, left) for top in range(0, len(rows), TILE) for left in range(top, len(rows), TILE)]
+    corners = [(top, left) for top in range(0, len(rows), TILE) for left in range(top, len(rows), TILE)]
     for number, (view, classes) in enumerate(views):
-        for done, (top, left) in enumerate(tiles, 1):
-            likeness = (own[top : top + TILE] / marks.shape[1]) @ _seen(own[left : left + TILE], view).T
+        for done, (top, left) in enumerate(corners, 1):
+            one, other = slice(top, min(top + TILE, len(rows))), slice(left, min(left + TILE, len(rows)))
+            cosines = (prints[one] / fingerprints.shape[1]) @ _in_view(prints[other], view).T
             if top == left:
-                likeness[np.tri(len(likeness), dtype=bool)] = -1  # each pair once, and none with itself
-            search.look(likeness, (top, left), (view.name, np.array(classes)), 1 - limit**2 / 2)
-            tick("comparing", number * len(tiles) + done, len(views) * len(tiles), "")
-    alike = 2 * search.pairs / max(len(rows), 1) > ALIKE * len(rows) / len({*search.labels.tolist()} or {0})
-    search.found.crowded = alike or _crowded(np.sqrt(np.maximum(2 - 2 * search.nearest, 0)), limit)
-    return search.found
+                cosines[np.tri(len(cosines), dtype=bool)] = -1  # each pair once, and no row with itself
+            # A fingerprint has a mean square of 1, so the mean square of a difference is 2 - 2 * cosine.
+            search.add(_Tile(cosines, one, other, view.name), np.array(classes), 1 - limit**2 / 2)
+            tick("comparing", number * len(corners) + done, len(views) * len(corners), "")
+    class_size = len(rows) / len({*search.labels.tolist()} or {0})
+    alike = 2 * search.pairs / max(len(rows), 1) > ALIKE * class_size
+    search.result.crowded = alike or _crowded(np.sqrt(np.maximum(2 - 2 * search.nearest, 0)), limit)
+    return search.result
 
 
 @dataclass
 class _Search:
-    """Rows that are compared, their ranks and labels, and what was found of them."""
+    """The rows that are compared, (n,) each with its rank and class id, and what has been found so far."""
 
     rows: Numbers
     ranks: Numbers
     labels: Numbers
-    found: NearDuplicates = field(default_factory=NearDuplicates)
+    result: NearDuplicates = field(default_factory=NearDuplicates)
 
     def __post_init__(self) -> None:
-        self.nearest, self.pairs = np.full(len(self.rows), -1, np.float32), 0
+        self.nearest = np.full(len(self.rows), -1, np.float32)
+        """(n,) highest cosine with any other row, both as they are"""
+        self.pairs = 0
 
-    def look(self, likeness: Float32, place: tuple[int, int], view: tuple[str, Numbers], least: float) -> None:
-        """One tile: (n, m) means of the products of fingerprints; rows as they are, columns in the view."""
-        one, other = (slice(start, start + size) for start, size in zip(place, likeness.shape, strict=True))
-        name, classes = view
-        highest = likeness.max(axis=1)
-        if name == "identity":
+    def add(self, tile: _Tile, classes: Numbers, least: float) -> None:
+        """Keeps the pairs of a tile with a cosine above `least`; `classes` (C,) are the class ids under its view."""
+        cosines, one, other, view = tile
+        highest = cosines.max(axis=1)
+        if view == "identity":
             self.nearest[one] = np.maximum(self.nearest[one], highest)
-            self.nearest[other] = np.maximum(self.nearest[other], likeness.max(axis=0))
+            self.nearest[other] = np.maximum(self.nearest[other], cosines.max(axis=0))
         if highest.max() <= least:
             return
-        near = likeness > least
-        self.pairs += int(near.sum()) if name == "identity" else 0
-        higher = np.sign(self.ranks[None, other] - self.ranks[one, None])
-        self.found.within += int((near & (higher == 0)).sum())
+        near = cosines > least  # (n, m), as all masks below
+        self.pairs += int(near.sum()) if view == "identity" else 0
+        order = np.sign(self.ranks[None, other] - self.ranks[one, None])  # 1 where the column's rank is higher
+        self.result.within += int((near & (order == 0)).sum())
         unfit = near & (self.labels[one, None] != classes[self.labels[other]][None])
-        for meant, store in ((near & (higher > 0), self.found.across), (unfit, self.found.unfit)):
-            self._keep(store, likeness, meant, (one, other, name))
-        for meant, store in ((near & (higher < 0), self.found.across), (unfit, self.found.unfit)):
-            self._keep(store, likeness.T, meant.T, (other, one, name))
-        self.found.held |= {int(row) for row in self.rows[other][(near & (higher > 0)).any(axis=0)]}
-        self.found.held |= {int(row) for row in self.rows[one][(near & (higher < 0)).any(axis=1)]}
+        upwards, downwards = near & (order > 0), near & (order < 0)
+        self._keep(self.result.across, tile, upwards)
+        self._keep(self.result.unfit, tile, unfit)
+        self._keep(self.result.across, tile.transposed(), downwards.T)
+        self._keep(self.result.unfit, tile.transposed(), unfit.T)
+        self.result.held |= {int(row) for row in self.rows[other][upwards.any(axis=0)]}
+        self.result.held |= {int(row) for row in self.rows[one][downwards.any(axis=1)]}
 
-    def _keep(
-        self,
-        store: dict[int, NearDuplicate],
-        likeness: Float32,
-        meant: NDArray[np.bool_],
-        place: tuple[slice, slice, str],
-    ) -> None:
-        one, other, name = place
-        for i in np.flatnonzero(meant.any(axis=1)).tolist():
-            j = int(np.where(meant[i], likeness[i], -np.inf).argmax())
-            row, twin = int(self.rows[one][i]), int(self.rows[other][j])
-            distance = math.sqrt(max(2 - 2 * float(likeness[i, j]), 0.0))
-            if row not in store or distance < store[row].distance:
-                store[row] = NearDuplicate(twin, distance, name)
+    def _keep(self, nearest: dict[int, NearDuplicate], tile: _Tile, mask: NDArray[np.bool_]) -> None:
+        """Keeps the nearest pair of each row of the tile, of the pairs in the mask (n, m), if it is a new nearest."""
+        for i in np.flatnonzero(mask.any(axis=1)).tolist():
+            j = int(np.where(mask[i], tile.cosines[i], -np.inf).argmax())
+            row, other = int(self.rows[tile.one][i]), int(self.rows[tile.other][j])
+            distance = math.sqrt(max(2 - 2 * float(tile.cosines[i, j]), 0.0))
+            if row not in nearest or distance < nearest[row].distance:
+                nearest[row] = NearDuplicate(other, distance, tile.view)
 
 
 def _crowded(nearest: NDArray[np.float64], limit: float) -> bool:
-    """Whether the distances to the nearest run on beyond the limit: no gap, and more beyond it than within."""
+    """Whether the distances (n,) to the nearest rows continue beyond the limit: no gap, and more beyond than within."""
     within, beyond = nearest[nearest <= limit], nearest[(nearest > limit) & (nearest <= 2 * limit)]
     if not len(within) or len(beyond) < len(within):
         return False
     return bool(beyond.min() < GAP * within.max())
 
 
-def _seen(marks: Float32, view: View) -> Float32:
-    """The fingerprints of the pictures in a view; the same array where it changes nothing."""
+def _in_view(fingerprints: Float32, view: View) -> Float32:
+    """(n, D) -> (n, D): the fingerprints of the pictures in a view; the same array if the view changes nothing."""
     if not view.turns and not view.mirror:
-        return marks
-    turned = np.rot90(marks.reshape(-1, CELLS, CELLS), view.turns, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if view.mirror else turned).reshape(marks.shape)
+        return fingerprints
+    turned = np.rot90(fingerprints.reshape(-1, CELLS, CELLS), view.turns, axes=(1, 2))
+    return np.ascontiguousarray(turned[:, :, ::-1] if view.mirror else turned).reshape(fingerprints.shape)
 
 
-def _far(example: Example, mark: Float32, preprocessing: Preprocessing) -> float | None:
-    """How far a picture lies from a copy of itself that was made brighter and saved again; None if it can't be read."""
+def _distance_to_copy(example: Example, fingerprint: Float32, preprocessing: Preprocessing) -> float | None:
+    """The distance of a picture, with fingerprint (D,), to a brighter copy saved again; None if it cannot be read."""
     table = [min(round(level * BRIGHTER), 255) for level in range(256)]
     try:
         picture = open_rgb(example.read(), preprocessing.bit_depth)
@@ -210,27 +227,27 @@ def _far(example: Example, mark: Float32, preprocessing: Preprocessing) -> float
         copy = read_picture(buffer.getvalue(), preprocessing).pixels
     except (RowError, OSError):
         return None
-    return float(np.sqrt(((prints(copy[None])[0] - mark) ** 2).mean()))
+    return float(np.sqrt(((fingerprints_of(copy[None])[0] - fingerprint) ** 2).mean()))
 
 
-def _nearest_of_another_class(examples: Sequence[Example], marks: Float32, chosen: Numbers) -> float:
-    """How near the pictures of different classes come to each other; infinite where there is one class only.
+def _nearest_of_another_class(examples: Sequence[Example], fingerprints: Float32, sample: Numbers) -> float:
+    """The median distance of the sampled pictures to the nearest one of another class; infinite for a single class.
 
-    Half of them come nearer than that. The nearest would not do: pairs under wrong labels come as near as copies.
+    The smallest distance would be useless: a pair of copies under different labels is as near as any copy.
     """
     labels = np.array([example.label for example in examples])
-    nearest = np.full(len(chosen), np.inf)
-    for start in range(0, len(marks), TILE):
+    nearest = np.full(len(sample), np.inf)
+    for start in range(0, len(fingerprints), TILE):
         part = slice(start, start + TILE)
-        squares = 2 - 2 / marks.shape[1] * (marks[chosen] @ marks[part].T)
-        squares[labels[chosen][:, None] == labels[part][None]] = np.inf
+        squares = 2 - 2 / fingerprints.shape[1] * (fingerprints[sample] @ fingerprints[part].T)
+        squares[labels[sample][:, None] == labels[part][None]] = np.inf
         nearest = np.minimum(nearest, squares.min(axis=1))
     finite = nearest[np.isfinite(nearest)]
     return float(np.sqrt(max(np.median(finite), 0))) if finite.size else math.inf
 
 
-def _spread(rows: Numbers, count: int) -> Numbers:
-    """At most so many of the rows, evenly from the first to the last."""
+def _evenly(rows: Numbers, count: int) -> Numbers:
+    """At most `count` of the rows, evenly spaced from the first to the last."""
     if len(rows) <= count:
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]

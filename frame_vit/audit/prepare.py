@@ -1,15 +1,18 @@
-"""The commands as plain functions: each takes what the command line parsed and returns a value; none prints."""
+"""`framevit prepare` as a plain function: read and audit the data, write the findings and the division.
+
+It reads the data as a training with this config would, at the same preprocessing, but tolerantly, so that one call
+shows everything that is wrong. No model is loaded; only the image processor of the configured one is.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from frame_vit.audit.audit import audit
+from frame_vit.audit.audit import Audit, audit
 from frame_vit.audit.report import write_audit
 from frame_vit.config.schema import Config
-from frame_vit.data.dataset import prepare
+from frame_vit.data.dataset import read_dataset
 from frame_vit.errors import UsageError
 from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.report.figures import draw_samples
@@ -17,44 +20,52 @@ from frame_vit.runs.folder import check_apart, located
 from frame_vit.system.files import write_json
 from frame_vit.system.progress import Tick, silent
 
+STALE = ("displacement.png", "exclude.csv", "exclude-more.csv", "manifest.json")
+"""Files that not every preparation writes; those of an earlier one are removed."""
+
 
 @dataclass(frozen=True)
-class Audited:
-    """What audit.json says, and the files that were written, by what they are to people."""
+class Preparation:
+    """The audit, and the files that were written, by a short description."""
 
-    facts: dict[str, Any]
+    audit: Audit
     files: dict[str, Path]
 
     def passes(self, strict: bool) -> bool:
-        """Whether training would take the data and nothing grave was found; if strict, nothing but notes."""
-        found = self.facts["found"]
-        return self.facts["divided"] and not found["error"] and not (strict and found["warning"])
+        """Whether a training would accept the data and the audit has no error; if strict, no warning either."""
+        audit = self.audit
+        return audit.divided and not audit.of("error") and not (strict and audit.of("warning"))
 
 
-def prepare_data(config: Config, output: Path, tick: Tick = silent) -> Audited:
-    """Reads, checks and splits the data, and audits it: audit.json, audit.html and pictures in `output`.
+def prepare(config: Config, output: Path, tick: Tick = silent) -> Preparation:
+    """Reads, checks and divides the data, and writes audit.json, audit.html and pictures into the folder `output`.
 
-    Rows to leave out are proposed in exclude.csv. manifest.json, the division, is written last, and only where
-    training would accept all rows. What an earlier preparation left there and this one does not write is removed.
+    exclude.csv lists the rows that could be left out. manifest.json, the division, is written last, and only if a
+    training would accept the data. Files of an earlier preparation that this one does not write are removed, unless
+    the config uses them.
+
+    Raises `UsageError` if the folder cannot be made or holds the data itself, `DataError` if no row can be used.
     """
     check_apart(output, config.data.train, config.data.test)
     preprocessing = preprocessing_of(load_processor(located(config).model), config.data.bit_depth, config.data.roi)
-    prepared = prepare(config, preprocessing, tick, tolerant=True)
-    found = audit(prepared, config.data, preprocessing, tick)
+    dataset = read_dataset(config, preprocessing, tick, tolerant=True)
+    result = audit(dataset, config.data, preprocessing, tick)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot make the folder {output}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot make the folder {output}: {error.strerror}", "Name another folder with -o/--output"
+        ) from None
     in_use = {Path(name).expanduser().resolve() for name in (config.data.exclude, config.data.splits) if name}
-    for name in ("displacement.png", "exclude.csv", "exclude-more.csv", "manifest.json"):
+    for name in STALE:
         if (output / name).resolve() not in in_use:
             (output / name).unlink(missing_ok=True)
-    draw_samples(output / "samples.png", prepared.splits["train"], prepared.labels, preprocessing)
-    facts = write_audit(output, found, preprocessing, config.data.exclude)
-    files = {"report": output / "audit.html", "pictures": output / "samples.png"}
-    if "exclude" in facts:
-        files["to leave out"] = output / facts["exclude"]
-    if found.divided:
+    draw_samples(output / "samples.png", dataset.splits["train"], dataset.labels, preprocessing)
+    exclude = write_audit(output, result, preprocessing, config.data.exclude)
+    files = {"report": output / "audit.html", "samples": output / "samples.png"}
+    if exclude is not None:
+        files["exclusions"] = exclude
+    if result.divided:
         files["division"] = output / "manifest.json"
-        write_json(files["division"], prepared.manifest())
-    return Audited(facts, files)
+        write_json(files["division"], dataset.manifest())
+    return Preparation(result, files)

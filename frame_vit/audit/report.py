@@ -1,11 +1,16 @@
-"""An audit as files: audit.json, audit.html (one file that needs nothing else), displacement.png, exclude.csv."""
+"""An audit as files: audit.json, audit.html (one file that needs no other), displacement.png and exclude.csv.
+
+This is where the typed audit becomes JSON, HTML and CSV. The page shows thumbnails of the first rows of each finding;
+audit.json has all rows.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,95 +25,132 @@ from frame_vit.report.figures import math_safe
 from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
 from frame_vit.system.files import write_json, write_text
 
-SHOWN, LISTED, OF_A_CLASS = 12, 300, 4
-MARKS = ("o", "^", "v", "s", "D", "P", "X", "<", ">")
-"""One fewer than the colours, so that the two together are not soon the same again."""
+CARDS, LISTED, SAMPLES = 12, 300, 4
+"""At most so many thumbnails of a finding, rows of a finding in a table, and pictures of a class."""
+MARKERS = ("o", "^", "v", "s", "D", "P", "X", "<", ">")
+"""One fewer than the colours, so that the same pair of colour and marker returns only after many classes."""
+TITLES = {
+    "light": "light (mean grey level)",
+    "contrast": "contrast (deviation of the levels)",
+    "sharpness": "sharpness",
+}
+
+
+class Line(NamedTuple):
+    """A row of a finding in the page's table."""
+
+    where: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A row with thumbnails: its own, and that of the other row if it is a duplicate."""
+
+    where: str
+    detail: str
+    label: str
+    pictures: list[str]
+    """data URIs; empty if the picture cannot be shown"""
+
+    @property
+    def alt(self) -> str:
+        return f"{self.label}, {self.where}"
+
+
+@dataclass(frozen=True)
+class FindingView:
+    """A finding as the page shows it: its first rows as cards, and a table where the cards do not show everything."""
+
+    finding: Finding
+    cards: list[Card]
+    listed: list[Line]
+
+    @property
+    def few(self) -> bool:
+        """Whether the table is short enough to be shown unfolded."""
+        return len(self.finding.rows) <= CARDS
+
+    @property
+    def threshold(self) -> str:
+        """The config key that the finding depends on, with its value."""
+        value = "" if self.finding.limit is None else f" = {self.finding.limit:.4g}"
+        return self.finding.key + value
 
 
 def write_audit(
     folder: Path, audit: Audit, preprocessing: Preprocessing, excluded_by: str | None = None
-) -> dict[str, Any]:
-    """Writes the audit into an existing folder; returns what audit.json says.
+) -> Path | None:
+    """Writes the audit into an existing folder; returns the list of exclusions, or None if it was not needed.
 
-    exclude.csv is written only where there is more to leave out than was left out already, and never over the file
-    `excluded_by` that said so: a person may have changed it, and it is theirs.
+    The list is written only if there is more to leave out than `data.exclude` (`excluded_by`) leaves out already, and
+    never over that file: a person may have edited it.
     """
-    facts = audit.to_json() | {"framevit": __version__}
     exclusions = audit.exclusions()
-    if len(exclusions) > len(audit.prepared.excluded):
-        used = excluded_by is not None and Path(excluded_by).expanduser().resolve()
-        facts["exclude"] = "exclude.csv" if used != (folder / "exclude.csv").resolve() else "exclude-more.csv"
-        write_exclusions(folder / facts["exclude"], exclusions)
+    exclude = None
+    if len(exclusions) > len(audit.dataset.excluded):
+        exclude = folder / "exclude.csv"
+        if excluded_by is not None and Path(excluded_by).expanduser().resolve() == exclude.resolve():
+            exclude = folder / "exclude-more.csv"
+        write_exclusions(exclude, exclusions)
     figures = {"distributions_png": _distributions(audit)}
     if len(audit.displacement.rows):
-        drawn = _displacement(audit)
-        (folder / "displacement.png").write_bytes(drawn)
-        figures["displacement_png"] = drawn
+        scatter = _displacement(audit)
+        (folder / "displacement.png").write_bytes(scatter)
+        figures["displacement_png"] = scatter
+    facts = audit.to_json() | {"framevit": __version__} | ({"exclude": exclude.name} if exclude else {})
     write_json(folder / "audit.json", facts)
-    write_text(folder / "audit.html", _page(audit, facts, figures, preprocessing))
-    return facts
+    values = facts | _page_values(audit, preprocessing) | {name: data_uri(f, "png") for name, f in figures.items()}
+    write_text(folder / "audit.html", page("audit.html", {"exclude": "", "displacement_png": ""} | values))
+    return exclude
 
 
-def _page(audit: Audit, facts: dict[str, Any], figures: dict[str, bytes], preprocessing: Preprocessing) -> str:
-    examples = {(s, e.key): e for s, e in zip(audit.table.splits, audit.table.examples, strict=True)}
-    names = audit.prepared.labels.names
-    album = _Album(examples, names, preprocessing.bit_depth)
+def _page_values(audit: Audit, preprocessing: Preprocessing) -> dict[str, Any]:
+    """What audit.html shows beside the facts of audit.json."""
+    album = _Album(audit, preprocessing.bit_depth)
     kinds = Counter((e.width, e.height, f"{e.stored.format} {e.stored.mode}") for e in audit.table.examples)
-    return page(
-        "audit.html",
-        facts
-        | {
-            "version": __version__,
-            "input": f"{preprocessing.width} x {preprocessing.height}"
-            + (f", of the region {list(preprocessing.roi)}" if preprocessing.roi else ""),
-            "findings": [_shown(finding, album) for finding in audit.findings],
-            "exclusions": len(audit.exclusions()),
-            "displacement_png": "",
-            "exclude": facts.get("exclude", ""),
-            "samples": {name: album.class_samples(audit, index) for index, name in enumerate(names)},
-            "kinds": kinds.most_common(SHOWN),
-            "more_kinds": max(len(kinds) - SHOWN, 0),
-        }
-        | {name: data_uri(drawn, "png") for name, drawn in figures.items()},
-    )
+    roi = f", of the region {list(preprocessing.roi)}" if preprocessing.roi else ""
+    return {
+        "version": __version__,
+        "input": f"{preprocessing.width} x {preprocessing.height}{roi}",
+        "findings": [album.view(finding) for finding in audit.findings],
+        "exclusions": len(audit.exclusions()),
+        "samples": {name: album.samples(class_id) for class_id, name in enumerate(audit.dataset.labels.names)},
+        "kinds": kinds.most_common(CARDS),
+        "more_kinds": max(len(kinds) - CARDS, 0),
+    }
 
 
 class _Album:
-    """Thumbnails of rows, with their boxes."""
+    """Makes cards of rows: thumbnails with the boxes drawn in."""
 
-    def __init__(self, examples: dict[tuple[str, str], Example], names: Sequence[str], bit_depth: int) -> None:
-        self.examples, self.names, self.bit_depth = examples, names, bit_depth
+    def __init__(self, audit: Audit, bit_depth: int) -> None:
+        self.names, self.bit_depth = audit.dataset.labels.names, bit_depth
+        self.train = audit.dataset.splits["train"].examples
+        rows = zip(audit.table.splits, audit.table.examples, strict=True)
+        self.examples = {(split, example.key): example for split, example in rows}
 
-    def class_samples(self, audit: Audit, label: int) -> list[dict[str, Any]]:
+    def view(self, finding: Finding) -> FindingView:
+        cards = [self.card(row) for row in finding.rows[:CARDS]]
+        complete = len(finding.rows) <= CARDS and all(card.pictures for card in cards)
+        listed = [Line(_where(row), row.detail) for row in finding.rows[: 0 if complete else LISTED]]
+        return FindingView(finding, [card for card in cards if card.pictures], listed)
+
+    def samples(self, class_id: int) -> list[Card]:
         """Pictures of a class, evenly from the first to the last of train."""
-        rows = [e for e in audit.prepared.splits["train"].examples if e.label == label]
-        chosen = sorted({round(i) for i in np.linspace(0, len(rows) - 1, min(OF_A_CLASS, len(rows)))})
-        return [self.card(Row("train", rows[i].key)) | {"label": ""} for i in chosen]
+        examples = [example for example in self.train if example.label == class_id]
+        chosen = sorted({round(i) for i in np.linspace(0, len(examples) - 1, min(SAMPLES, len(examples)))})
+        rows = [Row("train", examples[i].key) for i in chosen]
+        return [Card(_where(row), "", "", self.card(row).pictures) for row in rows]
 
-    def card(self, row: Row) -> dict[str, Any]:
-        """What the page shows of a row; without pictures where there are none to show."""
-        beside = [row[:2], *([row.twin] if row.twin else [])]
-        known = [self.examples[place] for place in beside if place in self.examples]
-        pictures = [picture for picture in (thumbnail(example, self.bit_depth) for example in known) if picture]
-        label = self.names[known[0].label] if known else ""
-        return {
-            "pictures": pictures,
-            "label": label,
-            "where": _where(row),
-            "detail": row.detail,
-            "alt": f"{label}, {_where(row)}",
-        }
+    def card(self, row: Row) -> Card:
+        places = [(row.split, row.key), *([row.duplicate_of] if row.duplicate_of else [])]
+        examples = [self.examples[place] for place in places if place in self.examples]
+        label = self.names[examples[0].label] if examples else ""
+        return Card(_where(row), row.detail, label, self._thumbnails(examples))
 
-
-def _shown(finding: Finding, album: _Album) -> dict[str, Any]:
-    cards = [album.card(row) for row in finding.rows[:SHOWN]]
-    unseen = len(finding.rows) > SHOWN or not all(card["pictures"] for card in cards)
-    return finding.to_json() | {
-        "said": finding.message,
-        "cards": [card for card in cards if card["pictures"]],
-        "listed": [{"where": _where(row), "detail": row.detail} for row in finding.rows[: LISTED if unseen else 0]],
-        "few": len(finding.rows) <= SHOWN,
-    }
+    def _thumbnails(self, examples: Sequence[Example]) -> list[str]:
+        return [uri for uri in (thumbnail(example, self.bit_depth) for example in examples) if uri]
 
 
 def _where(row: Row) -> str:
@@ -116,28 +158,21 @@ def _where(row: Row) -> str:
 
 
 def _displacement(audit: Audit) -> bytes:
-    """Scatter picture of the boxes' middles, a colour and a mark for each class; contradictions ringed."""
-    places, names = audit.displacement, audit.prepared.labels.names
-    own = np.array([audit.table.examples[row].label for row in places.rows])
+    """PNG: scatter plot of the middles of the boxes, a colour and a marker for each class; contradictions ringed."""
+    displacement, names = audit.displacement, audit.dataset.labels.names
+    class_ids = np.array([audit.table.examples[row].label for row in displacement.rows])
     figure = Figure(figsize=(8.6, 6), layout="constrained")
     axes = figure.subplots()
-    shares = 100 * places.shares
-    for index in sorted(set(own.tolist())):
-        there = shares[own == index]
-        style: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": MARKS[index % len(MARKS)]}
-        axes.scatter(
-            there[:, 0],
-            there[:, 1],
-            s=14,
-            alpha=0.35,
-            linewidths=0,
-            label=f" {math_safe(names[index])} ({len(there)})",
-            **style,
-        )
-        x, y = np.median(there, axis=0)
+    percent = 100 * displacement.shares  # (N, 2)
+    for class_id in sorted(set(class_ids.tolist())):
+        points = percent[class_ids == class_id]
+        style: dict[str, Any] = {"color": COLOURS[class_id % len(COLOURS)], "marker": MARKERS[class_id % len(MARKERS)]}
+        label = f" {math_safe(names[class_id])} ({len(points)})"
+        axes.scatter(points[:, 0], points[:, 1], s=14, alpha=0.35, linewidths=0, label=label, **style)
+        x, y = np.median(points, axis=0)
         axes.scatter(x, y, s=150, edgecolors="white", linewidths=1.6, zorder=3, **style)
-    wrong = {row for row, _ in places.contradictions}
-    ringed = shares[[i for i, row in enumerate(places.rows.tolist()) if row in wrong]]
+    wrong = {item.row for item in displacement.contradictions}
+    ringed = percent[[i for i, row in enumerate(displacement.rows.tolist()) if row in wrong]]
     if len(ringed):
         label = f"contradicts its label ({len(ringed)})"
         axes.scatter(
@@ -155,25 +190,17 @@ def _displacement(audit: Audit) -> bytes:
 
 
 def _distributions(audit: Audit) -> bytes:
-    """Histograms of light, contrast and sharpness, a line for each split."""
+    """PNG: histograms of light, contrast and sharpness, a line for each split."""
     figure = Figure(figsize=(11, 3.1), layout="constrained")
     splits = np.array(audit.table.splits)
-    for axes, (key, title) in zip(
-        figure.subplots(1, 3),
-        {
-            "light": "light (mean grey level)",
-            "contrast": "contrast (deviation of the levels)",
-            "sharpness": "sharpness",
-        }.items(),
-        strict=True,
-    ):
-        values = getattr(audit.measures, key)
+    for axes, (measure, title) in zip(figure.subplots(1, 3), TITLES.items(), strict=True):
+        values = getattr(audit.measures, measure)
         edges = np.histogram_bin_edges(values, 30)
-        for index, name in enumerate(audit.prepared.splits):
-            there = values[splits == name]
-            weights = np.full(len(there), 100 / max(len(there), 1))
+        for index, name in enumerate(audit.dataset.splits):
+            chosen = values[splits == name]
+            weights = np.full(len(chosen), 100 / max(len(chosen), 1))
             colour = COLOURS[index % len(COLOURS)]
-            axes.hist(there, edges, weights=weights, histtype="step", color=colour, linewidth=1.4, label=name)
+            axes.hist(chosen, edges, weights=weights, histtype="step", color=colour, linewidth=1.4, label=name)
         axes.set(title=title, ylabel="% of the split")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from frame_vit.cli.console import out, plain
+
+if TYPE_CHECKING:
+    from frame_vit.audit.audit import Audit
 
 SHOWN_CHANGES = 20
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -32,29 +35,35 @@ def show_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     out.print(table)
 
 
-def show_audit(audit: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-    """Pictures per class and split, what was found, and where everything lies."""
-    show_counts(audit["counts"])
-    if audit["findings"]:
+def show_audit(audit: Audit, files: Mapping[str, Path]) -> None:
+    """Pictures per class and split, the findings, whether a training would accept the data, and the files."""
+    dataset = audit.dataset
+    show_counts(dataset.counts())
+    if audit.findings:
         table = Table(title="Findings", title_justify="left")
-        for heading in ("", "code", "rows", "what"):
+        for heading in ("", "code", "rows", "finding"):
             table.add_column(heading, justify="right" if heading == "rows" else "left", overflow="fold")
-        for finding in audit["findings"]:
-            said = Text.assemble((finding["title"], "bold"), "; ", plain(finding["message"]))
-            style = SEVERITY_STYLES[finding["severity"]]
-            table.add_row(Text(finding["severity"], style=style), finding["code"], str(finding["count"]), said)
+        for finding in audit.findings:
+            words = Text.assemble((finding.kind.title, "bold"), "; ", plain(finding.sentence))
+            severity = Text(finding.severity, style=SEVERITY_STYLES[finding.severity])
+            table.add_row(severity, finding.kind.code, str(finding.count), words)
         out.print(table)
     else:
-        out.print("nothing found")
-    if audit["proposed_roi"]:
-        out.print(f"all boxes of train lie well within data.roi: {audit['proposed_roi']}", soft_wrap=True)
-        out.print("it would show more detail; what displacement is measured against (the frame) must lie within it too")
-    if audit["obstacle"]:
-        out.print(plain(f"training would refuse the data, and no manifest.json was written: {audit['obstacle']}"))
-    elif not audit["divided"]:
+        out.print("no findings")
+    roi = dataset.proposed_roi()
+    if roi:
+        out.print(f"all boxes of train lie well inside data.roi: {roi}", soft_wrap=True)
         out.print(
-            f"{audit['rows']['rejected']} rows cannot be used, so training would refuse the data, and no manifest.json "
-            "was written: mend them, list them in data.exclude, or set data.on_bad_row=skip",
+            "cropping to it would show the model more detail; the frame that displacement is measured against must "
+            "lie inside it, too",
+            soft_wrap=True,
+        )
+    if dataset.obstacle:
+        out.print(plain(f"training would refuse the data, so manifest.json was not written: {dataset.obstacle}"))
+    elif not audit.divided:
+        out.print(
+            f"{len(dataset.rejects)} rows cannot be used, so training would refuse the data and manifest.json was not "
+            "written: correct them, list them in data.exclude, or set data.on_bad_row=skip",
             soft_wrap=True,
         )
     out.print()

@@ -1,17 +1,23 @@
-"""Sources -> splits of checked, decoded examples: what training, evaluation and the `prepare` command start from."""
+"""From a config's `data` section to a `Dataset`: splits of checked, decoded, labelled examples.
+
+This is where the steps of the folder are put in order: read the sources, leave out the excluded rows, parse the
+answers, decide the class names, decode the pictures, divide the splits. Training, evaluation and `framevit prepare` all
+start here, so they see the same rows. `prepare` reads tolerantly, because an audit has to show the rows that a
+training would refuse.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from frame_vit.config.schema import Config, DataConfig
-from frame_vit.data.examples import Annotated, Example, Reject, Split, annotate, auto_names, build_split
+from frame_vit.data.examples import AnnotatedSplit, Example, Reject, Split, annotate, auto_names, build_split
 from frame_vit.data.exclusions import Exclusion, apply_exclusions
 from frame_vit.data.sources import ROLES, RawSplit, read_source, role_of
 from frame_vit.data.splits import divide
@@ -22,40 +28,61 @@ from frame_vit.system.caches import cache_folder
 from frame_vit.system.progress import Tick, log, silent
 
 SHOWN_REJECTS = 5
-WORTH_CUTTING = 0.7
-"""A region of interest is proposed where it has less than this share of the picture's area."""
+WORTH_CROPPING = 0.7
+"""A region of interest is proposed only if it covers less than this share of the picture's area."""
+
+
+class Origin(NamedTuple):
+    """Where a split was read from: the source as the user named it, the source's name of the split, the hub commit."""
+
+    source: str
+    split: str
+    revision: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return self._asdict()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The label space, splits by name, rows that can't be used, origins, rows with several labels, rows excluded.
-
-    `obstacle` says why the data could not be divided, where a tolerant preparation left it undivided.
-    """
+    """The label space, the splits by name, and what happened to every row that is in none of them."""
 
     labels: LabelSpace
     splits: dict[str, Split]
     rejects: list[Reject]
-    sources: dict[str, dict[str, str]]
+    """rows that cannot be used"""
+    sources: dict[str, Origin]
+    """where each split that has a source of its own was read from"""
     several: dict[str, int]
+    """rows with more than one label, by split"""
     excluded: list[Exclusion] = field(default_factory=list)
+    """rows left out by `data.exclude`"""
     obstacle: str = ""
+    """why the data could not be divided; set only by a tolerant reading, which then leaves it undivided"""
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over every split's pictures and labels, in order."""
+        """sha256 over the pictures and labels of all splits, in order."""
         return _sha256(f"{name} {self.split_fingerprint(name)}" for name in self.splits)
 
     def split_fingerprint(self, name: str) -> str:
-        """sha256 over one split's pictures and labels, in order."""
+        """sha256 over the pictures and labels of one split, in order."""
         return _sha256(f"{e.digest} {self.labels.names[e.label]}" for e in self.splits[name].examples)
 
     def source_of(self, split: str) -> str:
-        """What a split was read from: a source of its own, or that of train, which it was held out of."""
-        return self.sources.get(split, self.sources.get("train", {})).get("source", "")
+        """The source of a split: its own, or the one of train if the split was held out of train."""
+        origin = self.sources.get(split) or self.sources.get("train")
+        return origin.source if origin else ""
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Pictures by split and class name."""
+        return {
+            name: dict(zip(self.labels.names, split.counts(len(self.labels)), strict=True))
+            for name, split in self.splits.items()
+        }
 
     def manifest(self) -> dict[str, Any]:
-        """What `prepare` writes down: enough to check later that the same pictures lie in the same splits."""
+        """manifest.json: enough to check later that the same pictures are in the same splits."""
         return self.summary() | {
             "rejects": [vars(reject) for reject in self.rejects],
             "excluded": [exclusion._asdict() for exclusion in self.excluded],
@@ -66,29 +93,27 @@ class Dataset:
         """The manifest without its rows."""
         return {
             "labels": self.labels.to_json(),
-            "sources": self.sources,
-            "counts": {
-                name: dict(zip(self.labels.names, split.counts(len(self.labels)), strict=True))
-                for name, split in self.splits.items()
-            },
+            "sources": {role: origin.to_json() for role, origin in self.sources.items()},
+            "counts": self.counts(),
             "fingerprint": self.fingerprint,
             "proposed_roi": self.proposed_roi(),
             "several_labels": self.several,
         }
 
     def proposed_roi(self) -> list[float] | None:
-        """A region of interest, in shares: what all boxes of train lie in, with a tenth of its sides to spare.
+        """A region of interest [x1, y1, x2, y2] in shares of the picture: all boxes of train, widened by a tenth.
 
-        None where not every row of train has boxes, or where the region would not be much smaller than the picture.
+        None if a row of train has no box, or if the region would not be much smaller than the picture.
         """
         examples = self.splits["train"].examples
         if not examples or not all(example.box for example in examples):
             return None
+        # (boxes, 4): xyxy in shares of the picture's width and height
         shares = np.array([np.divide(box, (e.width, e.height) * 2) for e in examples for box in e.boxes])
         low, high = shares[:, :2].min(axis=0), shares[:, 2:].max(axis=0)
         spare = 0.1 * (high - low)
         low, high = np.maximum(low - spare, 0), np.minimum(high + spare, 1)
-        return [round(float(v), 3) for v in (*low, *high)] if np.prod(high - low) < WORTH_CUTTING else None
+        return [round(float(v), 3) for v in (*low, *high)] if np.prod(high - low) < WORTH_CROPPING else None
 
     def _row(self, example: Example) -> dict[str, str]:
         row = {"key": example.key, "label": self.labels.names[example.label], "sha256": example.digest}
@@ -102,29 +127,34 @@ def _sha256(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def prepare(
+def read_dataset(
     config: Config, preprocessing: Preprocessing, tick: Tick = silent, only: str | None = None, tolerant: bool = False
 ) -> Dataset:
-    """Reads, checks, decodes and splits the configured data. Raises `DataError` that names the bad rows.
+    """Reads, checks, decodes and divides the configured data.
 
-    With `only` that split must come out; where it has a source of its own, nothing else is read. To be audited, data is
-    prepared `tolerant`: bad rows are left out, whatever `data.on_bad_row` says, and what cannot be divided is not.
+    `only` names the one split that is needed; if it has a source of its own, nothing else is read. `tolerant` is for an
+    audit: bad rows are collected whatever `data.on_bad_row` is, and data that cannot be divided stays undivided.
+
+    Raises `DataError` that lists the bad rows, or says why the data cannot be divided; `UsageError` for a source that
+    cannot be read or a split that does not exist.
     """
-    raw, excluded = apply_exclusions(_gather(config.data, only), config.data.exclude)
-    found = {role: annotate(split, config.data.multi) for role, split in raw.items()}
-    _say_several(found)
+    raw, excluded = apply_exclusions(_read_sources(config.data, only), config.data.exclude)
+    annotated = {role: annotate(split, config.data.multi) for role, split in raw.items()}
+    _warn_of_several_labels(annotated.values())
     names = config.labels.names
     if not any(split.rows for split in raw.values()):
-        raise DataError("there are no rows", f"data.exclude leaves {len(excluded)} out" if excluded else "")
-    if not any(annotated.rows for annotated in found.values()):
-        raise _refusal([reject for annotated in found.values() for reject in annotated.rejects])
+        raise DataError(
+            "the data set has no rows", f"data.exclude leaves out all {len(excluded)} of them" if excluded else ""
+        )
+    if not any(split.rows for split in annotated.values()):
+        raise _refusal([reject for split in annotated.values() for reject in split.rejects])
     if names == "auto":
-        names = auto_names(found["train"], config.labels.aliases)
+        names = auto_names(annotated["train"], config.labels.aliases)
         log.info("classes, from the training set: %s", ", ".join(names))
     space = config.label_space(names)
-    splits, rejects = _build(found, space, preprocessing, config.data, tick)
+    splits, rejects = _build(annotated, space, preprocessing, config.data, tick)
     if not tolerant:
-        _judge(rejects, config.data)
+        _refuse_or_warn(rejects, config.data)
     if not any(len(split) for split in splits.values()) and rejects:
         raise _refusal(rejects)
     obstacle = ""
@@ -136,66 +166,77 @@ def prepare(
                 raise
             obstacle = f"{error.message}. {error.hint}"
     if only is not None and only not in splits:
-        raise UsageError(f"there is no split {only!r}; there are {', '.join(splits)}")
-    named = {name: Split(name, s.examples, s.pixels) for name, s in splits.items()}
-    return Dataset(space, named, rejects, _origins(raw), _several(found), excluded, obstacle)
+        raise UsageError(f"there is no split {only!r}; the splits are {', '.join(splits)}")
+    named = {name: Split(name, split.examples, split.pixels) for name, split in splits.items()}
+    return Dataset(space, named, rejects, _origins(raw), _several_labels(annotated), excluded, obstacle)
 
 
 def read_other_dataset(
     source: str, config: Config, space: LabelSpace, preprocessing: Preprocessing, tick: Tick = silent
 ) -> Dataset:
-    """Another data set for a model that is already trained: all of it, as one split named after it (data-...)."""
+    """Another data set for a model that is already trained: all of it, as one split named `data-<source>`.
+
+    Raises `DataError` if none of its pictures can be used, or if `data.on_bad_row` is error and a row is bad.
+    """
     raw = read_source(source, config.data.model_copy(update={"group_by": None}), seed_step=1)
     rows = [row._replace(key=f"{s.name}/{row.key}") if len(raw) > 1 else row for s in raw for row in s.rows]
     name = "data-" + re.sub(r"[^\w.-]+", "-", source).strip("-.")[-60:]
     whole = RawSplit(source, name, raw[0].kind, rows, raw[0].names, raw[0].revision)
-    found = {name: annotate(whole, config.data.multi)}
-    _say_several(found)
-    splits, rejects = _build(found, space, preprocessing, config.data, tick)
-    _judge(rejects, config.data)
+    annotated = {name: annotate(whole, config.data.multi)}
+    _warn_of_several_labels(annotated.values())
+    splits, rejects = _build(annotated, space, preprocessing, config.data, tick)
+    _refuse_or_warn(rejects, config.data)
     if not len(splits[name]):
-        raise DataError(f"{source}: no usable pictures")
-    return Dataset(space, splits, rejects, _origins({name: whole}), _several(found))
+        raise DataError(f"{source}: no usable pictures", f"framevit prepare --data {source} shows what is wrong")
+    return Dataset(space, splits, rejects, _origins({name: whole}), _several_labels(annotated))
 
 
-def _gather(data: DataConfig, only: str | None) -> dict[str, RawSplit]:
+def _read_sources(data: DataConfig, only: str | None) -> dict[str, RawSplit]:
     """The raw splits by role: those of the training source, and the test source's as test."""
     if data.test is not None and only == "test":
-        return {"test": _test_source(data.test, data)}
+        return {"test": _read_test_source(data.test, data)}
     assert data.train is not None, "the config was checked"
-    given = read_source(data.train, data)
-    raw = {"train": given[0]} if len(given) == 1 else {role_of(split.name): split for split in given}
-    if not {"train"} <= {*raw} <= {*ROLES} or len(raw) < len(given):
+    splits = read_source(data.train, data)
+    raw = {"train": splits[0]} if len(splits) == 1 else {role_of(split.name): split for split in splits}
+    if not {"train"} <= {*raw} <= {*ROLES} or len(raw) < len(splits):
         raise UsageError(
-            f"{data.train}: splits {', '.join(s.name for s in given)}; expected train, validation, calibration, test"
+            f"{data.train}: splits {', '.join(s.name for s in splits)}; expected train, validation, calibration, test",
+            "Rename the splits; train is required, and each of the others may exist once",
         )
     if data.test is not None:
         if "test" in raw:
             log.warning("%s has a test split of its own; data.test is used instead of it", data.train)
-        raw["test"] = _test_source(data.test, data)
+        raw["test"] = _read_test_source(data.test, data)
     return {only: raw[only]} if only in raw and only != "train" else raw
 
 
-def _test_source(source: str, data: DataConfig) -> RawSplit:
-    # A test set that is given is never divided, so it needs no groups.
+def _read_test_source(source: str, data: DataConfig) -> RawSplit:
+    # A test set of its own is never divided, so its rows need no groups.
     splits = read_source(source, data.model_copy(update={"group_by": None}), seed_step=1)
-    chosen = splits if len(splits) == 1 else [split for split in splits if role_of(split.name) == "test"]
-    if len(chosen) != 1:
-        raise UsageError(f"{source}: splits {', '.join(s.name for s in splits)}; expected one, or one called test")
-    return chosen[0]
+    candidates = splits if len(splits) == 1 else [split for split in splits if role_of(split.name) == "test"]
+    if len(candidates) != 1:
+        raise UsageError(
+            f"{source}: splits {', '.join(s.name for s in splits)}; expected one split, or one called test",
+            "Set data.test to a source with a single split",
+        )
+    return candidates[0]
 
 
 def _build(
-    found: dict[str, Annotated], space: LabelSpace, preprocessing: Preprocessing, data: DataConfig, tick: Tick
+    annotated: Mapping[str, AnnotatedSplit],
+    space: LabelSpace,
+    preprocessing: Preprocessing,
+    data: DataConfig,
+    tick: Tick,
 ) -> tuple[dict[str, Split], list[Reject]]:
     splits, rejects = {}, []
-    for role, annotated in found.items():
-        splits[role], bad = build_split(annotated, space, preprocessing, cache_folder(data.cache), tick)
+    for role, split in annotated.items():
+        splits[role], bad = build_split(split, space, preprocessing, cache_folder(data.cache), tick)
         rejects += bad
     return splits, rejects
 
 
-def _judge(rejects: list[Reject], data: DataConfig) -> None:
+def _refuse_or_warn(rejects: list[Reject], data: DataConfig) -> None:
     if not rejects:
         return
     if data.on_bad_row == "error":
@@ -207,29 +248,29 @@ def _judge(rejects: list[Reject], data: DataConfig) -> None:
 def _refusal(rejects: list[Reject]) -> DataError:
     shown = [str(reject) for reject in rejects[:SHOWN_REJECTS]]
     more = [f"... and {len(rejects) - SHOWN_REJECTS} more"] if len(rejects) > SHOWN_REJECTS else []
-    way_out = "Mend them, or leave them out with --set data.on_bad_row=skip; framevit prepare shows them all"
+    hint = "Correct them, or leave them out with --set data.on_bad_row=skip; framevit prepare lists all of them"
     if any(reject.code in ("FV205", "FV206") for reject in rejects):
-        way_out += "; for labels, see labels.names and labels.aliases"
-    return DataError("\n".join([f"{_how_many(rejects)}:", *shown, *more]), way_out)
+        hint += "; if the labels are right, add them to labels.names or labels.aliases"
+    return DataError("\n".join([f"{_how_many(rejects)}:", *shown, *more]), hint)
 
 
 def _how_many(rejects: list[Reject]) -> str:
     return "1 row cannot be used" if len(rejects) == 1 else f"{len(rejects)} rows cannot be used"
 
 
-def _origins(raw: dict[str, RawSplit]) -> dict[str, dict[str, str]]:
-    return {role: {"source": s.source, "split": s.name, "revision": s.revision} for role, s in raw.items()}
+def _origins(raw: Mapping[str, RawSplit]) -> dict[str, Origin]:
+    return {role: Origin(split.source, split.name, split.revision) for role, split in raw.items()}
 
 
-def _several(found: dict[str, Annotated]) -> dict[str, int]:
-    return {role: annotated.several for role, annotated in found.items()}
+def _several_labels(annotated: Mapping[str, AnnotatedSplit]) -> dict[str, int]:
+    return {role: split.several for role, split in annotated.items()}
 
 
-def _say_several(found: dict[str, Annotated]) -> None:
-    for annotated in found.values():
-        if annotated.several:
+def _warn_of_several_labels(annotated: Iterable[AnnotatedSplit]) -> None:
+    for split in annotated:
+        if split.several:
             log.warning(
-                "%s: several labels in %d row(s); the first is taken (data.multi)",
-                annotated.raw.source,
-                annotated.several,
+                "%s: several labels in %d row(s); the first label is used (data.multi is first)",
+                split.raw.source,
+                split.several,
             )

@@ -1,7 +1,7 @@
-"""Raw rows -> examples: what each row says, checked against the classes, joined to its pixels from the cache.
+"""Raw rows -> examples: each answer parsed and checked against the classes, and joined to its decoded pixels.
 
-A row or picture that cannot be used becomes a `Reject` with its reason; nothing is dropped without one. `on_bad_row`
-is applied by `prepare`, which sees the rejects of all splits together.
+A row or picture that cannot be used becomes a `Reject` with its reason; no row disappears without one. This module does
+not decide what happens to rejects: `read_dataset` sees those of all splits together and applies `data.on_bad_row`.
 """
 
 from __future__ import annotations
@@ -27,32 +27,38 @@ from frame_vit.labels import LabelSpace, plainly
 from frame_vit.system.progress import Tick, silent
 
 STRAY = 0.05
-"""A box that reaches over the picture's edge by more than this share of its side is no box of anything in it."""
+"""A box that reaches over the picture's edge by more than this share of the side cannot be a box of that picture."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """One usable row. Boxes in pixels of the upright picture, which is `width` x `height`; `digest` of its bytes.
-
-    `seal` is that of its decoded pixels; `marks` say what it belongs to.
-    """
+    """One usable row of a split."""
 
     key: str
+    """the row's name in its source: a file's path, or a line or row number"""
     label: int
+    """class id"""
     boxes: tuple[Box, ...]
+    """xyxy in pixels of the upright picture"""
     width: int
     height: int
+    """size of the upright picture in pixels, before preprocessing"""
     digest: str
+    """sha256 of the encoded bytes"""
     read: Callable[[], bytes]
+    """gives the encoded bytes; raises `RowError` if the file is gone"""
     seal: str = ""
+    """sha256 of the decoded pixels: the same for the same picture in other bytes"""
     marks: Marks = field(default_factory=Marks)
+    """the group, slice and part of the row"""
     stored: Stored = field(default_factory=Stored)
+    """format and colour mode of the file"""
     others: tuple[str, ...] = ()
-    """what else the row is labelled, besides the first label"""
+    """further labels of the row, besides the first"""
 
     @property
     def box(self) -> Box | None:
-        """The first box, that of the label; None where there is none, or where it can't be one of this picture."""
+        """The first box, which belongs to the label; None if there is none, or if it cannot be one of this picture."""
         if not self.boxes:
             return None
         x1, y1, x2, y2 = self.boxes[0]
@@ -63,7 +69,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that cannot be used, why, and what kind of fault that is."""
+    """A row that cannot be used: its source and key, the reason, and the code of the finding that an audit makes."""
 
     source: str
     key: str
@@ -76,7 +82,7 @@ class Reject:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples and their pixels at the model's size, (N, height, width, 3) uint8, in the same order; read when used."""
+    """Examples and, in the same order, their pixels at the model's size, (N, height, width, 3) uint8, read lazily."""
 
     name: str
     examples: list[Example]
@@ -91,16 +97,17 @@ class Split:
         return np.array([example.label for example in self.examples], np.int64)
 
     def counts(self, classes: int) -> list[int]:
-        """Examples of each class."""
+        """The number of examples of each class, by class id."""
         return [int(n) for n in np.bincount(self.labels, minlength=classes)]
 
     def select(self, rows: Sequence[int], name: str) -> Split:
+        """Another split of these rows, in this order."""
         return Split(name, [self.examples[i] for i in rows], PixelArray(self.pixels, np.array(rows, np.int64)))
 
 
 @dataclass(frozen=True)
-class Annotated:
-    """A raw split whose answers were read: what each good row (by its number) says, and the rows that say nothing."""
+class AnnotatedSplit:
+    """A raw split whose answers were parsed: (row number, annotation) pairs, and the rows without a usable answer."""
 
     raw: RawSplit
     rows: list[tuple[int, Annotation]] = field(default_factory=list)
@@ -108,51 +115,51 @@ class Annotated:
 
     @property
     def several(self) -> int:
-        """Rows with more than one label."""
+        """The number of rows with more than one label."""
         return sum(len(set(annotation.labels)) > 1 for _, annotation in self.rows)
 
 
-def annotate(raw: RawSplit, multi: str) -> Annotated:
-    """Reads every answer; with `multi` error, rows with several labels are rejected."""
-    found = Annotated(raw)
+def annotate(raw: RawSplit, multi: str) -> AnnotatedSplit:
+    """Parses every answer. With `multi` = error, rows with several labels are rejected."""
+    split = AnnotatedSplit(raw)
     for number, row in enumerate(raw.rows):
         try:
             annotation = parse_answer(row.answer, raw.kind)
             if multi == "error" and len(set(annotation.labels)) > 1:
                 raise RowError(f"several labels: {', '.join(annotation.labels)}", "FV210")
-            found.rows.append((number, annotation))
+            split.rows.append((number, annotation))
         except RowError as error:
-            found.rejects.append(Reject(raw.source, row.key, error.message, error.code))
-    return found
+            split.rejects.append(Reject(raw.source, row.key, error.message, error.code))
+    return split
 
 
-def auto_names(train: Annotated, aliases: dict[str, str]) -> list[str]:
-    """The classes of a training set: the source's own order where it has one, else by name.
+def auto_names(train: AnnotatedSplit, aliases: dict[str, str]) -> list[str]:
+    """The class names of a training set: in the source's own order if it declares one, else sorted by name.
 
-    Of names that differ only by case or blanks the most frequent is a class; the others are left to be unknown labels.
+    Of names that differ only by case or blanks, the most frequent becomes a class; the others stay unknown labels.
     """
     labels = Counter(aliases.get(a.labels[0], a.labels[0]) for _, a in train.rows)
     if train.raw.names and {*labels} <= {*train.raw.names}:
         return list(train.raw.names)
-    spelt: dict[str, str] = {}
-    for label, _ in sorted(labels.items(), key=lambda found: (-found[1], found[0])):
-        spelt.setdefault(plainly(label), label)
-    return sorted(spelt.values())
+    spellings: dict[str, str] = {}
+    for label, _ in sorted(labels.items(), key=lambda item: (-item[1], item[0])):
+        spellings.setdefault(plainly(label), label)
+    return sorted(spellings.values())
 
 
 def build_split(
-    found: Annotated, space: LabelSpace, preprocessing: Preprocessing, cache: Path, tick: Tick = silent
+    annotated: AnnotatedSplit, space: LabelSpace, preprocessing: Preprocessing, cache: Path, tick: Tick = silent
 ) -> tuple[Split, list[Reject]]:
-    """Joins the answers to the decoded pictures. Returns the split and the rejected rows, with those of `found`."""
-    raw = found.raw
+    """Joins the answers to the decoded pictures. Returns the split, and all rejects, those of `annotated` included."""
+    raw = annotated.raw
     pictures = decoded(raw, preprocessing, cache, tick)
-    examples, numbers, rejects = [], [], list(found.rejects)
-    for number, annotation in found.rows:
+    examples, numbers, rejects = [], [], list(annotated.rejects)
+    for number, annotation in annotated.rows:
         row, facts = raw.rows[number], pictures.facts[number]
         try:
             label = space.id(annotation.labels[0])
         except KeyError as error:
-            rejects.append(Reject(raw.source, row.key, error.args[0], _unknown(annotation.labels[0], space)))
+            rejects.append(Reject(raw.source, row.key, error.args[0], _unknown_code(annotation.labels[0], space)))
             continue
         if facts.reason:
             rejects.append(Reject(raw.source, row.key, facts.reason, facts.code))
@@ -165,6 +172,6 @@ def build_split(
     return Split(raw.name, examples, PixelArray(pictures.pixels, np.array(numbers, np.int64))), rejects
 
 
-def _unknown(label: str, space: LabelSpace) -> str:
-    """The kind of fault that an unknown label is: spelt otherwise than a class, or of no class at all."""
+def _unknown_code(label: str, space: LabelSpace) -> str:
+    """The code for an unknown label: FV206 if only case or blanks differ from a class, else FV205."""
     return "FV206" if plainly(label) in map(plainly, space.names) else "FV205"

@@ -16,7 +16,7 @@ from typing import Any
 from frame_vit import __version__
 from frame_vit.backends.exported_files import FILES, PROOF, weights_sample
 from frame_vit.config.schema import ExportConfig
-from frame_vit.data.dataset import prepare
+from frame_vit.data.dataset import read_dataset
 from frame_vit.data.examples import Split
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.export.graph import write_onnx
@@ -47,7 +47,7 @@ def export_model(
     test = select_split(classifier.metadata, place.run, tested_request(place.run, request), tick).split
     train = None
     if int8 and request.source is None and place.run is not None:
-        train = prepare(config, classifier.preprocessing, tick).splits["train"]
+        train = read_dataset(config, classifier.preprocessing, tick).splits["train"]
     elif int8:
         log.warning("without the run's own training pictures only dynamic quantisation is tried")
     source = place.path if place.path.is_dir() else None

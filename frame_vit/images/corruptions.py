@@ -1,7 +1,8 @@
-"""Pictures made worse, by known amounts: light, blur, noise, JPEG, a small shift, a small turn. numpy and Pillow only.
+"""Corruptions of known severity, for robustness curves: light, blur, noise, JPEG, shift, turn. numpy and Pillow only.
 
 All work on pixels at the model's size, (N, height, width, 3) uint8, so that a severity means the same for every camera.
-The whole picture is shifted or turned, frame and terminal alike: its class stays what it was.
+A shift or turn moves the whole picture, frame and terminal alike, so the class does not change. Fixed
+severities are also what ImageNet-C uses (Hendrycks and Dietterich, 2019).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ DIRECTIONS = {"right": (0, 1), "left": (0, -1), "down": (1, 0), "up": (-1, 0)}
 
 
 class Corruption(NamedTuple):
-    """A way to make pictures worse: its kind, how much (and in what unit), and what does it."""
+    """A kind of corruption at one severity, `level` in `unit`; `apply` maps (N, height, width, 3) uint8 to the same."""
 
     kind: str
     level: float
@@ -35,11 +36,11 @@ LEVELS: dict[str, tuple[str, tuple[float, ...]]] = {
     "shift": ("pixels of shift", (1, 2, 3, 4, 6, 8, 12)),
     "turn": ("degrees of turn", (1, 2, 4, 8)),
 }
-"""What each kind is measured in, and how much of it is tried."""
+"""By kind: the unit, and the severities that are tried."""
 
 
 def corruptions() -> Iterator[Corruption]:
-    """All of them, by kind and severity; shifts and turns in each direction."""
+    """All corruptions, by kind and severity; shifts and turns in each direction."""
     make = {"light": _light, "blur": _blur, "noise": _noise, "jpeg": _jpeg}
     for kind, (unit, levels) in LEVELS.items():
         for level in levels:
@@ -60,7 +61,7 @@ def _light(gain: float) -> Callable[[UInt8], UInt8]:
 
 def _noise(deviation: float) -> Callable[[UInt8], UInt8]:
     def apply(pixels: UInt8) -> UInt8:
-        # The same noise for the same number of pictures: two models are tried on the same pictures.
+        # A fixed seed, so that two models are compared on the same noisy pictures.
         random, noisy = np.random.default_rng(0), np.empty_like(pixels)
         for picture, out in zip(pixels, noisy, strict=True):
             noise = deviation * random.standard_normal(picture.shape, np.float32)
@@ -75,21 +76,21 @@ def _blur(radius: float) -> Callable[[UInt8], UInt8]:
 
 
 def _jpeg(quality: float) -> Callable[[UInt8], UInt8]:
-    def again(image: Image.Image) -> Image.Image:
+    def compressed(image: Image.Image) -> Image.Image:
         buffer = io.BytesIO()
         image.save(buffer, "JPEG", quality=int(quality))
         with Image.open(buffer) as opened:
             return opened.convert("RGB")
 
-    return _each(again)
+    return _each(compressed)
 
 
 def _turn(degrees: float) -> Callable[[UInt8], UInt8]:
     def turned(image: Image.Image) -> Image.Image:
-        # What comes in from outside repeats the margin, as after a shift: black corners would be a fault of their own.
+        # The corners repeat the edge, as after a shift; black corners would be a corruption of their own.
         margin = max(image.size)
-        wide = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), "edge")
-        whole = Image.fromarray(wide).rotate(degrees, Image.Resampling.BILINEAR)
+        padded = np.pad(np.asarray(image), ((margin, margin), (margin, margin), (0, 0)), "edge")
+        whole = Image.fromarray(padded).rotate(degrees, Image.Resampling.BILINEAR)
         return whole.crop((margin, margin, margin + image.width, margin + image.height))
 
     return _each(turned)

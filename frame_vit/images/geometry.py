@@ -1,8 +1,8 @@
-"""The eight ways to lay a picture: turned by quarter turns, then mirrored or not. Standard library only.
+"""The eight views of a picture: turned by quarter turns, then mirrored or not. Standard library only.
 
-A `View` is an element of the dihedral group D4, in the normal form *turn, then mirror*. Everything that moves pixels
-in framevit is such a view (or a shift of the whole picture), so that labels and boxes can be moved along exactly.
-This module knows nothing of labels; `labels` joins a view to what it does to the classes.
+A `View` is an element of the dihedral group D4, in the normal form "turn, then mirror". Everything that moves pixels in
+framevit is such a view or a shift of the whole picture, so labels and boxes can be moved along exactly. This module
+knows no labels; `labels` says what a view does to the classes.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ Box = tuple[float, float, float, float]
 
 
 class View(NamedTuple):
-    """Turn the picture by `turns` quarter turns counter-clockwise (as `numpy.rot90`), then left-right if `mirror`."""
+    """`turns` quarter turns counter-clockwise, as `numpy.rot90`; then, if `mirror`, a left-right flip."""
 
     turns: int
     mirror: bool
 
     @property
     def name(self) -> str:
-        """The field's name for it, as Pillow's `Transpose` has them."""
+        """Its usual name, as in Pillow's `Transpose`."""
         return _NAMES[self]
 
     def after(self, first: View) -> View:
-        """The view that equals `first` followed by this one."""
-        # Mirroring reverses the sense of a turn: R^k M = M R^-k.
+        """The view that does the same as `first`, then this one."""
+        # A mirror reverses the direction of a turn: R^k M = M R^-k.
         turns = (first.turns + (-self.turns if first.mirror else self.turns)) % 4
         return View(turns, self.mirror != first.mirror)
 
     def box(self, box: Box, width: float, height: float) -> Box:
-        """Where `box` of a picture of `width` x `height` pixels lies after the view."""
+        """A box of a picture of `width` x `height` pixels, moved along with the picture."""
         x1, y1, x2, y2 = box
         for _ in range(self.turns):
             x1, y1, x2, y2 = y1, width - x2, y2, width - x1
@@ -48,7 +48,7 @@ GENERATORS: dict[str, View] = {
     "rot180": View(2, False),
     "rot90": View(1, False),
 }
-"""What a configuration may declare, by name: left-right, top-bottom, half turn, quarter turn counter-clockwise."""
+"""The symmetries that a config can declare: left-right, top-bottom, half turn, quarter turn counter-clockwise."""
 _NAMES = {
     IDENTITY: "identity",
     View(3, False): "rot270",

@@ -1,7 +1,8 @@
-"""What can be measured of pictures as the model sees them: light, contrast, sharpness, and a small fingerprint.
+"""Light, contrast and sharpness of pictures, and a fingerprint to compare them with. The audit and novelty use them.
 
-Everything is taken from the decoded pixels at the model's size, chunk by chunk on all cores, so memory does not grow
-with the pictures but by some hundred bytes for each.
+Everything is measured on the pixels at the model's size, so it describes what the model sees, not what the camera
+stored. `measure` works in chunks on all cores: its memory grows by about a kilobyte for each picture, for the
+fingerprint. This module knows no thresholds; it does not say which picture is dark.
 """
 
 from __future__ import annotations
@@ -26,78 +27,88 @@ if TYPE_CHECKING:
 
 
 CELLS = 16
-"""A fingerprint has this many cells a side. An 8 x 8 hash of one bit a cell cannot see a terminal move by a hundredth
-of the picture; means of light in 16 x 16 cells can."""
+"""Cells of a fingerprint along each side. The mean light of 16 x 16 cells shows a terminal that moved by a hundredth of
+the picture; a hash of 8 x 8 bits does not."""
 FINE = 64
-"""Sharpness is looked for at this size at most: above it, it would be the noise of the camera that is measured."""
+"""Sharpness is measured at this size at most; on larger pictures it would measure the noise of the camera."""
 CHUNK = 64
+"""Pictures that one thread measures at a time."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601, as Pillow's conversion to grey."""
 
 
 @dataclass(frozen=True)
 class Measures:
-    """Of N pictures: light and contrast (mean and deviation of the grey levels, 0 to 255), the levels of the darkest
-    and the brightest spots (2 in 1,000), and sharpness, each (N,) float32; prints (N, CELLS * CELLS) float32, each of
-    mean 0 and mean square 1 (0 where the picture is flat)."""
+    """The measures of N pictures; each (N,) float32, but for the fingerprints. Levels are grey levels, 0 to 255."""
 
     light: Float32
+    """mean level"""
     contrast: Float32
+    """standard deviation of the levels"""
     darkest: Float32
+    """the level that 2 in 1,000 cells of the reduced picture lie below"""
     brightest: Float32
+    """the level that 2 in 1,000 cells of the reduced picture lie above"""
     sharpness: Float32
-    prints: Float32
+    """deviation of the Laplacian, divided by that of the levels"""
+    fingerprints: Float32
+    """(N, CELLS * CELLS), each of mean 0 and mean square 1; all 0 if the picture is flat"""
 
 
 def measure(splits: Sequence[PixelArray], tick: Tick = silent) -> Measures:
-    """Measures of all pictures, one split after the other. Each is (N, height, width, 3) uint8."""
-    from threadpoolctl import threadpool_limits  # here: predict measures one batch, in one thread
+    """The measures of all pictures of several splits, in order. Each split is (N, height, width, 3) uint8."""
+    from threadpoolctl import (
+        threadpool_limits,  # imported here, because prediction measures in one thread and must start fast
+    )
 
     chunks = [(rows, slice(start, start + CHUNK)) for rows in splits for start in range(0, len(rows), CHUNK)]
     total, workers = sum(map(len, splits)), os.cpu_count() or 1
-    found: list[Measures] = []
+    measures: list[Measures] = []
     done, rest = 0, iter(chunks)
-    # Small products in many threads: were each of them to use all cores as well, they would wait for one another.
+    # One BLAS thread for each of ours: if each used all cores for its small products, they would block each other.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
-        pending = [pool.submit(_read_and_measured, *chunk) for chunk in islice(rest, 2 * workers)]
+        pending = [pool.submit(_measure_chunk, *chunk) for chunk in islice(rest, 2 * workers)]
         while pending:
-            found.append(pending.pop(0).result())
-            pending += [pool.submit(_read_and_measured, *chunk) for chunk in islice(rest, 1)]
-            done += len(found[-1].light)
+            measures.append(pending.pop(0).result())
+            pending += [pool.submit(_measure_chunk, *chunk) for chunk in islice(rest, 1)]
+            done += len(measures[-1].light)
             tick("measuring", done, total, "")
-    return Measures(*(np.concatenate(parts) for parts in zip(*map(_fields, found), strict=True)))
+    return Measures(*(np.concatenate(parts) for parts in zip(*map(_fields, measures), strict=True)))
 
 
 def measured(pixels: UInt8) -> Measures:
-    """Measures of a batch (N, height, width, 3) uint8, in this thread."""
-    grey = pixels @ LUMA
+    """The measures of one batch (N, height, width, 3) uint8, in this thread."""
+    grey = pixels @ LUMA  # (N, height, width)
     fine = _cells(grey, min(FINE, grey.shape[1]), min(FINE, grey.shape[2]))
     inner = fine[:, 1:-1, 1:-1]
+    # four times the level less its four neighbours: the discrete Laplacian
     edges = 4 * inner - fine[:, :-2, 1:-1] - fine[:, 2:, 1:-1] - fine[:, 1:-1, :-2] - fine[:, 1:-1, 2:]
     spread = np.maximum(fine.std(axis=(1, 2)), 1e-6)
     sharpness = edges.std(axis=(1, 2)) / spread if edges.size else np.ones(len(grey), np.float32)
     darkest, brightest = np.quantile(fine.reshape(len(fine), -1), (0.002, 0.998), axis=1).astype(np.float32)
-    return Measures(grey.mean(axis=(1, 2)), grey.std(axis=(1, 2)), darkest, brightest, sharpness, _prints(grey))
+    light, contrast = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
+    return Measures(light, contrast, darkest, brightest, sharpness, _fingerprints(grey))
 
 
-def prints(pixels: UInt8) -> Float32:
-    """The fingerprints of pictures (N, height, width, 3) uint8: (N, CELLS * CELLS) float32.
+def fingerprints_of(pixels: UInt8) -> Float32:
+    """The fingerprints of pictures: (N, height, width, 3) uint8 -> (N, CELLS * CELLS) float32.
 
-    Light and contrast are divided out, so that a brighter copy has the same one. The root of the mean square of the
-    difference of two lies between 0 (alike) and 2 (a negative).
+    They are normalised for light and contrast, so a brighter copy has the same fingerprint. The distance of two, the
+    root mean square of their difference, lies between 0 (the same) and 2 (a negative).
     """
-    return _prints(pixels @ LUMA)
+    return _fingerprints(pixels @ LUMA)
 
 
 def _fields(measures: Measures) -> tuple[Float32, ...]:
     return tuple(getattr(measures, field.name) for field in fields(measures))
 
 
-def _read_and_measured(rows: PixelArray, part: slice) -> Measures:
+def _measure_chunk(rows: PixelArray, part: slice) -> Measures:
     return measured(rows[part])
 
 
-def _prints(grey: Float32) -> Float32:
+def _fingerprints(grey: Float32) -> Float32:
+    """(N, height, width) grey levels -> (N, CELLS * CELLS)."""
     cells = _cells(grey, CELLS, CELLS).reshape(len(grey), -1)
     cells -= cells.mean(axis=1, keepdims=True)
     spread = cells.std(axis=1, keepdims=True)
@@ -105,14 +116,14 @@ def _prints(grey: Float32) -> Float32:
 
 
 def _cells(grey: Float32, rows: int, columns: int) -> Float32:
-    """(N, height, width) -> (N, rows, columns): means of the light that falls into each cell."""
+    """(N, height, width) -> (N, rows, columns): the mean light of each cell."""
     down, across = _shares(grey.shape[1], rows), _shares(grey.shape[2], columns)
     return np.asarray(down @ grey @ across.T)
 
 
 @cache
 def _shares(pixels: int, cells: int) -> NDArray[np.float32]:
-    """(cells, pixels): what share of a cell each pixel is; the cells are of one size and may cut through pixels."""
+    """(cells, pixels): the share of each pixel in each cell. Cells are of equal size and may cut through pixels."""
     edges = np.linspace(0, pixels, cells + 1)[:, None]
     start = np.arange(pixels)[None, :]
     overlap = np.minimum(edges[1:], start + 1) - np.maximum(edges[:-1], start)

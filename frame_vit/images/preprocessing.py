@@ -1,31 +1,23 @@
-"""One pixel path: encoded picture -> RGB -> uint8 of the model's size -> what the model reads. Pillow and numpy only.
+"""From an upright RGB picture to a model's input: region of interest, resizing, centre crop, normalisation.
 
-prepare, train, evaluate and predict all come through here, so that a model is fed at work as it was in training, and a
-line PC needs no torch for it. What the path does is what the model's own processor does (`model.pixels_of` proves it
-on probe pictures when a model is loaded); what happens before the processor's part is decided here, once:
-
-- EXIF orientation is applied; colour profiles are not.
-- grey, 1-bit, palette, CMYK become RGB as Pillow converts them; transparency is laid on white.
-- 16-bit grey is scaled by the declared bit depth, and refused without one: `convert("RGB")` would clip it to white.
-- only the formats in FORMATS are tried, at most MAX_PIXELS are decoded, a truncated file is an error.
+A `Preprocessing` is stored with the model, so that prediction repeats exactly what the training did, without torch and
+without transformers. It does the same as the model's own image processor: `model.processor` compares the two on probe
+pictures whenever a model is loaded. `normalise` and `laid` are the numpy versions of functions in `tensors`.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from frame_vit.errors import RowError
-from frame_vit.images.decode import Stored, _opened
+from frame_vit.images.decode import Stored, decode
 from frame_vit.images.geometry import Box, View
 from frame_vit.images.pixel_array import Float32, UInt8
-
-if TYPE_CHECKING:
-    pass  # importing it takes 20 ms of the start of `predict`
 
 PIXELS_VERSION = 1
 """Raise it with every change of the pixels that `read_picture` gives: cached pictures are keyed by it."""
@@ -33,28 +25,33 @@ PIXELS_VERSION = 1
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture becomes a model's input; stored in framevit.json and fixed for the life of a model.
+    """How a picture becomes a model's input; stored in framevit.json and never changed for a trained model.
 
-    The whole picture is resized to height x width. With `resize` it is first resized to that (height, width), or its
-    shorter side to that many pixels, and height x width is cut from the middle: what the processors of DeiT, DINOv2
-    or ConvNeXt do. A cut loses the margin of the frame, so loading such a model says so. Before all that the region of
-    interest `roi` is cut out, xyxy, the same for all pictures: in shares of the picture if no number is over 1, else in
-    pixels.
+    First the region of interest is cropped, then the picture is resized to `resize` and `height` x `width` is cropped
+    from its centre, as the processors of DeiT, DINOv2 or ConvNeXt do. Without `resize` the whole picture is resized to
+    `height` x `width`. A centre crop loses the margin of the frame, so a warning is logged when such a model is loaded.
     """
 
     height: int
     width: int
+    """the model's input in pixels"""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """per channel, of the scaled values"""
     scale: float = 1 / 255
+    """what pixel values 0 to 255 are multiplied by first"""
     resample: int = int(Image.Resampling.BILINEAR)
+    """the interpolation, a value of Pillow's `Resampling`"""
     resize: tuple[int, int] | int | None = None
+    """(height, width) before the centre crop, or the length of the shorter side"""
     bit_depth: int = 8
+    """bits that 16-bit grey pictures really use; with 8, such pictures are refused"""
     roi: tuple[float, float, float, float] | None = None
+    """region of interest xyxy, the same for all pictures: shares of the picture if no number is over 1, else pixels"""
 
     @property
     def size_text(self) -> str:
-        """Width and height, for people."""
+        """Width x height, as people read it."""
         return f"{self.width} x {self.height}"
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +65,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture at the model's size, (height, width, 3) uint8, and its own size after EXIF orientation."""
+    """A picture at the model's size, (height, width, 3) uint8; size of the upright original; how it was stored."""
 
     pixels: UInt8
     width: int
@@ -77,22 +74,22 @@ class Picture:
 
 
 def read_picture(source: bytes | Path, preprocessing: Preprocessing) -> Picture:
-    """Encoded bytes or a file as the model will see it. Raises `RowError` with the reason where it can't be read."""
-    image, stored = _opened(source, preprocessing.bit_depth)
+    """A file or its bytes, decoded to the model's size. Raises `RowError` with the reason if it cannot be used."""
+    image, stored = decode(source, preprocessing.bit_depth)
     return Picture(seen(image, preprocessing), image.width, image.height, stored)
 
 
 def seen(image: Image.Image, preprocessing: Preprocessing) -> UInt8:
-    """What a model sees of an upright RGB picture of full size, (height, width, 3) uint8."""
+    """An upright RGB picture of full size as the model sees it, (height, width, 3) uint8."""
     return resize(
         image if preprocessing.roi is None else image.crop(region(preprocessing.roi, image.size)), preprocessing
     )
 
 
 def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The region of interest in whole pixels, xyxy, of a picture of this (width, height).
+    """The region of interest, xyxy in whole pixels, of a picture of this (width, height).
 
-    Raises `RowError` where it does not lie within the picture or is empty.
+    Raises `RowError` if it is empty or reaches outside the picture.
     """
     width, height = size
     scale = (width, height, width, height) if max(roi) <= 1 else (1, 1, 1, 1)
@@ -105,48 +102,52 @@ def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tup
 
 
 def resize(image: Image.Image, preprocessing: Preprocessing) -> UInt8:
-    """An RGB picture at the model's size, (height, width, 3) uint8."""
-    size = (preprocessing.width, preprocessing.height)
+    """An RGB picture resized and cropped to the model's size, (height, width, 3) uint8."""
+    width, height = preprocessing.width, preprocessing.height
     whole = resized_size(image.size, preprocessing)
     if image.size != whole:
         image = image.resize(whole, Image.Resampling(preprocessing.resample))
-    left, top = int((whole[0] - size[0]) / 2), int((whole[1] - size[1]) / 2)
-    return np.asarray(image if whole == size else image.crop((left, top, left + size[0], top + size[1])))
+    left, top = int((image.width - width) / 2), int((image.height - height) / 2)
+    return np.asarray(image if whole == (width, height) else image.crop((left, top, left + width, top + height)))
 
 
 def placed(box: Box, size: tuple[int, int], preprocessing: Preprocessing) -> Box:
-    """Where a box, xyxy in pixels of an upright picture of this (width, height), lies in the model's input.
+    """A box, xyxy in pixels of an upright picture of this (width, height), in pixels of the model's input.
 
-    What is outside of the region of interest or cut off lies outside.
+    What is cropped away has coordinates outside the input.
     """
     left, top, right, bottom = region(preprocessing.roi, size) if preprocessing.roi else (0, 0, *size)
-    seen = (right - left, bottom - top)
-    whole = resized_size(seen, preprocessing)
-    cut = int((whole[0] - preprocessing.width) / 2), int((whole[1] - preprocessing.height) / 2)
-    x, y = whole[0] / seen[0], whole[1] / seen[1]
+    width, height = resized_size((right - left, bottom - top), preprocessing)
+    crop_x, crop_y = int((width - preprocessing.width) / 2), int((height - preprocessing.height) / 2)
+    scale_x, scale_y = width / (right - left), height / (bottom - top)
     x1, y1, x2, y2 = box
-    return (x1 - left) * x - cut[0], (y1 - top) * y - cut[1], (x2 - left) * x - cut[0], (y2 - top) * y - cut[1]
+    return (
+        (x1 - left) * scale_x - crop_x,
+        (y1 - top) * scale_y - crop_y,
+        (x2 - left) * scale_x - crop_x,
+        (y2 - top) * scale_y - crop_y,
+    )
 
 
 def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """The (width, height) that a picture of this (width, height) is resized to, before anything is cut."""
+    """The (width, height) that a picture of this (width, height) is resized to before the centre crop."""
     if preprocessing.resize is None:
         return preprocessing.width, preprocessing.height
     if isinstance(preprocessing.resize, tuple):
         return preprocessing.resize[1], preprocessing.resize[0]
-    # The processors truncate the longer side.
+    # The longer side is truncated, not rounded, as the processors of transformers do.
     width, height = (int(preprocessing.resize * side / min(size)) for side in size)
     return width, height
 
 
 def normalise(batch: UInt8, preprocessing: Preprocessing) -> Float32:
-    """(N, height, width, 3) uint8 -> (N, 3, height, width) float32 as the model reads it."""
+    """(N, height, width, 3) uint8 -> (N, 3, height, width) float32, normalised: the model's input."""
     scale = np.float32(preprocessing.scale) / np.asarray(preprocessing.std, np.float32)
     offset = np.asarray(preprocessing.mean, np.float32) / np.asarray(preprocessing.std, np.float32)
     return np.ascontiguousarray((batch * scale - offset).transpose(0, 3, 1, 2))
 
 
 def laid(batch: UInt8, view: View) -> UInt8:
-    """(N, height, width, 3) as the view lays the pictures; quarter turns swap height and width."""
+    """The pictures (N, height, width, 3) in a view; quarter turns swap height and width."""
     turned = np.rot90(batch, view.turns, axes=(1, 2)) if view.turns else batch
     return turned[:, :, ::-1] if view.mirror else turned

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from frame_vit.config.load import load_config
 from frame_vit.config.schema import Config
-from frame_vit.data.dataset import Dataset, prepare, read_other_dataset
+from frame_vit.data.dataset import Dataset, read_dataset, read_other_dataset
 from frame_vit.data.examples import Split
 from frame_vit.errors import UsageError
 from frame_vit.model.metadata import ModelMetadata
@@ -62,7 +62,7 @@ def select_split(metadata: ModelMetadata, run: Path | None, request: DataRequest
         return SelectedSplit(dataset, next(iter(dataset.splits)))
     if run is None:
         raise UsageError("this model belongs to no run, so it has no split of its own", "Name a data set with --data")
-    dataset = prepare(config, metadata.preprocessing, tick, only=request.split)
+    dataset = read_dataset(config, metadata.preprocessing, tick, only=request.split)
     name = request.split or calibration_split(dataset.splits).name
     if recorded_fingerprint(run, name) != dataset.split_fingerprint(name):
         raise UsageError(

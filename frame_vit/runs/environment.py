@@ -44,7 +44,7 @@ def environment_facts(prepared: Dataset, training: TrainingConfig, revision: str
         "data": {
             "fingerprint": prepared.fingerprint,
             "splits": {name: prepared.split_fingerprint(name) for name in prepared.splits},
-            "sources": prepared.sources,
+            "sources": {role: origin.to_json() for role, origin in prepared.sources.items()},
             "skipped": len(prepared.rejects),
         },
         "git_commit": _git_commit(),

@@ -18,7 +18,7 @@ from frame_vit.audit.audit import warn_of_errors
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.load import dump_config, load_config
 from frame_vit.config.schema import Config
-from frame_vit.data.dataset import Dataset, prepare
+from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.errors import Interrupted, UsageError
 from frame_vit.evaluation.calibrate import choose_point
 from frame_vit.evaluation.directions import check_costs
@@ -96,7 +96,7 @@ def _start(config: Config, tick: Tick) -> tuple[Dataset, Classifier]:
     """The data and the model to begin with; what starts at random starts from the config's seed."""
     processor = load_processor(config.model)
     preprocessing = preprocessing_of(processor, config.data.bit_depth, config.data.roi)
-    prepared = prepare(config, preprocessing, tick)
+    prepared = read_dataset(config, preprocessing, tick)
     check_costs(prepared.labels, config.decision.costs)
     set_seed(config.training.seed)
     begin = create if config.model.init == "scratch" else load_pretrained

@@ -18,7 +18,7 @@ from frame_vit.audit.audit import Audit, audit, warn_of_errors
 from frame_vit.config.load import load_config
 from frame_vit.config.schema import Config
 from frame_vit.data import demo
-from frame_vit.data.dataset import prepare
+from frame_vit.data.dataset import read_dataset
 from frame_vit.data.exclusions import write_exclusions
 from frame_vit.errors import ConfigError, DataError
 from frame_vit.findings import KINDS
@@ -32,7 +32,7 @@ LABELS = {"names": list(demo.NAMES), "ok": ["passed"], "symmetries": demo.SYMMET
 def audited(source: str | Path, preprocessing: Preprocessing = SIDE, names: Any = None, **data: Any) -> Audit:
     labels = LABELS | ({"names": names} if names else {})
     config = Config.model_validate({"labels": labels, "data": {"train": str(source), **data}})
-    return audit(prepare(config, preprocessing, tolerant=True), config.data, preprocessing)
+    return audit(read_dataset(config, preprocessing, tolerant=True), config.data, preprocessing)
 
 
 def found(audit: Audit) -> dict[str, set[str]]:
@@ -186,7 +186,7 @@ def test_a_training_set_without_a_usable_row_is_no_crash(tmp_path: Path) -> None
         there.add(b"nothing", said("passed"))
     answer = audited(there.write())
     assert {"FV103", "FV401", "FV405"} <= {*found(answer)}
-    assert answer.prepared.proposed_roi() is None
+    assert answer.dataset.proposed_roi() is None
 
 
 def test_without_a_usual_shape_only_extreme_ones_are_odd(tmp_path: Path) -> None:
@@ -282,14 +282,14 @@ def test_rows_are_left_out_of_a_division_and_the_rest_stays(planted: tuple[Plant
     for quality in (88, 70, 60, 50):
         there.add(encoded(shown(frame), quality=quality), demo.response(frame))
     before = audited(there.write(), seed=1)
-    (tmp_path / "manifest.json").write_text(json.dumps(before.prepared.manifest()))
+    (tmp_path / "manifest.json").write_text(json.dumps(before.dataset.manifest()))
     listed = before.exclusions()
     assert listed
     write_exclusions(tmp_path / "exclude.csv", listed)
     after = audited(there.write(), exclude=str(tmp_path / "exclude.csv"), splits=str(tmp_path / "manifest.json"))
     assert found(after) == {}
-    for name, split in after.prepared.splits.items():
-        kept = [e.key for e in before.prepared.splits[name].examples if e.key not in {x.key for x in listed}]
+    for name, split in after.dataset.splits.items():
+        kept = [e.key for e in before.dataset.splits[name].examples if e.key not in {x.key for x in listed}]
         assert [e.key for e in split.examples] == kept
 
 
@@ -298,7 +298,7 @@ def test_of_a_leak_the_rows_on_the_training_side_are_left_out(planted: tuple[Pla
     for code in ("FV302", "FV304"):
         rows = next(f.rows for f in audit.findings if f.kind.code == code)
         assert {row.split for row in rows} == {"train"}
-        assert {row.twin[0] for row in rows if row.twin} <= {"val", "test"}
+        assert {row.duplicate_of[0] for row in rows if row.duplicate_of} <= {"val", "test"}
 
 
 def test_only_spellings_that_are_not_the_commonest_are_faults(tmp_path: Path) -> None:
@@ -306,8 +306,8 @@ def test_only_spellings_that_are_not_the_commonest_are_faults(tmp_path: Path) ->
     for row in there.rows[-3:]:
         row["response"] = row["response"].replace("Xplus", "XPlus ")
     config = Config.model_validate({"data": {"train": str(there.write())}})
-    answer = audit(prepare(config, SIDE, tolerant=True), config.data, SIDE)
-    assert answer.prepared.labels.names == ("Xplus", "passed")
+    answer = audit(read_dataset(config, SIDE, tolerant=True), config.data, SIDE)
+    assert answer.dataset.labels.names == ("Xplus", "passed")
     assert len(found(answer)["FV206"]) == 3
 
 
@@ -318,12 +318,12 @@ def test_a_training_is_warned_of_errors(tmp_path: Path, caplog: pytest.LogCaptur
         there.add(demo.jpeg(frame), demo.response(frame), split)
     config = Config.model_validate({"labels": LABELS, "data": {"train": str(there.write())}})
     with caplog.at_level(logging.WARNING, "framevit"):
-        warn_of_errors(prepare(config, SIDE), config.data.audit)
+        warn_of_errors(read_dataset(config, SIDE), config.data.audit)
     assert "FV302 same picture in two splits (1)" in caplog.text
     assert "framevit prepare shows the rows" in caplog.text
     caplog.clear()
     sound = Config.model_validate({"labels": LABELS, "data": {"train": "demo", "demo": {"train": 200}}})
-    warn_of_errors(prepare(sound, SIDE), sound.data.audit)
+    warn_of_errors(read_dataset(sound, SIDE), sound.data.audit)
     assert not caplog.text
 
 
@@ -373,7 +373,7 @@ def test_frames_of_a_fixed_camera_are_not_copies_of_each_other(tmp_path: Path) -
     answer = audited(there.write())
     assert answer.limit.value is not None
     assert {*found(answer)} == set()
-    assert answer.twins.within == 0
+    assert answer.near_duplicates.within == 0
 
 
 @pytest.mark.parametrize("gain", [0.95, 1.0, 1.06])
@@ -404,7 +404,7 @@ def test_where_classes_lie_as_near_as_copies_nothing_is_called_a_copy(tmp_path: 
     assert answer.limit.value is None
     assert answer.limit.copies is not None
     assert found(answer) == {"FV306": set()}
-    assert "different classes lie as near as copies" in answer.findings[0].message
+    assert "different classes are as near as copies" in answer.findings[0].message
 
 
 @pytest.mark.parametrize(("noise", "jitter"), [(0.005, 0.0), (0.01, 0.01), (0.01, 0.03), (0.02, 0.0), (0.02, 0.02)])

@@ -71,9 +71,9 @@ def test_a_box_on_the_other_side_contradicts_its_label(label: str, like: str) ->
     middle = ((0.5 + x) * demo.WIDTH, (0.5 + y) * demo.HEIGHT)
     box = (middle[0] - 5, middle[1] - 5, middle[0] + 5, middle[1] + 5)
     found = measured([*rows, example(SPACE.id(label), box)])
-    assert [row for row, _ in found.contradictions] == [500]
-    assert label in found.contradictions[0][1]
-    assert like in found.contradictions[0][1]
+    assert [item.row for item in found.contradictions] == [500]
+    assert label in found.contradictions[0].reason
+    assert like in found.contradictions[0].reason
 
 
 def test_boxes_that_cannot_be_say_nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frame_vit.audit import near_duplicates as twins
+from frame_vit.audit import near_duplicates as near_duplicates
 from frame_vit.audit.near_duplicates import NearDuplicates, find_near_duplicates
 from frame_vit.data import demo
 from frame_vit.data.examples import Example
@@ -29,8 +29,8 @@ def example(label: int, seal: str) -> Example:
     return Example(seal, label, (), 8, 8, "", bytes, seal)
 
 
-def marks(*pictures: np.ndarray) -> Float32:
-    return measure([PixelArray.of(np.stack(pictures).astype(np.uint8))]).prints
+def fingerprints(*pictures: np.ndarray) -> Float32:
+    return measure([PixelArray.of(np.stack(pictures).astype(np.uint8))]).fingerprints
 
 
 def picture(seed: int) -> np.ndarray:
@@ -49,43 +49,47 @@ def test_a_copy_is_found_in_every_declared_view_with_the_label_it_then_has(view:
     original = picture(1)
     rows = [example(1, "a"), example(3, "b"), example(classes[1], "c")]
     found = find_near_duplicates(
-        rows, [0, 0, 1], marks(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
+        rows, [0, 0, 1], fingerprints(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
     )
-    assert {row: twin.row for row, twin in found.across.items()} == {0: 2}
+    assert {row: other.row for row, other in found.across.items()} == {0: 2}
     assert found.held == {2}
     assert found.unfit == {}
     wrong = [example(1, "a"), example(3, "b"), example((classes[1] + 1) % 5, "c")]
     found = find_near_duplicates(
-        wrong, [0, 0, 1], marks(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
+        wrong, [0, 0, 1], fingerprints(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
     )
-    assert {row: twin.row for row, twin in found.unfit.items()} == {0: 2, 2: 0}
+    assert {row: other.row for row, other in found.unfit.items()} == {0: 2, 2: 0}
 
 
 def test_views_that_are_not_declared_are_not_compared() -> None:
     original = picture(1)
     rows = [example(1, "a"), example(2, "b")]
-    found = find_near_duplicates(rows, [0, 1], marks(original, original[:, ::-1]), SPACE.group(["vflip"]), 0.1)
+    found = find_near_duplicates(rows, [0, 1], fingerprints(original, original[:, ::-1]), SPACE.group(["vflip"]), 0.1)
     assert found == NearDuplicates()
 
 
 def test_the_very_same_pixels_and_flat_pictures_are_not_counted() -> None:
     flat = np.full((64, 64, 3), 90)
     rows = [example(0, "same"), example(1, "same"), example(0, "x"), example(1, "y")]
-    found = find_near_duplicates(rows, [0, 1, 0, 1], marks(picture(1), picture(1), flat, flat), SPACE.group(), 0.1)
+    found = find_near_duplicates(
+        rows, [0, 1, 0, 1], fingerprints(picture(1), picture(1), flat, flat), SPACE.group(), 0.1
+    )
     assert found == NearDuplicates()
 
 
 def test_the_nearest_is_named_with_its_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the pictures lie in different tiles."""
-    monkeypatch.setattr(twins, "TILE", 2)
+    monkeypatch.setattr(near_duplicates, "TILE", 2)
     random = np.random.default_rng(0)
     base = picture(1).astype(float)
     noisy = [base, base + random.normal(0, 8, base.shape), base + random.normal(0, 2, base.shape)]
     others = [picture(seed) for seed in range(2, 9)]
     rows = [example(0, str(i)) for i in range(10)]
     sides = [0, 1, 1, *[0] * 7]
-    found = find_near_duplicates(rows, sides, marks(*(p.clip(0, 255) for p in noisy), *others), SPACE.group(), 0.2)
-    assert {row: twin.row for row, twin in found.across.items()} == {0: 2}
+    found = find_near_duplicates(
+        rows, sides, fingerprints(*(p.clip(0, 255) for p in noisy), *others), SPACE.group(), 0.2
+    )
+    assert {row: other.row for row, other in found.across.items()} == {0: 2}
     assert found.held == {1, 2}
     assert 0 < found.across[0].distance < 0.05
     assert found.within == 1
@@ -97,8 +101,8 @@ def test_every_row_of_the_lower_split_gets_its_twin_in_a_higher_one() -> None:
     base = picture(1).astype(float)
     chain = [base, base + random.normal(0, 4, base.shape), base + random.normal(0, 8, base.shape)]
     rows = [example(0, str(i)) for i in range(3)]
-    found = find_near_duplicates(rows, [0, 1, 3], marks(*(p.clip(0, 255) for p in chain)), SPACE.group(), 0.2)
-    assert {row: twin.row for row, twin in found.across.items()} == {0: 1, 1: 2}
+    found = find_near_duplicates(rows, [0, 1, 3], fingerprints(*(p.clip(0, 255) for p in chain)), SPACE.group(), 0.2)
+    assert {row: other.row for row, other in found.across.items()} == {0: 1, 1: 2}
     assert found.held == {1, 2}
 
 
@@ -106,17 +110,17 @@ def test_of_the_same_pixels_the_row_in_the_test_stands_for_all() -> None:
     base = picture(1).astype(float)
     near = (base + np.random.default_rng(0).normal(0, 4, base.shape)).clip(0, 255)
     rows = [example(0, "same"), example(0, "same"), example(0, "near")]
-    found = find_near_duplicates(rows, [0, 3, 0], marks(base, base, near), SPACE.group(), 0.2)
-    assert {row: twin.row for row, twin in found.across.items()} == {2: 1}
+    found = find_near_duplicates(rows, [0, 3, 0], fingerprints(base, base, near), SPACE.group(), 0.2)
+    assert {row: other.row for row, other in found.across.items()} == {2: 1}
 
 
 def test_masses_of_copies_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twins, "TILE", 16)
+    monkeypatch.setattr(near_duplicates, "TILE", 16)
     random = np.random.default_rng(0)
     base = picture(1).astype(float)
     copies = [(base + random.normal(0, 2, base.shape)).clip(0, 255) for _ in range(60)]
     rows = [example(0, str(i)) for i in range(60)]
-    found = find_near_duplicates(rows, [0] * 50 + [3] * 10, marks(*copies), SPACE.group(), 0.2)
+    found = find_near_duplicates(rows, [0] * 50 + [3] * 10, fingerprints(*copies), SPACE.group(), 0.2)
     assert {*found.across} == {*range(50)}
     assert found.held == {*range(50, 60)}
     assert found.within == 50 * 49 // 2 + 10 * 9 // 2
@@ -134,4 +138,4 @@ def test_masses_of_copies_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None
     ids=["none", "apart", "running on", "a gap", "more within than beyond"],
 )
 def test_neighbours_are_no_copies_where_distances_run_on(nearest: list[float], crowded: bool) -> None:
-    assert twins._crowded(np.array(nearest), 0.1) is crowded
+    assert near_duplicates._crowded(np.array(nearest), 0.1) is crowded

@@ -15,7 +15,7 @@ from frame_vit.audit.audit import Audit, audit
 from frame_vit.audit.report import write_audit
 from frame_vit.config.schema import Config
 from frame_vit.data import demo
-from frame_vit.data.dataset import prepare
+from frame_vit.data.dataset import read_dataset
 from frame_vit.images.preprocessing import Preprocessing
 from tests.audit.planted import Planted, plant, said
 from tests.browser import dom, listening, needs_browser, screenshot
@@ -29,7 +29,7 @@ def audited(source: str | Path, names: list[str] | str = NAMES, **data: object) 
     config = Config.model_validate(
         {"labels": {"names": names, "symmetries": symmetries}, "data": {"train": str(source), **data}}
     )
-    return audit(prepare(config, SIDE, tolerant=True), config.data, SIDE)
+    return audit(read_dataset(config, SIDE, tolerant=True), config.data, SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_clean_set_without_boxes_says_so(tmp_path: Path) -> None:
     write_audit(tmp_path / "out", audited(tmp_path / "set", test_fraction=0.0), SIDE)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"audit.json", "audit.html"}
     page = (tmp_path / "out" / "audit.html").read_text()
-    assert "Nothing was found." in page
+    assert "No findings." in page
     assert "The rows have no boxes." in page
 
 

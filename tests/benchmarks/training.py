@@ -46,7 +46,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from frame_vit.config.schema import Config
 from frame_vit.data import demo
-from frame_vit.data.dataset import Dataset, prepare
+from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.pretrained import create
@@ -88,7 +88,7 @@ class Bench:
     def prepared(self, config: Config) -> tuple[Classifier, Dataset]:
         processor = load_processor(config.model)
         preprocessing = preprocessing_of(processor)
-        found = prepare(config, preprocessing)
+        found = read_dataset(config, preprocessing)
         torch.manual_seed(0)
         return create(config.model, found.labels, preprocessing, processor), found
 

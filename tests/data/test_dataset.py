@@ -18,7 +18,7 @@ from PIL import Image
 
 from frame_vit.config.schema import Config
 from frame_vit.data import demo
-from frame_vit.data.dataset import Dataset, prepare, read_other_dataset
+from frame_vit.data.dataset import Dataset, Origin, read_dataset, read_other_dataset
 from frame_vit.data.examples import Example, Split
 from frame_vit.errors import ConfigError, DataError, FrameVitError, UsageError
 from frame_vit.images.pixel_array import PixelArray
@@ -73,8 +73,8 @@ def keys(split: Split) -> list[str]:
     return [example.key for example in split.examples]
 
 
-def sizes(prepared: Dataset) -> dict[str, int]:
-    return {name: len(split) for name, split in prepared.splits.items()}
+def sizes(dataset: Dataset) -> dict[str, int]:
+    return {name: len(split) for name, split in dataset.splits.items()}
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def frames(tmp_path: Path) -> Path:
 def test_a_bad_row_is_named_with_its_key_and_first_characters(tmp_path: Path) -> None:
     path = manifest(tmp_path, [said("passed")] * 10 + ["Xplus, I think" + "." * 500])
     with pytest.raises(DataError) as caught:
-        prepare(config(path, NAMES), SMALL)
+        read_dataset(config(path, NAMES), SMALL)
     head, line = caught.value.message.splitlines()
     assert head == "1 row cannot be used:"
     assert line.startswith(f"{path}, line 11 (10.png): ")
@@ -100,7 +100,7 @@ def test_a_bad_row_is_named_with_its_key_and_first_characters(tmp_path: Path) ->
 def test_of_many_bad_rows_the_first_are_shown_and_all_are_counted(tmp_path: Path) -> None:
     path = manifest(tmp_path, [said("passed")] * 5 + ["oops"] * 8)
     with pytest.raises(DataError) as caught:
-        prepare(config(path, NAMES), SMALL)
+        read_dataset(config(path, NAMES), SMALL)
     lines = caught.value.message.splitlines()
     assert lines[0] == "8 rows cannot be used:"
     assert ["line 6" in lines[1], "line 10" in lines[5]] == [True, True]
@@ -112,18 +112,18 @@ def test_skipped_rows_are_left_out_listed_and_said(tmp_path: Path, caplog: pytes
     path = manifest(tmp_path, [*good, "oops", None])
     (tmp_path / "3.png").write_bytes(b"")
     with caplog.at_level(logging.WARNING, "framevit"):
-        prepared = prepare(config(path, NAMES[:2], on_bad_row="skip"), SMALL)
-    assert [(reject.source, reject.key) for reject in prepared.rejects] == [
+        dataset = read_dataset(config(path, NAMES[:2], on_bad_row="skip"), SMALL)
+    assert [(reject.source, reject.key) for reject in dataset.rejects] == [
         (str(path), "line 21 (20.png)"),
         (str(path), "line 22 (21.png)"),
         (str(path), "line 4 (3.png)"),
     ]
-    assert prepared.rejects[2].reason == "empty file"
-    assert sum(sizes(prepared).values()) == 19
-    assert not {reject.key for reject in prepared.rejects} & {k for s in prepared.splits.values() for k in keys(s)}
+    assert dataset.rejects[2].reason == "empty file"
+    assert sum(sizes(dataset).values()) == 19
+    assert not {reject.key for reject in dataset.rejects} & {k for s in dataset.splits.values() for k in keys(s)}
     assert "3 rows cannot be used and are left out" in caplog.text
-    assert all(str(reject) in caplog.text for reject in prepared.rejects)
-    assert prepared.manifest()["rejects"][2] == {
+    assert all(str(reject) in caplog.text for reject in dataset.rejects)
+    assert dataset.manifest()["rejects"][2] == {
         "source": str(path), "key": "line 4 (3.png)", "reason": "empty file", "code": "FV101"
     }  # fmt: skip
 
@@ -142,10 +142,10 @@ def test_skipped_rows_are_left_out_listed_and_said(tmp_path: Path, caplog: pytes
 def test_a_file_that_is_no_whole_picture_is_named(frames: Path, content: bytes, reason: str) -> None:
     (frames / "Xplus" / "bad.jpg").write_bytes(content)
     with pytest.raises(DataError, match=f"1 row cannot be used:\n.*, Xplus/bad.jpg: {reason}"):
-        prepare(config(frames), SMALL)
-    prepared = prepare(config(frames, on_bad_row="skip"), SMALL)
-    assert [reject.key for reject in prepared.rejects] == ["Xplus/bad.jpg"]
-    assert sum(sizes(prepared).values()) == 40
+        read_dataset(config(frames), SMALL)
+    dataset = read_dataset(config(frames, on_bad_row="skip"), SMALL)
+    assert [reject.key for reject in dataset.rejects] == ["Xplus/bad.jpg"]
+    assert sum(sizes(dataset).values()) == 40
 
 
 def test_an_unknown_label_is_named_with_the_nearest_class(frames: Path) -> None:
@@ -153,19 +153,19 @@ def test_an_unknown_label_is_named_with_the_nearest_class(frames: Path) -> None:
     with pytest.raises(
         DataError, match=r"Xpluss/020\.png: label 'Xpluss' is not among the classes \(did you mean 'Xplu"
     ):
-        prepare(config(frames, NAMES), SMALL)
+        read_dataset(config(frames, NAMES), SMALL)
 
 
 def test_an_alias_mends_another_spelling(frames: Path) -> None:
     (frames / "Xplus").rename(frames / "X plus")
-    prepared = prepare(config(frames, NAMES, {"aliases": {"X plus": "Xplus"}}), SMALL)
-    assert prepared.manifest()["counts"]["train"] == {"passed": 12, "Xplus": 6, "Xminus": 6}
+    dataset = read_dataset(config(frames, NAMES, {"aliases": {"X plus": "Xplus"}}), SMALL)
+    assert dataset.manifest()["counts"]["train"] == {"passed": 12, "Xplus": 6, "Xminus": 6}
 
 
 def test_a_label_that_only_the_test_set_has_is_a_bad_row(frames: Path, tmp_path: Path) -> None:
     test = fill(tmp_path / "test", {"passed": 2, "Yplus": 1}, first=100)
     with pytest.raises(DataError, match=r"Yplus/102\.png: label 'Yplus' is not among the classes"):
-        prepare(config(frames, test=test), SMALL)
+        read_dataset(config(frames, test=test), SMALL)
 
 
 def test_of_several_labels_the_first_is_taken_and_the_rows_are_counted(
@@ -173,15 +173,15 @@ def test_of_several_labels_the_first_is_taken_and_the_rows_are_counted(
 ) -> None:
     path = manifest(tmp_path, [said("passed"), said("Xplus", "passed")] * 10)
     with caplog.at_level(logging.WARNING, "framevit"):
-        prepared = prepare(config(path), SMALL)
+        dataset = read_dataset(config(path), SMALL)
     assert f"{path}: several labels in 10 row(s)" in caplog.text
-    assert sum(split.counts(2)[prepared.labels.id("Xplus")] for split in prepared.splits.values()) == 10
+    assert sum(split.counts(2)[dataset.labels.id("Xplus")] for split in dataset.splits.values()) == 10
 
 
 def test_several_labels_are_a_bad_row_where_the_config_says_so(tmp_path: Path) -> None:
     path = manifest(tmp_path, [said("passed"), said("Xplus")] * 10 + [said("Xplus", "passed")])
     with pytest.raises(DataError, match=r"line 21 \(20\.png\): several labels: Xplus, passed"):
-        prepare(config(path, multi="error"), SMALL)
+        read_dataset(config(path, multi="error"), SMALL)
 
 
 @pytest.mark.parametrize("name", ["a\0.png", "\ud800.png", "n" * 300 + ".png"], ids=["nul", "surrogate", "long"])
@@ -190,7 +190,7 @@ def test_a_name_that_no_file_can_have_is_an_error_with_its_line(tmp_path: Path, 
     with path.open("a") as file:
         file.write("\n" + json.dumps({"file_name": name, "response": said("passed")}))
     with pytest.raises(FrameVitError, match="line 11"):
-        prepare(config(path, NAMES), SMALL)
+        read_dataset(config(path, NAMES), SMALL)
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_a_pipe_in_a_manifest_is_refused_and_not_read(tmp_path: Path, pipe: Path
     path = manifest(tmp_path, [said("passed")])
     path.write_text(json.dumps({"file_name": pipe.name, "response": said("passed")}))
     with pytest.raises(DataError, match="not a plain file"):
-        prepare(config(path, NAMES), SMALL)
+        read_dataset(config(path, NAMES), SMALL)
 
 
 # Classes
@@ -218,36 +218,36 @@ def test_a_pipe_in_a_manifest_is_refused_and_not_read(tmp_path: Path, pipe: Path
 
 def test_automatic_classes_are_those_of_the_training_set(frames: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "framevit"):
-        prepared = prepare(config(frames), SMALL)
-    assert prepared.labels.names == ("Xminus", "Xplus", "passed")
+        dataset = read_dataset(config(frames), SMALL)
+    assert dataset.labels.names == ("Xminus", "Xplus", "passed")
     assert "classes, from the training set: Xminus, Xplus, passed" in caplog.text
 
 
 def test_configured_classes_keep_their_order_and_their_symmetries(frames: Path) -> None:
     labels = {"ok": ["passed"], "symmetries": {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}}}
-    prepared = prepare(config(frames, NAMES, labels), SMALL)
-    assert prepared.labels == LabelSpace.build(NAMES, ["passed"], labels["symmetries"])  # type: ignore[arg-type]
+    dataset = read_dataset(config(frames, NAMES, labels), SMALL)
+    assert dataset.labels == LabelSpace.build(NAMES, ["passed"], labels["symmetries"])  # type: ignore[arg-type]
 
 
 def test_automatic_classes_are_checked_against_what_the_config_says_of_them(frames: Path) -> None:
     with pytest.raises(ConfigError, match=r"labels\.ok: 'pased' is not a class \(did you mean 'passed'\?\)"):
-        prepare(config(frames, labels={"ok": ["pased"]}), SMALL)
+        read_dataset(config(frames, labels={"ok": ["pased"]}), SMALL)
 
 
 @pytest.mark.parametrize("names", ["auto", NAMES])
 def test_a_test_set_that_lacks_a_class_keeps_the_class_ids(frames: Path, tmp_path: Path, names: Any) -> None:
     test = fill(tmp_path / "test", {"passed": 3, "Xplus": 2}, first=100)
-    prepared = prepare(config(frames, names, test=test), SMALL)
-    found = {prepared.labels.names[e.label] for e in prepared.splits["test"].examples if e.key.startswith("Xplus/")}
+    dataset = read_dataset(config(frames, names, test=test), SMALL)
+    found = {dataset.labels.names[e.label] for e in dataset.splits["test"].examples if e.key.startswith("Xplus/")}
     assert found == {"Xplus"}
-    assert prepared.manifest()["counts"]["test"] == {"passed": 3, "Xplus": 2, "Xminus": 0}
+    assert dataset.manifest()["counts"]["test"] == {"passed": 3, "Xplus": 2, "Xminus": 0}
 
 
 def test_labels_stay_with_their_pictures(frames: Path) -> None:
-    prepared = prepare(config(frames, NAMES), SMALL)
-    for split in prepared.splits.values():
+    dataset = read_dataset(config(frames, NAMES), SMALL)
+    for split in dataset.splits.values():
         for example, pixels in zip(split.examples, split.pixels[:], strict=True):
-            assert prepared.labels.names[example.label] == example.key.split("/")[0]
+            assert dataset.labels.names[example.label] == example.key.split("/")[0]
             whole = Image.open(io.BytesIO((frames / example.key).read_bytes()))
             resized = whole.resize((8, 8), Image.Resampling(SMALL.resample))
             assert np.array_equal(pixels, np.asarray(resized))
@@ -258,39 +258,39 @@ def test_labels_stay_with_their_pictures(frames: Path) -> None:
 
 def test_with_a_test_set_train_is_divided_80_to_20_and_stratified(frames: Path, tmp_path: Path) -> None:
     test = fill(tmp_path / "test", {"passed": 2}, first=100)
-    prepared = prepare(config(frames, NAMES, test=test), SMALL)
-    assert list(prepared.splits) == ["train", "val", "test"]
-    assert prepared.splits["train"].counts(3) == [16, 8, 8]
-    assert prepared.splits["val"].counts(3) == [4, 2, 2]
-    assert [split.name for split in prepared.splits.values()] == ["train", "val", "test"]
+    dataset = read_dataset(config(frames, NAMES, test=test), SMALL)
+    assert list(dataset.splits) == ["train", "val", "test"]
+    assert dataset.splits["train"].counts(3) == [16, 8, 8]
+    assert dataset.splits["val"].counts(3) == [4, 2, 2]
+    assert [split.name for split in dataset.splits.values()] == ["train", "val", "test"]
 
 
 def test_a_given_test_set_is_untouched(frames: Path, tmp_path: Path) -> None:
     test = fill(tmp_path / "test", {"passed": 3, "Xminus": 2}, first=100)
     for seed in (0, 1):
-        split = prepare(config(frames, NAMES, test=test, seed=seed), SMALL).splits["test"]
+        split = read_dataset(config(frames, NAMES, test=test, seed=seed), SMALL).splits["test"]
         assert keys(split) == ["Xminus/103.png", "Xminus/104.png", "passed/100.png", "passed/101.png", "passed/102.png"]
         assert [example.read() for example in split.examples] == [picture(n) for n in (103, 104, 100, 101, 102)]
 
 
 def test_without_a_test_set_all_three_come_from_train_and_share_nothing(frames: Path) -> None:
-    prepared = prepare(config(frames, NAMES), SMALL)
-    assert {name: split.counts(3) for name, split in prepared.splits.items()} == {
+    dataset = read_dataset(config(frames, NAMES), SMALL)
+    assert {name: split.counts(3) for name, split in dataset.splits.items()} == {
         "train": [12, 6, 6],
         "val": [4, 2, 2],
         "test": [4, 2, 2],
     }
-    everything = [example.digest for split in prepared.splits.values() for example in split.examples]
+    everything = [example.digest for split in dataset.splits.values() for example in split.examples]
     assert len(set(everything)) == len(everything) == 40
 
 
 def test_without_a_test_share_there_is_no_test_split(frames: Path) -> None:
-    assert sizes(prepare(config(frames, NAMES, test_fraction=0.0), SMALL)) == {"train": 32, "val": 8}
+    assert sizes(read_dataset(config(frames, NAMES, test_fraction=0.0), SMALL)) == {"train": 32, "val": 8}
 
 
 def test_the_same_seed_gives_the_same_splits_and_another_seed_others(frames: Path) -> None:
     def divided(seed: int) -> list[list[str]]:
-        return [keys(split) for split in prepare(config(frames, NAMES, seed=seed), SMALL).splits.values()]
+        return [keys(split) for split in read_dataset(config(frames, NAMES, seed=seed), SMALL).splits.values()]
 
     first = divided(5)
     assert divided(5) == first
@@ -302,29 +302,25 @@ def test_own_splits_are_used_as_they_are(tmp_path: Path) -> None:
     parts = {"train": {"a": 3, "b": 1}, "validation": {"a": 1}, "test": {"b": 2}}
     for number, (part, counts) in enumerate(parts.items()):
         fill(tmp_path / "set" / part, counts, 10 * number)
-    prepared = prepare(config(tmp_path / "set"), SMALL)
-    assert prepared.manifest()["counts"] == {
+    dataset = read_dataset(config(tmp_path / "set"), SMALL)
+    assert dataset.manifest()["counts"] == {
         "train": {"a": 3, "b": 1},
         "val": {"a": 1, "b": 0},
         "test": {"a": 0, "b": 2},
     }
-    assert prepared.sources["val"] == {
-        "source": str(tmp_path / "set" / "validation"),
-        "split": "validation",
-        "revision": "",
-    }
+    assert dataset.sources["val"] == Origin(str(tmp_path / "set" / "validation"), "validation", "")
 
 
 def test_a_source_with_train_and_test_gives_validation_from_train_only(tmp_path: Path) -> None:
     fill(tmp_path / "set" / "train", {"a": 10, "b": 10})
     fill(tmp_path / "set" / "test", {"a": 1, "b": 1}, 50)
-    assert sizes(prepare(config(tmp_path / "set"), SMALL)) == {"train": 16, "val": 4, "test": 2}
+    assert sizes(read_dataset(config(tmp_path / "set"), SMALL)) == {"train": 16, "val": 4, "test": 2}
 
 
 def test_a_source_with_train_and_validation_gives_the_test_from_train_only(tmp_path: Path) -> None:
     fill(tmp_path / "set" / "train", {"a": 10, "b": 10})
     fill(tmp_path / "set" / "val", {"a": 1, "b": 1}, 50)
-    assert sizes(prepare(config(tmp_path / "set"), SMALL)) == {"train": 16, "val": 2, "test": 4}
+    assert sizes(read_dataset(config(tmp_path / "set"), SMALL)) == {"train": 16, "val": 2, "test": 4}
 
 
 def test_a_test_set_of_its_own_is_used_instead_of_the_sources(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -332,16 +328,16 @@ def test_a_test_set_of_its_own_is_used_instead_of_the_sources(tmp_path: Path, ca
     fill(tmp_path / "set" / "test", {"a": 1, "b": 1}, 50)
     test = fill(tmp_path / "other", {"a": 3}, 60)
     with caplog.at_level(logging.WARNING, "framevit"):
-        prepared = prepare(config(tmp_path / "set", test=test), SMALL)
-    assert sizes(prepared) == {"train": 16, "val": 4, "test": 3}
+        dataset = read_dataset(config(tmp_path / "set", test=test), SMALL)
+    assert sizes(dataset) == {"train": 16, "val": 4, "test": 3}
     assert "data.test is used instead of it" in caplog.text
 
 
 def test_of_a_test_source_with_several_splits_the_one_called_test_is_taken(frames: Path, tmp_path: Path) -> None:
     for part in ("train", "test"):
         fill(tmp_path / "other" / part, {"passed": 2}, 100 if part == "test" else 200)
-    prepared = prepare(config(frames, NAMES, test=tmp_path / "other"), SMALL)
-    assert keys(prepared.splits["test"]) == ["passed/100.png", "passed/101.png"]
+    dataset = read_dataset(config(frames, NAMES, test=tmp_path / "other"), SMALL)
+    assert keys(dataset.splits["test"]) == ["passed/100.png", "passed/101.png"]
 
 
 @pytest.mark.parametrize("parts", [("train", "extra"), ("val", "test"), ("train", "val", "dev")])
@@ -349,13 +345,13 @@ def test_splits_that_cannot_be_told_apart_are_refused_by_name(tmp_path: Path, pa
     lines = ["file_name,label,split", *(f"{part}.png,a,{part}" for part in parts)]
     (tmp_path / "m.csv").write_text("\n".join(lines))
     with pytest.raises(UsageError, match=f"splits {', '.join(parts)}; expected train, validation, calibration, test"):
-        prepare(config(tmp_path / "m.csv"), SMALL)
+        read_dataset(config(tmp_path / "m.csv"), SMALL)
 
 
 def test_too_few_pictures_of_a_class_say_how_many_are_needed(tmp_path: Path) -> None:
     fill(tmp_path / "few", {"a": 20, "b": 4})
     with pytest.raises(DataError, match="every class needs 5; 'b' has 4"):
-        prepare(config(tmp_path / "few"), SMALL)
+        read_dataset(config(tmp_path / "few"), SMALL)
 
 
 def test_a_split_whose_every_row_is_skipped_is_refused(tmp_path: Path) -> None:
@@ -363,7 +359,7 @@ def test_a_split_whose_every_row_is_skipped_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "set" / "val", {"a": 1}, 50)
     (tmp_path / "set" / "val" / "a" / "050.png").write_bytes(b"")
     with pytest.raises(DataError, match="the val split has no usable pictures"):
-        prepare(config(tmp_path / "set", on_bad_row="skip"), SMALL)
+        read_dataset(config(tmp_path / "set", on_bad_row="skip"), SMALL)
 
 
 # One split only
@@ -375,18 +371,20 @@ def test_one_split_alone_is_the_split_of_the_whole(frames: Path, tmp_path: Path,
     settings = config(frames, NAMES)
     if given:
         settings = config(frames, NAMES, test=fill(tmp_path / "test", {"passed": 3, "Xplus": 1}, first=100))
-    assert keys(prepare(settings, SMALL, only=only).splits[only]) == keys(prepare(settings, SMALL).splits[only])
+    assert keys(read_dataset(settings, SMALL, only=only).splits[only]) == keys(
+        read_dataset(settings, SMALL).splits[only]
+    )
 
 
 def test_a_test_set_of_its_own_is_read_without_the_training_set(tmp_path: Path) -> None:
     test = fill(tmp_path / "test", {"passed": 3}, first=100)
-    prepared = prepare(config(tmp_path / "gone", NAMES, test=test), SMALL, only="test")
-    assert sizes(prepared) == {"test": 3}
+    dataset = read_dataset(config(tmp_path / "gone", NAMES, test=test), SMALL, only="test")
+    assert sizes(dataset) == {"test": 3}
 
 
 def test_a_split_that_there_is_not_is_refused_with_those_there_are(frames: Path) -> None:
-    with pytest.raises(UsageError, match="there is no split 'tset'; there are train, val, test"):
-        prepare(config(frames, NAMES), SMALL, only="tset")
+    with pytest.raises(UsageError, match="there is no split 'tset'; the splits are train, val, test"):
+        read_dataset(config(frames, NAMES), SMALL, only="tset")
 
 
 # Another data set for a trained model
@@ -395,19 +393,19 @@ def test_a_split_that_there_is_not_is_refused_with_those_there_are(frames: Path)
 def test_another_data_set_is_one_split_with_the_models_class_ids(tmp_path: Path) -> None:
     space = LabelSpace.build(NAMES)
     other = fill(tmp_path / "other", {"passed": 2, "Xminus": 1})
-    prepared = read_other_dataset(str(other), config("demo"), space, SMALL)
-    ((name, split),) = prepared.splits.items()
+    dataset = read_other_dataset(str(other), config("demo"), space, SMALL)
+    ((name, split),) = dataset.splits.items()
     assert name.startswith("data-")
     assert name.endswith("other")
     assert split.labels.tolist() == [2, 0, 0]
-    assert prepared.labels is space
+    assert dataset.labels is space
 
 
 def test_another_data_set_with_parts_is_taken_whole_and_its_keys_say_the_part(tmp_path: Path) -> None:
     fill(tmp_path / "other" / "train", {"passed": 1})
     fill(tmp_path / "other" / "test", {"passed": 1}, 5)
-    prepared = read_other_dataset(str(tmp_path / "other"), config("demo"), LabelSpace.build(NAMES), SMALL)
-    (split,) = prepared.splits.values()
+    dataset = read_other_dataset(str(tmp_path / "other"), config("demo"), LabelSpace.build(NAMES), SMALL)
+    (split,) = dataset.splits.values()
     assert sorted(keys(split)) == ["test/passed/005.png", "train/passed/000.png"]
 
 
@@ -433,35 +431,35 @@ def test_the_fingerprint_changes_with_a_label_and_nothing_else_of_a_row(tmp_path
         rows = [json.loads(line) for line in path.read_text().splitlines()]
         parts = ("train", "train", "val", "test")
         path.write_text("\n".join(json.dumps({**row, "split": part}) for row, part in zip(rows, parts, strict=True)))
-        return prepare(config(path, NAMES), SMALL).fingerprint
+        return read_dataset(config(path, NAMES), SMALL).fingerprint
 
     assert taken("passed", "Xplus", "Xplus", "Xplus") == taken("passed", "Xplus", "Xplus", "Xplus")
     assert taken("passed", "Xplus", "Xplus", "Xplus") != taken("passed", "Xminus", "Xplus", "Xplus")
 
 
 def test_the_fingerprint_changes_with_one_byte_of_one_file(frames: Path) -> None:
-    before = prepare(config(frames, NAMES), SMALL).fingerprint
+    before = read_dataset(config(frames, NAMES), SMALL).fingerprint
     file = frames / "Xplus" / "020.png"
     file.write_bytes(file.read_bytes() + b"\0")
-    assert prepare(config(frames, NAMES), SMALL).fingerprint != before
+    assert read_dataset(config(frames, NAMES), SMALL).fingerprint != before
 
 
 def test_the_fingerprint_changes_with_the_division(frames: Path) -> None:
-    assert len({prepare(config(frames, NAMES, seed=seed), SMALL).fingerprint for seed in range(3)}) == 3
+    assert len({read_dataset(config(frames, NAMES, seed=seed), SMALL).fingerprint for seed in range(3)}) == 3
 
 
 CHANGES: dict[str, Callable[[Path], Dataset]] = {
-    "nothing": lambda frames: prepare(config(frames, NAMES), SMALL),
-    "the model's size": lambda frames: prepare(config(frames, NAMES), Preprocessing(16, 4)),
-    "what is fine": lambda frames: prepare(config(frames, NAMES, {"ok": ["passed"]}), SMALL),
-    "the folder": lambda frames: prepare(config(frames.rename(frames.with_name("moved")), NAMES), SMALL),
-    "how bad rows are taken": lambda frames: prepare(config(frames, NAMES, on_bad_row="skip"), SMALL),
+    "nothing": lambda frames: read_dataset(config(frames, NAMES), SMALL),
+    "the model's size": lambda frames: read_dataset(config(frames, NAMES), Preprocessing(16, 4)),
+    "what is fine": lambda frames: read_dataset(config(frames, NAMES, {"ok": ["passed"]}), SMALL),
+    "the folder": lambda frames: read_dataset(config(frames.rename(frames.with_name("moved")), NAMES), SMALL),
+    "how bad rows are taken": lambda frames: read_dataset(config(frames, NAMES, on_bad_row="skip"), SMALL),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_fingerprint_does_not_change_with_anything_else(frames: Path, change: str) -> None:
-    before = prepare(config(frames, NAMES), SMALL).fingerprint
+    before = read_dataset(config(frames, NAMES), SMALL).fingerprint
     assert CHANGES[change](frames).fingerprint == before
 
 
@@ -469,7 +467,7 @@ def test_the_fingerprint_is_of_class_names_and_not_of_their_order(tmp_path: Path
     for number, part in enumerate(("train", "val", "test")):
         fill(tmp_path / "set" / part, dict.fromkeys(NAMES, 1), 10 * number)
     orders: list[Any] = ["auto", NAMES, NAMES[::-1]]
-    assert len({prepare(config(tmp_path / "set", names), SMALL).fingerprint for names in orders}) == 1
+    assert len({read_dataset(config(tmp_path / "set", names), SMALL).fingerprint for names in orders}) == 1
 
 
 # The demo, and what is written down
@@ -477,27 +475,27 @@ def test_the_fingerprint_is_of_class_names_and_not_of_their_order(tmp_path: Path
 
 def test_the_demo_has_test_frames_of_its_own() -> None:
     settings = config("demo", list(demo.NAMES), test="demo", demo={"train": 50, "test": 15})
-    prepared = prepare(settings, SMALL)
-    assert sizes(prepared) == {"train": 40, "val": 10, "test": 15}
-    assert [e.read() for e in prepared.splits["test"].examples] == [demo.jpeg(f) for f in demo.frames(15, 1)]
-    assert prepared.splits["train"].counts(5) == [8] * 5
-    boxes = [example.boxes for split in prepared.splits.values() for example in split.examples]
+    dataset = read_dataset(settings, SMALL)
+    assert sizes(dataset) == {"train": 40, "val": 10, "test": 15}
+    assert [e.read() for e in dataset.splits["test"].examples] == [demo.jpeg(f) for f in demo.frames(15, 1)]
+    assert dataset.splits["train"].counts(5) == [8] * 5
+    boxes = [example.boxes for split in dataset.splits.values() for example in split.examples]
     assert all(len(found) == 1 for found in boxes)
 
 
 def test_the_demo_alone_has_its_test_frames_from_the_training_frames() -> None:
-    prepared = prepare(config("demo", demo={"train": 50}), SMALL)
-    assert sizes(prepared) == {"train": 30, "val": 10, "test": 10}
-    assert prepared.labels.names == demo.NAMES
+    dataset = read_dataset(config("demo", demo={"train": 50}), SMALL)
+    assert sizes(dataset) == {"train": 30, "val": 10, "test": 10}
+    assert dataset.labels.names == demo.NAMES
 
 
 def test_the_manifest_is_json_and_names_every_picture_with_split_label_and_digest(frames: Path) -> None:
-    prepared = prepare(config(frames, NAMES), SMALL)
-    written = json.loads(json.dumps(prepared.manifest()))
-    assert written["fingerprint"] == prepared.fingerprint
+    dataset = read_dataset(config(frames, NAMES), SMALL)
+    written = json.loads(json.dumps(dataset.manifest()))
+    assert written["fingerprint"] == dataset.fingerprint
     assert written["sources"] == {"train": {"source": str(frames), "split": "train", "revision": ""}}
-    assert LabelSpace.build(**written["labels"]) == prepared.labels
-    for name, split in prepared.splits.items():
+    assert LabelSpace.build(**written["labels"]) == dataset.labels
+    for name, split in dataset.splits.items():
         assert [(row["key"], row["sha256"]) for row in written["splits"][name]] == [
             (example.key, example.digest) for example in split.examples
         ]
@@ -519,8 +517,8 @@ def test_the_proposed_region_holds_all_boxes_of_train_with_a_tenth_to_spare() ->
 
 def test_a_region_is_cut_from_every_picture_and_never_by_its_own_box(frames: Path) -> None:
     preprocessing = Preprocessing(8, 8, roi=(0.2, 0.2, 0.8, 0.8))
-    prepared = prepare(config(frames, NAMES), preprocessing)
-    for example, row in zip(prepared.splits["train"].examples, prepared.splits["train"].pixels[:], strict=True):
+    dataset = read_dataset(config(frames, NAMES), preprocessing)
+    for example, row in zip(dataset.splits["train"].examples, dataset.splits["train"].pixels[:], strict=True):
         whole = Image.open(io.BytesIO((frames / example.key).read_bytes()))
         cut = whole.crop(region((0.2, 0.2, 0.8, 0.8), whole.size)).resize(
             (8, 8), Image.Resampling(preprocessing.resample)

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from frame_vit.config.schema import DataConfig
-from frame_vit.data.examples import Annotated, Reject, Split, annotate, auto_names, build_split
+from frame_vit.data.examples import AnnotatedSplit, Reject, Split, annotate, auto_names, build_split
 from frame_vit.data.response import Kind
 from frame_vit.data.sources import RawRow, RawSplit, read_source
 from frame_vit.errors import RowError
@@ -217,4 +217,4 @@ def test_selected_rows_keep_examples_and_pixels_together() -> None:
 
 
 def test_an_annotated_split_starts_without_rows() -> None:
-    assert (Annotated(raw([])).several, Annotated(raw([])).rejects) == (0, [])
+    assert (AnnotatedSplit(raw([])).several, AnnotatedSplit(raw([])).rejects) == (0, [])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from frame_vit.data import demo
-from frame_vit.images.measures import CELLS, Measures, measure, prints
+from frame_vit.images.measures import CELLS, Measures, fingerprints_of, measure
 from frame_vit.images.pixel_array import PixelArray, UInt8
 from frame_vit.images.preprocessing import Preprocessing, resize
 
@@ -29,7 +29,7 @@ def test_a_flat_picture_has_its_level_no_contrast_and_no_fingerprint(level: int)
     assert found.darkest == pytest.approx(level, abs=0.01)
     assert found.brightest == pytest.approx(level, abs=0.01)
     assert found.contrast == pytest.approx(0, abs=0.01)
-    assert not found.prints.any()
+    assert not found.fingerprints.any()
 
 
 def test_light_is_that_of_pillows_grey() -> None:
@@ -63,7 +63,7 @@ def test_a_fingerprint_does_not_know_light_and_contrast(seed: int, gain: float, 
     """As long as nothing becomes white: what is cut off there is lost."""
     picture = frame(seed).astype(float)
     changed = np.round(picture * gain + min(offset, 255 - picture.max() * gain)).astype(np.uint8)
-    one, other = prints(np.stack([picture.astype(np.uint8), changed]))
+    one, other = fingerprints_of(np.stack([picture.astype(np.uint8), changed]))
     assert np.sqrt(((one - other) ** 2).mean()) < 0.02
     assert one.mean() == pytest.approx(0, abs=1e-4)
     assert (one**2).mean() == pytest.approx(1, abs=1e-3)
@@ -73,10 +73,10 @@ def test_a_fingerprint_does_not_know_light_and_contrast(seed: int, gain: float, 
 def test_cells_of_any_size_hold_all_the_light(height: int, width: int) -> None:
     picture = np.zeros((1, height, width, 3), np.uint8)
     picture[:, : height // 2] = 200
-    mark = prints(picture).reshape(CELLS, CELLS)
+    mark = fingerprints_of(picture).reshape(CELLS, CELLS)
     assert (np.diff(mark, axis=0) <= 1e-4).all(), "light above, dark below"
     assert np.abs(np.diff(mark, axis=1)).max() < 1e-3
-    mirrored = prints(picture[:, ::-1]).reshape(CELLS, CELLS)
+    mirrored = fingerprints_of(picture[:, ::-1]).reshape(CELLS, CELLS)
     assert mirrored[::-1] == pytest.approx(mark, abs=1e-3) or height % 2, "the halves are of one size"
 
 

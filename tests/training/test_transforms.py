@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
 from frame_vit.data import demo
-from frame_vit.images.geometry import GENERATORS
-from frame_vit.images.preprocessing import Preprocessing
-from frame_vit.images.preprocessing import normalise as normalise_numpy
-from frame_vit.images.tensors import normalise, shifted, viewed
 from frame_vit.labels import LabelSpace
 from frame_vit.training.transforms import Augmentation, uniform
 
@@ -113,24 +108,3 @@ def test_light_changes_stay_mild_and_in_range() -> None:
     difference = (changed - pixels).abs().amax(dim=(1, 2, 3))
     assert difference.min() > 0
     assert difference.max() <= 255 * 0.1 + 255 * 0.1
-
-
-def test_a_shift_repeats_the_edge() -> None:
-    picture = torch.arange(6).reshape(1, 1, 2, 3)
-    assert shifted(picture, torch.tensor([[1, 0]]))[0, 0].tolist() == [[0, 0, 1], [3, 3, 4]]
-    assert shifted(picture, torch.tensor([[0, -1]]))[0, 0].tolist() == [[3, 4, 5], [3, 4, 5]]
-
-
-@pytest.mark.parametrize("key", sorted(GENERATORS))
-def test_views_of_tensors_are_those_of_arrays(key: str) -> None:
-    view, picture = GENERATORS[key], np.arange(12).reshape(3, 4)
-    expected = np.rot90(picture, view.turns)
-    expected = expected[:, ::-1] if view.mirror else expected
-    assert np.array_equal(viewed(torch.from_numpy(picture), view).numpy(), expected)
-
-
-def test_normalises_as_the_evaluation_path_does() -> None:
-    pixels, _ = frames(4)
-    settings = Preprocessing(120, 120, (0.5, 0.4, 0.3), (0.5, 0.3, 0.2))
-    ours = normalise_numpy(pixels.permute(0, 2, 3, 1).numpy(), settings)
-    assert np.allclose(normalise(pixels, settings).numpy(), ours, atol=1e-5)
