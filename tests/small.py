@@ -1,4 +1,4 @@
-"""The tiny config as objects: a model and the splits of its data, without the command line."""
+"""Small objects without the command line: the tiny config, its model and splits; a tinier model of three classes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from frame_vit.config.load import load_config
-from frame_vit.config.schema import Config
+from frame_vit.config.schema import Config, ModelConfig, ScratchConfig
 from frame_vit.data.dataset import Dataset, read_dataset
+from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.pretrained import create
 from frame_vit.model.processor import load_processor, preprocessing_of
@@ -26,3 +27,24 @@ def begin(config: Config) -> tuple[Classifier, Dataset]:
     dataset = read_dataset(config, preprocessing)
     torch.manual_seed(0)
     return create(config.model, dataset.labels, preprocessing, processor), dataset
+
+
+SCRATCH = ModelConfig(
+    init="scratch", scratch=ScratchConfig(image_size=32, patch_size=16, hidden_size=16, layers=1, heads=2, mlp_ratio=2)
+)
+THREE_CLASSES = LabelSpace.build(["ok", "left", "right"], ["ok"], {"hflip": {"left": "right", "right": "left"}})
+PICTURES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))  # (4, 3, H, W), normalised
+
+
+def tiny_classifier(labels: LabelSpace = THREE_CLASSES) -> Classifier:
+    """An untrained ViT, always with the same weights."""
+    torch.manual_seed(0)
+    processor = load_processor(SCRATCH)
+    return create(SCRATCH, labels, preprocessing_of(processor), processor)
+
+
+def logits_of(model: Classifier) -> torch.Tensor:
+    """(4, C) logits of PICTURES."""
+    with torch.no_grad():
+        logits: torch.Tensor = model.module.eval()(pixel_values=PICTURES).logits
+    return logits

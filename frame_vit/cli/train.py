@@ -1,4 +1,4 @@
-"""`framevit train`: the whole job, from the data to a tested model."""
+"""`framevit train`: the options of the command, and what it shows of a finished run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def train(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run folder, new or empty.", show_default="runs/NAME-001, ...")
     ] = None,
-    resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this interrupted run folder.")] = None,
+    resume: Annotated[Path | None, typer.Option("--resume", help="Resume this interrupted run folder.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Start from this model: run folder, model folder or hub name.")
     ] = None,
@@ -48,7 +48,7 @@ def train(
     ] = None,
     print_config: PrintConfig = False,
 ) -> None:
-    """Prepare the data, train, test, and say where everything lies."""
+    """Prepare the data, train a model, evaluate it, and show where the results are."""
     flags = {
         "model.name": model,
         "model.init": model and "pretrained",
@@ -64,12 +64,12 @@ def train(
     if resume is not None and (
         config or overrides or output or any(v is not None for v in flags.values()) or print_config
     ):
-        raise UsageError("--resume goes on with the run's own config and takes nothing else")
+        raise UsageError("--resume uses the run's own config and takes no other options")
     settings = None if resume else load_settings(config, overrides, flags, print_config)
     if settings is not None:
         settings = _on_one_card(settings)
         if data and settings.data.test and not any(o.startswith("data.test=") for o in overrides or []):
-            log.warning("trained on %s, but tested on the config's data.test, %s", data, settings.data.test)
+            log.warning("the model is trained on %s but tested on the config's data.test, %s", data, settings.data.test)
     from frame_vit.cli import console
 
     with console.starting():
@@ -80,41 +80,44 @@ def train(
         if settings is None:
             assert resume is not None
             if finished(resume):
-                console.err.print(f"{resume} is finished; there is nothing to go on with", soft_wrap=True)
+                console.err.print(f"{resume} is finished: there is nothing to resume", soft_wrap=True)
                 raise typer.Exit
-            done = train_run.resume(resume, tick)
+            trained = train_run.resume(resume, tick)
         else:
-            done = train_run.train(settings, run_name(config), output, tick)
-    if done is None:  # one of several processes, and not the one that writes
+            trained = train_run.train(settings, run_name(config), output, tick)
+    if trained is None:  # one of several processes, but not the main one
         return
-    _show_trained(done)
+    _show_trained(trained)
 
 
-def _show_trained(done: Trained) -> None:
-    """The numbers and where everything lies; leaves with exit code 3 if rows were left out."""
+def _show_trained(trained: Trained) -> None:
+    """Shows the metrics and the files of a run; leaves with exit code 3 if rows were skipped."""
     from frame_vit.cli import tables
 
-    tables.show_metrics(done.evaluation.metrics)
-    tested = done.run / "evaluation" / done.evaluation.metrics["split"]
+    tables.show_metrics(trained.evaluation.metrics)
+    evaluation = trained.run / "evaluation" / trained.evaluation.metrics["split"]
     tables.show_files(
         {
-            "run folder": done.run,
-            "model": done.run / "model",
-            "curves": done.run / "curves.png",
-            "report": tested / "report.html",
-            "next": f"framevit predict --model {done.run} PICTURE",
+            "run folder": trained.run,
+            "model": trained.run / "model",
+            "curves": trained.run / "curves.png",
+            "report": evaluation / "report.html",
+            "next": f"framevit predict --model {trained.run} PICTURE",
         },
     )
-    leave_on(done.skipped, "rows were left out; train.log lists them")
+    leave_on(trained.skipped, "rows were left out; train.log lists them")
 
 
 def _on_one_card(settings: Config) -> Config:
-    """`cuda:N` for the Trainer, which takes the first card it sees: the others are hidden before torch looks."""
-    kind, _, number = settings.training.device.partition(":")
-    if kind != "cuda" or not number.isdigit():
+    """The config with device `cuda`, of which only card N is visible: the Trainer always takes the first card.
+
+    Must be called before torch is imported.
+    """
+    kind, _, card = settings.training.device.partition(":")
+    if kind != "cuda" or not card.isdigit():
         return settings
-    seen = [card for card in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if card]
-    if seen and int(number) >= len(seen):
-        raise UsageError(f"device cuda:{number}: CUDA_VISIBLE_DEVICES shows {len(seen)} cards")
-    os.environ["CUDA_VISIBLE_DEVICES"] = seen[int(number)] if seen else number
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if visible and int(card) >= len(visible):
+        raise UsageError(f"device cuda:{card}: CUDA_VISIBLE_DEVICES names only {len(visible)} cards")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(card)] if visible else card
     return settings.model_copy(update={"training": settings.training.model_copy(update={"device": "cuda"})})

@@ -1,7 +1,7 @@
-"""A classifier with its label space and its pixel settings, to begin a training with. Safetensors only, no remote code.
+"""Classifier: a torch module with the metadata of a model. Also finds its head and its transformer blocks.
 
-Which parameters make up a model's head is not guessed by name: they are those whose shape depends on
-the number of classes.
+The head is not guessed by name: it consists of the parameters whose shape depends on the number of classes. Knows how a
+module is built; nothing of files, the hub or training.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from frame_vit.model.metadata import ModelMetadata
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model (`module(pixel_values=(N, 3, H, W) float32).logits` is (N, C)) with its metadata.
+    """A model with its metadata: `module(pixel_values=(N, 3, H, W) float32).logits` is (N, C).
 
-    `processor` is the image processor to save with it, `revision` the hub's commit that the weights came from.
+    `processor` is the Hugging Face image processor that is saved with it (None: it is not saved again), `revision` the
+    commit on the hub that the weights came from ("" for a folder).
     """
 
     module: Any
@@ -41,24 +42,30 @@ class Classifier:
 
 
 def head_parameters(module: Any) -> list[str]:
-    """The names of the parameters whose shape depends on the number of classes; nothing is allocated to find out."""
-    twin = copy.deepcopy(module.config)
-    twin.num_labels = module.config.num_labels + 1
+    """The names of the parameters whose shape depends on the number of classes.
+
+    Found by building the model with one class more, without allocating its weights.
+    """
+    config = copy.deepcopy(module.config)
+    config.num_labels = module.config.num_labels + 1
     with torch.device("meta"):
-        other = dict(type(module)(twin).named_parameters())
-    return [name for name, parameter in module.named_parameters() if parameter.shape != other[name].shape]
+        one_class_more = dict(type(module)(config).named_parameters())
+    return [name for name, parameter in module.named_parameters() if parameter.shape != one_class_more[name].shape]
 
 
 def head_module(module: Any) -> Any:
-    """The module that holds the head. Raises `ModelError` where there are several."""
-    places = {name.rpartition(".")[0] for name in head_parameters(module)}
-    if len(places) != 1:
-        raise ModelError(f"{type(module).__name__} has {len(places)} heads", "Train it whole: training.freeze none")
-    return module.get_submodule(places.pop())
+    """The submodule that is the head. Raises `ModelError` where there is not exactly one."""
+    paths = {name.rpartition(".")[0] for name in head_parameters(module)}
+    if len(paths) != 1:
+        raise ModelError(f"{type(module).__name__} has {len(paths)} heads", "Train all of it: training.freeze none")
+    return module.get_submodule(paths.pop())
 
 
 def blocks(module: Any) -> tuple[str, Any]:
-    """The path and the list of the transformer blocks. Raises `ModelError` where the model is not a stack of such."""
+    """The transformer blocks: their path in the module, and the list of them.
+
+    Raises `ModelError` where the model is not a stack of blocks, such as a ResNet.
+    """
     count = getattr(module.config, "num_hidden_layers", None)
     for name, child in module.named_modules():
         if isinstance(child, torch.nn.ModuleList) and len(child) == count:
@@ -70,7 +77,7 @@ def blocks(module: Any) -> tuple[str, Any]:
 
 
 def fingerprint(module: Any) -> str:
-    """sha256 over all weights, by name."""
+    """The sha256 of all weights and their names, as hex digits."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         digest.update(name.encode())

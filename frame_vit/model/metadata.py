@@ -1,7 +1,9 @@
-"""What a model carries beside its weights: label space, pixels, temperature, thresholds, what its pictures were like.
+"""ModelMetadata: what a model needs besides its weights, as framevit.json.
 
-In a model folder it is `framevit.json` (and `embeddings.npy`); in an exported file it is embedded. No torch here: the
-line PC reads it.
+    framevit.json    labels, preprocessing, temperature, operating point, novelty reference
+    embeddings.npy   embeddings of training pictures, float16, where novelty is measured by distance
+
+In a model folder these are files; in an exported file the JSON is embedded. No torch here: the line PC reads it.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ EMBEDDINGS = "embeddings.npy"
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """`point` says which answers are accepted, where that was chosen; `temperature` is what the head was divided by.
+    """Labels and preprocessing of a model, and what was measured after its training.
 
-    `usual` is what new pictures are held against, where that is known.
+    `temperature` is what the logits were divided by (the division is part of the saved head). `operating_point` holds
+    the thresholds, `novelty` what tells pictures that are out of distribution; None where they were not determined.
     """
 
     labels: LabelSpace
@@ -53,29 +56,35 @@ class ModelMetadata:
 
 
 def parse_metadata(text: str, where: str, embeddings: Float32 | None = None) -> ModelMetadata:
-    """Settings from their JSON. Raises `ModelError` where it is damaged, or written by a newer framevit."""
+    """The metadata in a JSON text; `where` names it in messages.
+
+    Raises `ModelError` where it is damaged, or written by a newer framevit.
+    """
     try:
         values = json.loads(text)
         if values["format"] > FORMAT:
-            raise ModelError(f"{where}: written by framevit {values['framevit']}, this is {__version__}", "Update it")
-        point, usual = values.get("decision"), values.get("usual")
+            raise ModelError(
+                f"{where}: written by framevit {values['framevit']}, which is newer than this one, {__version__}",
+                "Update framevit",
+            )
+        point, novelty = values.get("decision"), values.get("usual")
         return ModelMetadata(
             LabelSpace.build(**values["labels"]),
             Preprocessing.from_json(values["pixels"]),
             values.get("temperature", 1.0),
             OperatingPoint.from_json(point) if point else None,
-            NoveltyReference.from_json(usual, embeddings) if usual else None,
+            NoveltyReference.from_json(novelty, embeddings) if novelty else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ModelError(f"{where}: damaged: {error}") from None
 
 
 def read_metadata(folder: Path) -> ModelMetadata:
-    """The settings of a model folder. Raises `ModelError` where they are damaged or missing."""
+    """The metadata of a model folder. Raises `ModelError` where it is damaged or missing."""
     try:
         text = (folder / METADATA_FILE).read_text(encoding="utf-8")
-        found = (folder / EMBEDDINGS).is_file()
-        embeddings = np.load(folder / EMBEDDINGS, allow_pickle=False) if found else None
+        path = folder / EMBEDDINGS
+        embeddings = np.load(path, allow_pickle=False) if path.is_file() else None
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: damaged: {error}") from None
     return parse_metadata(
@@ -84,13 +93,16 @@ def read_metadata(folder: Path) -> ModelMetadata:
 
 
 def misses_embeddings(metadata: ModelMetadata) -> bool:
-    """Whether embeddings should be compared, but those of the training pictures are not there."""
+    """Whether novelty needs the embeddings of the training pictures, and embeddings.npy is missing."""
     novelty = metadata.novelty
     return novelty is not None and novelty.mode != "off" and "distance" in novelty.ranges and novelty.embeddings is None
 
 
 def write_metadata(metadata: ModelMetadata, folder: Path) -> None:
-    """Writes embeddings.npy, where there are any, and framevit.json anew, each whole or not at all."""
+    """Writes framevit.json and, where there are embeddings, embeddings.npy; each is complete or as before.
+
+    An embeddings.npy that no longer belongs to the model is deleted.
+    """
     embeddings = metadata.novelty.embeddings if metadata.novelty else None
     if embeddings is None:
         (folder / EMBEDDINGS).unlink(missing_ok=True)

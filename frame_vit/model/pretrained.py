@@ -1,34 +1,27 @@
-"""A classifier with its label space and its pixel settings, to begin a training with. Safetensors only, no remote code.
+"""Classifiers to start a training with: a pretrained one with a head for the labels, or an untrained ViT.
 
-Which parameters make up a model's head is not guessed by name: they are those whose shape depends on
-the number of classes.
+A pretrained head is kept where the model knows the same class names, and re-ordered to their order here.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
-from transformers.utils import logging as transformers_logging
 
 from frame_vit.config.schema import ModelConfig
-from frame_vit.errors import FrameVitError, ModelError, UsageError
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import Classifier, head_parameters
+from frame_vit.model.hub import from_hub
 from frame_vit.model.metadata import ModelMetadata
-from frame_vit.system.hub import check_hub
 from frame_vit.system.progress import log
 
 
 def create(model: ModelConfig, labels: LabelSpace, preprocessing: Preprocessing, processor: Any) -> Classifier:
-    """An untrained ViT of the configured sizes."""
+    """An untrained ViT of the sizes in `model.scratch`; its weights depend on torch's global seed."""
     sizes = model.scratch
     config = ViTConfig(
         image_size=sizes.image_size,
@@ -46,11 +39,15 @@ def create(model: ModelConfig, labels: LabelSpace, preprocessing: Preprocessing,
 
 
 def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Preprocessing, processor: Any) -> Classifier:
-    """The named model with a head for these classes: its own, re-ordered by name, where it knows the same names."""
+    """The model `model.name` with a head for these labels.
+
+    Its own head is kept where it knows the same class names, else a new one is initialised. Raises `ModelError` or
+    `UsageError` where the model cannot be loaded.
+    """
     config, revision = from_hub(AutoConfig, model.name)
-    known = [config.id2label[i] for i in range(config.num_labels)]
-    same = sorted(known) == sorted(labels.names)
-    options: dict[str, Any] = {} if same else {**_label_maps(labels), "ignore_mismatched_sizes": True}
+    names = [config.id2label[i] for i in range(config.num_labels)]
+    same_names = sorted(names) == sorted(labels.names)
+    options: dict[str, Any] = {} if same_names else {**_label_maps(labels), "ignore_mismatched_sizes": True}
     (module, info), _ = from_hub(
         AutoModelForImageClassification,
         model.name,
@@ -60,65 +57,21 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
         **options,
     )
     head = head_parameters(module)
-    fresh = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} - {*head})
-    if fresh:
-        log.warning("%s has no weights for %s; they start anew", model.name, ", ".join(fresh))
-    if same and not {*head} & {*info["missing_keys"]}:
-        _reorder(module, head, [known.index(name) for name in labels.names])
+    missing = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} - {*head})
+    if missing:
+        log.warning("%s has no weights for %s: they are initialised at random", model.name, ", ".join(missing))
+    if same_names and not {*head} & {*info["missing_keys"]}:
+        _reorder(module, head, [names.index(name) for name in labels.names])
         _set_labels(module, labels)
         log.info(
             "%s knows these classes: its head is kept%s",
             model.name,
-            "" if known == [*labels.names] else ", re-ordered by name",
+            "" if names == [*labels.names] else ", re-ordered by name",
         )
     else:
-        _renew(module, head)
-        log.info("%s: a new head for %d classes (%s)", model.name, len(labels), _why_new(known, labels))
+        _initialise(module, head)
+        log.info("%s: a new head for %d classes (%s)", model.name, len(labels), _why_new(names, labels))
     return Classifier(module, ModelMetadata(labels, preprocessing), processor, revision)
-
-
-def quiet() -> None:
-    """Keeps transformers' own bars and advice off the terminal; what matters of them is said by framevit."""
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-
-
-def from_hub(kind: Any, place: str, **options: Any) -> tuple[Any, str]:
-    """`from_pretrained` with errors a person can use; the result and the hub's commit, where there is one."""
-    name, _, revision = (place, "", "") if Path(place).is_dir() else place.partition("@")
-    if not Path(place).is_dir():
-        check_hub()
-    quiet()
-    # Without this a repository of pickled weights is sent to a conversion service on the hub before it is refused.
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    try:
-        found = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
-        raise _explained(place, error) from None
-    return found, "" if Path(place).is_dir() else _commit(name, revision or "main")
-
-
-def _commit(name: str, revision: str) -> str:
-    """The hub's commit that a model came from: the cache keeps its files in a folder of that name."""
-    path = try_to_load_from_cache(name, "config.json", revision=revision)
-    return Path(path).parent.name if isinstance(path, str) else ""
-
-
-def _explained(place: str, error: Exception) -> FrameVitError:
-    text = " ".join(str(error).split())
-    if Path(place).is_dir():
-        return ModelError(f"{place}: not a usable model folder: {text[:300]}")
-    if "is not a valid model identifier" in text or "Repository Not Found" in text or "Incorrect path" in text:
-        return UsageError(
-            f"model {place} is neither a folder here nor found on the hub",
-            "Check the spelling; for a private model log in with `hf auth login`",
-        )
-    if "safetensors" in text:
-        return ModelError(
-            f"model {place} has no safetensors weights, and pickled ones are not loaded",
-            "Convert it once where it is trusted: from_pretrained(...).save_pretrained(folder)",
-        )
-    return ModelError(f"model {place} cannot be loaded: {text[:300]}", "Without a network, name a local model folder")
 
 
 def _label_maps(labels: LabelSpace) -> dict[str, Any]:
@@ -131,14 +84,15 @@ def _set_labels(module: Any, labels: LabelSpace) -> None:
 
 
 def _reorder(module: Any, head: Sequence[str], order: list[int]) -> None:
+    """Row i of each head parameter becomes the old row order[i]."""
     with torch.no_grad():
         for name in head:
             parameter = module.get_parameter(name)
             parameter.copy_(parameter[order].clone())
 
 
-def _renew(module: Any, head: Sequence[str]) -> None:
-    """ViT's own start for a head, also where old weights of the same shape were loaded for other classes."""
+def _initialise(module: Any, head: Sequence[str]) -> None:
+    """Initialises a head as ViT does, also where weights of the same shape were loaded for other classes."""
     with torch.no_grad():
         for name in head:
             parameter = module.get_parameter(name)
@@ -148,7 +102,7 @@ def _renew(module: Any, head: Sequence[str]) -> None:
                 parameter.zero_()
 
 
-def _why_new(known: list[str], labels: LabelSpace) -> str:
-    if len(known) != len(labels):
-        return f"the old one has {len(known)}"
-    return "the old one has others: " + ", ".join(name for name in known if name not in labels.names)
+def _why_new(names: list[str], labels: LabelSpace) -> str:
+    if len(names) != len(labels):
+        return f"the old one has {len(names)}"
+    return "the old one has others: " + ", ".join(name for name in names if name not in labels.names)

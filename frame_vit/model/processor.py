@@ -1,7 +1,7 @@
-"""A classifier with its label space and its pixel settings, to begin a training with. Safetensors only, no remote code.
+"""Hugging Face image processors, and the preprocessing that they stand for.
 
-Which parameters make up a model's head is not guessed by name: they are those whose shape depends on
-the number of classes.
+A model's processor says how its pictures are prepared. framevit does that itself (`images.preprocessing`), the same way
+in training, evaluation and on the line PC, and tests on probe pictures that the result is the processor's.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from PIL import Image
 from frame_vit.config.schema import ModelConfig
 from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import Preprocessing, normalise, resize
-from frame_vit.model.pretrained import from_hub
+from frame_vit.model.hub import from_hub
 from frame_vit.system.progress import log
 
 
 def load_processor(model: ModelConfig) -> Any:
-    """The model's own image processor, or the one of an untrained model."""
+    """The processor of the model that a training starts from; a plain one for an untrained model."""
     if model.init == "pretrained":
         return own_processor(model.name)
     from transformers import ViTImageProcessor
@@ -30,9 +30,9 @@ def load_processor(model: ModelConfig) -> Any:
 
 
 def preprocessing_of(processor: Any, bit_depth: int = 8, roi: Sequence[float] | None = None) -> Preprocessing:
-    """The pixel settings that do what a processor does, proven on probe pictures, to the region of interest.
+    """The preprocessing that does what a processor does, applied to the region of interest `roi` of a picture.
 
-    Raises `ModelError` where the processor does something that `images` does not reproduce to two grey levels.
+    Raises `ModelError` where its result on probe pictures differs from the processor's by more than two grey levels.
     """
     settings = processor.to_dict()
     size = settings.get("size") or {}
@@ -50,35 +50,37 @@ def preprocessing_of(processor: Any, bit_depth: int = 8, roi: Sequence[float] | 
         )
     except (KeyError, TypeError) as error:
         raise ModelError(f"the model's image processor ({type(processor).__name__}) lacks {error}") from None
-    _prove(processor, preprocessing)
+    _check_equivalence(processor, preprocessing)
     if preprocessing.resize is not None:
-        log.warning("this model's processor cuts the margins of the picture off; what lies there cannot be seen by it")
+        log.warning("this model's processor crops the margins of each picture; the model cannot see what is in them")
     return preprocessing
 
 
 def own_processor(place: str) -> Any:
-    # Imported here: processors bring torchvision along, seconds that predicting with a model of our own does not need.
+    """The processor stored with a model, in a folder or on the hub."""
+    # Imported here: processors import torchvision, which takes seconds and is not needed to predict with own models.
     from transformers import AutoImageProcessor
 
-    return from_hub(AutoImageProcessor, place)[0]
+    return from_hub(AutoImageProcessor, place).value
 
 
 def _geometry(settings: dict[str, Any], size: dict[str, int]) -> dict[str, Any]:
     """height, width and resize of `Preprocessing` from a processor's size, crop_size and crop_pct."""
     crop = settings.get("crop_size") if settings.get("do_center_crop") else None
     if "height" in size:
-        whole = (size["height"], size["width"])
-        return {"height": whole[0], "width": whole[1]} if crop is None else {**crop, "resize": whole}
+        height, width = size["height"], size["width"]
+        return {"height": height, "width": width} if crop is None else {**crop, "resize": (height, width)}
     edge = size["shortest_edge"]
     if crop is not None:
         return {**crop, "resize": edge}
     share = settings.get("crop_pct")
-    if share is None or edge >= 384:  # ConvNeXt's processor cuts only below 384 pixels
+    if share is None or edge >= 384:  # ConvNeXt's processor crops only below 384 pixels
         return {"height": edge, "width": edge}
     return {"height": edge, "width": edge, "resize": int(edge / share)}
 
 
-def _prove(processor: Any, preprocessing: Preprocessing) -> None:
+def _check_equivalence(processor: Any, preprocessing: Preprocessing) -> None:
+    """Raises `ModelError` unless the preprocessing gives what the processor gives, for a wide and a tall picture."""
     random = np.random.default_rng(0)
     for width, height in ((320, 240), (96, 128)):
         smooth = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
@@ -88,6 +90,6 @@ def _prove(processor: Any, preprocessing: Preprocessing) -> None:
         level = preprocessing.scale / min(preprocessing.std)
         if theirs.shape != ours.shape or np.abs(theirs - ours).max() > 2.01 * level:
             raise ModelError(
-                f"{type(processor).__name__} treats pictures in a way that framevit does not reproduce",
-                "Processors that resize, cut from the middle, rescale and normalise are supported",
+                f"{type(processor).__name__} prepares pictures in a way that framevit does not reproduce",
+                "Processors that resize, crop the centre, rescale and normalise are supported",
             )

@@ -1,6 +1,7 @@
-"""A classifier and splits -> the classifier with its best weights: what the Trainer is given, and how it is started.
+"""The `training` section of a config, translated into transformers' TrainingArguments.
 
-What a run folder is beyond checkpoints/, history.csv and logs/ is known to `workflow`.
+Also the changes of that section that happen while a training is running: smaller batches where memory is short.
+Knows no data and no model.
 """
 
 from __future__ import annotations
@@ -14,23 +15,30 @@ from transformers import TrainingArguments
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from frame_vit.config.schema import TrainingConfig
-from frame_vit.errors import UsageError
+from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.system.progress import log
+
+SCHEDULES = {"constant": "constant_with_warmup"}
+"""The config's schedules that transformers calls by another name."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Raises `UsageError` for an experiment tracker that is not known or not installed, before any work is done."""
+    """Raises `UsageError` for an experiment tracker that is unknown or not installed, before any work is done."""
     try:
         for kind in get_reporting_integration_callbacks(list(names)):
             kind()
     except (RuntimeError, ValueError, ImportError) as error:
         raise UsageError(
-            f"training.report_to: {' '.join(str(error).split())}", "Install it, or leave --report-to out"
+            f"training.report_to: {' '.join(str(error).split())}", "Install the tracker, or leave --report-to out"
         ) from None
 
 
 def training_arguments(training: TrainingConfig, run: Path, device: torch.device, precision: str) -> TrainingArguments:
-    """The Trainer's arguments for a config; batches and rates as they stand there."""
-    # Not load_best_model_at_end: it loads without checking that any name fits; `train` loads the best itself.
+    """The Trainer's arguments for a config; checkpoints go to `run`/checkpoints.
+
+    How often to validate and save may still be open: `schedule_evaluations` fills it in.
+    """
+    # Not load_best_model_at_end: it loads without checking that any name fits. `loop` loads the best weights itself.
     arguments = TrainingArguments(
         output_dir=str((run / "checkpoints").resolve()),
         num_train_epochs=training.epochs,
@@ -41,7 +49,7 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
         torch_compile=training.compile,
         full_determinism=training.deterministic and device.type == "cuda",
         learning_rate=training.learning_rate,
-        lr_scheduler_type={"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
+        lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=training.warmup,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
@@ -57,7 +65,7 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=device.type == "cpu",
-        # Only row numbers and labels go through the loader.
+        # Only row numbers and labels pass through the loader.
         dataloader_pin_memory=device.type == "cuda",
         accelerator_config={"non_blocking": device.type == "cuda"},
         remove_unused_columns=False,
@@ -69,19 +77,47 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
         data_seed=training.seed,
     )
     if arguments.n_gpu > 1:
-        # One process uses one card: the Trainer would split every batch over all it sees, and count the loss twice.
+        # One process uses one card: the Trainer would split every batch over all cards and count the loss twice.
         arguments._n_gpu = 1
     return arguments
 
 
-def every_epoch(arguments: TrainingArguments, training: TrainingConfig, pictures: int) -> TrainingArguments:
-    """Validations and saves of every epoch as those of every so many steps.
+def schedule_evaluations(arguments: TrainingArguments, training: TrainingConfig, pictures: int) -> TrainingArguments:
+    """The same arguments, with "validate and save after every epoch" as a number of steps.
 
-    At a step everything that is due is done before a checkpoint is written; what the Trainer does at an epoch's end
-    comes after it, and a run that goes on from there would leave it out.
+    At a step, everything due is done before the checkpoint is written. What the Trainer does at the end of an epoch
+    comes after the checkpoint, and a resumed run would leave it out.
     """
     batches = math.ceil(math.ceil(pictures / training.batch_size) / arguments.world_size)
     steps = math.ceil(batches / training.gradient_accumulation)
     arguments.eval_steps = training.eval_steps or steps
     arguments.save_steps = training.save_steps or arguments.eval_steps
     return arguments
+
+
+def smaller_batches(training: TrainingConfig, error: RuntimeError) -> TrainingConfig:
+    """Half the batch size (or the next smaller divisor) and more accumulation: a step takes as many pictures as before.
+
+    Raises `FrameVitError` where the batch size is 1 already; `error` is what the device said.
+    """
+    effective = training.batch_size * training.gradient_accumulation
+    smaller = next((size for size in range(training.batch_size // 2, 0, -1) if effective % size == 0), None)
+    if smaller is None:
+        raise out_of_memory(training, error) from None
+    accumulation = effective // smaller
+    log.warning(
+        "out of memory with batches of %d: trying %d accumulated batches of %d, so that a step still takes %d pictures",
+        training.batch_size,
+        accumulation,
+        smaller,
+        effective,
+    )
+    return training.model_copy(update={"batch_size": smaller, "gradient_accumulation": accumulation})
+
+
+def out_of_memory(training: TrainingConfig, error: RuntimeError) -> FrameVitError:
+    """The error for a person, made of the device's own."""
+    return FrameVitError(
+        f"out of memory with batches of {training.batch_size}: {' '.join(str(error).split())[:200]}",
+        "Set a smaller training.batch_size with more gradient_accumulation, or gradient_checkpointing",
+    )

@@ -1,32 +1,45 @@
-"""What the Trainer is fed: row numbers. The pictures behind them become model inputs on the device, a batch at a time.
+"""Batches for the Trainer: its loader passes row numbers, and the model inputs behind them are made on the device.
 
-Two feeds, one interface: pixels that are augmented by the coins of (seed, step, row), or the stored answers of frozen
-blocks, of which the coins choose the view. Either way the labels go along. No worker process has a part in it.
+Two kinds with one interface: pictures, augmented by the draws of (seed, step, row); or stored activations of frozen
+blocks, where the same draws choose the view. The labels change with the view in both. No worker processes are needed.
+`prepare_task` decides which kind a config needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from frame_vit.config.schema import Config
 from frame_vit.data.examples import Split
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.images.tensors import normalise, normalise_
+from frame_vit.labels import LabelledView
+from frame_vit.model.classifier import Classifier
+from frame_vit.system.caches import cache_folder
 from frame_vit.system.devices import send
-from frame_vit.training.transforms import Augmentation
+from frame_vit.system.progress import Tick, log, silent
+from frame_vit.training.frozen import FrozenFeatures, cut_model
+from frame_vit.training.optimizer import blocks_path
+from frame_vit.training.transforms import Augmentation, augmentation
 
 RowIds = NDArray[np.int64]
+"""(N,) positions in a split."""
 
 
 class RowNumbers(Dataset[Any]):
-    """A split as row numbers (numpy, so that nothing moves them to a device) and labels, a whole batch at once."""
+    """A split as torch's data set of row numbers and labels; a whole batch is fetched at once.
+
+    The rows are numpy, so that accelerate does not move them to the device.
+    """
 
     def __init__(self, split: Split) -> None:
         self.labels = split.labels
@@ -38,69 +51,120 @@ class RowNumbers(Dataset[Any]):
         return self.__getitems__([row])
 
     def __getitems__(self, rows: Sequence[int]) -> dict[str, Any]:
+        """`rows` (N,) int64 and `labels` (N,) int64, as one batch."""
         index = np.asarray(rows)
         return {"rows": index, "labels": torch.from_numpy(self.labels[index])}
 
 
-class Batches(Protocol):
-    """Model inputs for rows of the training split, changed by the coins of a step, or of the validation split.
+class Batch(NamedTuple):
+    """Model inputs (N, ...) float32 and class ids (N,) int64, on the device."""
 
-    For training the labels come with them: they are changed by the same coins.
+    values: Tensor
+    labels: Tensor
+
+
+class Batches(Protocol):
+    """Gives the model inputs for rows of the training split, augmented for a step, or of the validation split.
+
+    The labels of a training batch come with it, because augmentation changes them too.
     """
 
-    def training(self, rows: RowIds, step: int) -> tuple[Tensor, Tensor]: ...
+    def training(self, rows: RowIds, step: int) -> Batch: ...
 
     def validation(self, rows: RowIds) -> Tensor: ...
 
 
 class PixelBatches:
-    """Pictures, augmented and normalised on the device; they stay there where it is a GPU with room for them."""
+    """Pictures (N, 3, H, W), augmented and normalised on the device; kept on a GPU that has room for them."""
 
     def __init__(
         self, train: Split, val: Split, augment: Augmentation, preprocessing: Preprocessing, device: torch.device
     ) -> None:
         self.augment, self.preprocessing, self.device = augment, preprocessing, device
         self._labels = train.labels
-        self._train, self._val = _near(train.pixels, device), _near(val.pixels, device)
+        self._train, self._val = _on_device(train.pixels, device), _on_device(val.pixels, device)
 
-    def training(self, rows: RowIds, step: int) -> tuple[Tensor, Tensor]:
-        coins = self.augment.draw(torch.from_numpy(rows), step, self.preprocessing.width)
-        pictures = self.augment.pixels(self._train(rows).permute(0, 3, 1, 2), coins)
-        labels = self.augment.labels(torch.from_numpy(self._labels[rows]), coins)
-        return normalise_(pictures, self.preprocessing), send(labels, self.device)
+    def training(self, rows: RowIds, step: int) -> Batch:
+        draws = self.augment.draw(torch.from_numpy(rows), step, self.preprocessing.width)
+        pictures = self.augment.pixels(self._train(rows).permute(0, 3, 1, 2), draws)
+        labels = self.augment.labels(torch.from_numpy(self._labels[rows]), draws)
+        return Batch(normalise_(pictures, self.preprocessing), send(labels, self.device))
 
     def validation(self, rows: RowIds) -> Tensor:
         return normalise(self._val(rows).permute(0, 3, 1, 2), self.preprocessing)
 
 
 class FeatureBatches:
-    """What frozen blocks answered: (views, N, ...) for the training split, (1, N, ...) for the validation split."""
+    """Stored activations of frozen blocks: `train` (views, N, ...) and `val` (1, M, ...), both float16."""
 
     def __init__(self, split: Split, train: Any, val: Any, augment: Augmentation, device: torch.device) -> None:
         self.augment, self.device = augment, device
         self._labels = split.labels
         views, self._count = train.shape[:2]
-        # One axis for view and row: a picture's view is then an index like its row.
-        whole = train.reshape(views * self._count, *train.shape[2:])
-        self._train, self._val = _near(PixelArray.of(whole), device), _near(PixelArray.of(val[0]), device)
+        # View and row become one axis, so that choosing a view is one index.
+        flat = train.reshape(views * self._count, *train.shape[2:])
+        self._train, self._val = _on_device(PixelArray.of(flat), device), _on_device(PixelArray.of(val[0]), device)
 
-    def training(self, rows: RowIds, step: int) -> tuple[Tensor, Tensor]:
-        coins = self.augment.draw(torch.from_numpy(rows), step, 1)
-        answers = self._train(coins.view.numpy() * self._count + rows)
-        labels = self.augment.labels(torch.from_numpy(self._labels[rows]), coins)
-        return answers.float(), send(labels, self.device)
+    def training(self, rows: RowIds, step: int) -> Batch:
+        draws = self.augment.draw(torch.from_numpy(rows), step, 1)
+        activations = self._train(draws.view.numpy() * self._count + rows)
+        labels = self.augment.labels(torch.from_numpy(self._labels[rows]), draws)
+        return Batch(activations.float(), send(labels, self.device))
 
     def validation(self, rows: RowIds) -> Tensor:
         return self._val(rows).float()
 
 
+@dataclass(frozen=True)
+class Compute:
+    """Where and in which number format a model is trained."""
+
+    device: torch.device
+    precision: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what: the module whose weights change, its batches, the splits, and the views drawn.
+
+    `blocks_path` is the path of the transformer blocks in the module, where their learning rates differ.
+    """
+
+    module: nn.Module
+    batches: Batches
+    splits: Mapping[str, Split]
+    views: Sequence[LabelledView]
+    blocks_path: str | None
+
+
+def prepare_task(
+    model: Classifier, splits: Mapping[str, Split], config: Config, compute: Compute, tick: Tick = silent
+) -> Task:
+    """The whole model on augmented pictures or, with frozen blocks, the part above them on stored activations."""
+    augment, freeze = augmentation(config, model.labels, model.preprocessing), config.training.freeze
+    train_split, val = splits["train"], splits["val"]
+    if freeze == "none":
+        pixels = PixelBatches(train_split, val, augment, model.preprocessing, compute.device)
+        return Task(model.module, pixels, splits, augment.views, blocks_path(model, config.training))
+    if augment.brightness or augment.contrast or augment.shift:
+        log.info("frozen blocks are computed once for each view: brightness, contrast and shift are not used")
+    parts = cut_model(model, freeze)
+    cache = cache_folder(config.data.cache)
+    frozen = FrozenFeatures(parts, model.preprocessing, compute.device, compute.precision, cache)
+    train_features = frozen.features(train_split, augment.views, tick)
+    val_features = frozen.features(val, augment.views[:1], tick)
+    features = FeatureBatches(train_split, train_features, val_features, augment, compute.device)
+    path = None if freeze == "backbone" else blocks_path(model, config.training)
+    return Task(parts.tail, features, splits, augment.views, path)
+
+
 def fits(count: int, device: torch.device) -> bool:
-    """Whether so many bytes may live on the device: on CUDA, at most a quarter of what is free now."""
+    """Whether `count` bytes may be kept on the device: on CUDA, at most a quarter of what is free now."""
     return device.type == "cuda" and count * 4 <= torch.cuda.mem_get_info(device)[0]
 
 
-def _near(array: PixelArray, device: torch.device) -> Callable[[RowIds], Tensor]:
-    """Rows of an array on the device, from the device itself or from the mapped file."""
+def _on_device(array: PixelArray, device: torch.device) -> Callable[[RowIds], Tensor]:
+    """Gives rows of an array on the device: from a copy kept there where it fits, else from the mapped file."""
     if len(array) and fits(array[:1].nbytes * len(array), device):
         resident = torch.from_numpy(array[:]).to(device)
         return lambda rows: resident[send(torch.from_numpy(rows), device)]

@@ -1,8 +1,8 @@
-"""Frozen blocks computed once: what reaches the border of the trained part, for every view, stored in half precision.
+"""Frozen blocks, computed once: their activations for every view of every picture, stored in half precision.
 
-The symmetry group is finite, so nothing of it is lost: a training of many epochs needs as many passes through the
-frozen part as there are views. Where a model can be cut is found by running it, and proven: the cut model must give
-the whole model's logits on a probe. Knows nothing of the Trainer.
+There are at most eight views, so nothing is lost: a training of many epochs needs as many passes through the frozen
+part as there are views. Where a model can be cut is found by running it, and the cut is tested: both parts together
+must give the whole model's logits on a probe. Knows nothing of the Trainer.
 """
 
 from __future__ import annotations
@@ -39,55 +39,60 @@ Features = np.memmap[Any, np.dtype[np.float16]]
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A model cut at a border: `front(pixel_values)` reaches it, `tail(pixel_values=front)["logits"]` goes on."""
+class CutModel:
+    """A model in two parts: the frozen `front`, up to the input of the module `border`, and the trained `tail`.
+
+    `tail(pixel_values=front(pictures))["logits"]` are the whole model's logits; the tail shares its weights.
+    """
 
     module: Any
     border: nn.Module
     tail: nn.Module
 
     def front(self, pixel_values: Tensor) -> Tensor:
-        """(N, 3, H, W) -> what arrives at the border, (N, ...)."""
+        """(N, 3, H, W) -> activations at the border, (N, ...)."""
 
         def stop(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            raise _Reached(arguments[0])
+            raise _BorderReached(arguments[0])
 
         handle = self.border.register_forward_pre_hook(stop)
         try:
             self.module(pixel_values=pixel_values)
-        except _Reached as reached:
-            return reached.value
+        except _BorderReached as reached:
+            return reached.activations
         finally:
             handle.remove()
         raise AssertionError("the border was not reached")
 
 
-class _Reached(Exception):  # noqa: N818  (a way out of a forward pass)
-    def __init__(self, value: Tensor) -> None:
+class _BorderReached(Exception):  # noqa: N818  (leaves a forward pass early)
+    def __init__(self, activations: Tensor) -> None:
         super().__init__()
-        self.value = value
+        self.activations = activations
 
 
-def cut(classifier: Classifier, freeze: int | str) -> Cut:
-    """Cuts before the head (`backbone`) or after the first `freeze` blocks; the trained part shares its weights.
+def cut_model(classifier: Classifier, freeze: int | str) -> CutModel:
+    """Cuts a model before its head (`backbone`) or after its first `freeze` blocks.
 
-    Raises `UsageError` where there are not so many blocks, `ModelError` where the model can't be cut there.
+    Raises `UsageError` where it has too few blocks, `ModelError` where it cannot be cut there.
     """
     module = classifier.module
     if freeze == "backbone":
         border = head_module(module)
-        found = Cut(module, border, _Head(border))
+        parts = CutModel(module, border, _Head(border))
     else:
         path, layers = blocks(module)
         if not 1 <= int(freeze) < len(layers):
-            raise UsageError(f"training.freeze: {freeze} of {len(layers)} blocks", "Fewer, or backbone")
-        found = Cut(module, layers[int(freeze)], _tail(module, path, int(freeze)))
-    _prove(found, classifier.preprocessing)
-    return found
+            raise UsageError(
+                f"training.freeze: {freeze} of {len(layers)} blocks", "Freeze fewer blocks, or set it to backbone"
+            )
+        parts = CutModel(module, layers[int(freeze)], _tail(module, path, int(freeze)))
+    _check_equivalence(parts, classifier.preprocessing)
+    return parts
 
 
 class _Head(nn.Module):
-    """The head alone, with the interface of a whole model."""
+    """The head alone, called like a whole model."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()
@@ -97,8 +102,8 @@ class _Head(nn.Module):
         return {"logits": self.head(pixel_values)}
 
 
-class _Given(nn.Module):
-    """Stands where the embeddings stood: what is given as pixels is already what comes out of the frozen blocks."""
+class _PassThrough(nn.Module):
+    """Takes the place of the embeddings: the tail's input already is the output of the frozen blocks."""
 
     def __init__(self, embeddings: nn.Module) -> None:
         super().__init__()
@@ -110,106 +115,109 @@ class _Given(nn.Module):
 
 
 def _tail(module: Any, path: str, first: int) -> nn.Module:
-    """A copy of the model's frame, sharing all weights, without the embeddings and the first blocks."""
+    """A copy of the model that shares all weights, without the embeddings and without the first blocks."""
     base = module.base_model_prefix
-    twin = _shallow(module)
-    places: dict[str, nn.Module] = {path: nn.ModuleList(list(module.get_submodule(path))[first:])}
-    places[f"{base}.embeddings"] = _Given(module.get_submodule(f"{base}.embeddings"))
-    for place, replacement in places.items():
-        *parents, last = place.split(".")
-        node = twin
-        for parent in parents:
-            if node._modules[parent] is module.get_submodule(".".join(parents[: parents.index(parent) + 1])):
-                node._modules[parent] = _shallow(node._modules[parent])
+    tail = _shallow_copy(module)
+    replacements: dict[str, nn.Module] = {path: nn.ModuleList(list(module.get_submodule(path))[first:])}
+    replacements[f"{base}.embeddings"] = _PassThrough(module.get_submodule(f"{base}.embeddings"))
+    for name, replacement in replacements.items():
+        *parents, last = name.split(".")
+        node = tail
+        for depth, parent in enumerate(parents, start=1):
+            if node._modules[parent] is module.get_submodule(".".join(parents[:depth])):
+                node._modules[parent] = _shallow_copy(node._modules[parent])
             node = node._modules[parent]
         node._modules[last] = replacement
-    assert isinstance(twin, nn.Module)
-    return twin
+    assert isinstance(tail, nn.Module)
+    return tail
 
 
-def _shallow(module: Any) -> Any:
-    twin = copy.copy(module)
-    twin._modules = dict(module._modules)
-    return twin
+def _shallow_copy(module: Any) -> Any:
+    """The same module with its own table of submodules, so that one can be replaced."""
+    duplicate = copy.copy(module)
+    duplicate._modules = dict(module._modules)
+    return duplicate
 
 
 @torch.inference_mode()
-def _prove(found: Cut, preprocessing: Preprocessing) -> None:
-    """The parts together must answer as the whole does."""
-    found.module.eval()
-    found.tail.eval()
+def _check_equivalence(parts: CutModel, preprocessing: Preprocessing) -> None:
+    """Raises `ModelError` unless both parts together give the whole model's logits on random pictures."""
+    parts.module.eval()
+    parts.tail.eval()
     generator = torch.Generator().manual_seed(0)
     probe = torch.rand(2, 3, preprocessing.height, preprocessing.width, generator=generator)
     with contextlib.suppress(AttributeError, TypeError, RuntimeError, ValueError, IndexError, AssertionError):
-        whole = found.module(pixel_values=probe).logits
-        parts = found.tail(pixel_values=found.front(probe))["logits"]
-        if torch.allclose(whole, parts, rtol=1e-4, atol=1e-4 * float(whole.abs().max())):
+        whole = parts.module(pixel_values=probe).logits
+        joined = parts.tail(pixel_values=parts.front(probe))["logits"]
+        if torch.allclose(whole, joined, rtol=1e-4, atol=1e-4 * float(whole.abs().max())):
             return
     raise ModelError(
-        f"training.freeze: {type(found.module).__name__} can't be cut there",
+        f"training.freeze: {type(parts.module).__name__} cannot be cut there",
         "Use training.freeze backbone, or none",
     )
 
 
 @dataclass(frozen=True)
 class FrozenFeatures:
-    """The frozen part of a cut model at work: on a device, in a precision, with a place to keep its answers."""
+    """Computes and stores the activations of a frozen part: on a device, in a precision, under the folder `cache`."""
 
-    cut: Cut
+    parts: CutModel
     preprocessing: Preprocessing
     device: torch.device
     precision: str
     cache: Path
 
     def features(self, split: Split, views: Sequence[LabelledView], tick: Tick = silent) -> Features:
-        """What arrives at the border, (views, N, ...) float16 memory-mapped; computed once and kept in the cache."""
+        """Activations at the border, (views, N, ...) float16, memory-mapped; computed once and kept in the cache."""
         place = self.cache / "activations" / self._key(split, views) / "whole"
         with building(place.parent):
             shape = _sealed(place)
             if shape is None:
-                shape = self._keep(split, views, place, tick)
+                shape = self._store(split, views, place, tick)
             else:
-                log.info("%s: what the frozen blocks answer is taken from %s", split.name, place)
+                log.info("%s: activations of the frozen blocks are read from %s", split.name, place)
         return np.memmap(place / FEATURES, np.float16, "r", shape=shape)
 
-    def _keep(self, split: Split, views: Sequence[LabelledView], place: Path, tick: Tick) -> tuple[int, ...]:
+    def _store(self, split: Split, views: Sequence[LabelledView], place: Path, tick: Tick) -> tuple[int, ...]:
         digest, shape = hashlib.sha256(), (0,)
         with new_entry(place) as part:
             with (part / FEATURES).open("wb") as file:
-                for answer in self._answers(split, views, tick):
+                for activations in self._activations(split, views, tick):
                     if shape == (0,):
-                        shape = (len(views), len(split), *answer.shape[1:])
+                        shape = (len(views), len(split), *activations.shape[1:])
                         _check_room(shape, place)
-                    content = _half(answer)
+                    content = _half_precision(activations)
                     digest.update(content)
                     file.write(content)
             seal = {"shape": shape, "sha256": digest.hexdigest()}
             (part / SEAL).write_text(json.dumps(seal), encoding="utf-8")
-        log.info("%s: what the frozen blocks answer is kept in %s", split.name, place)
+        log.info("%s: activations of the frozen blocks are stored in %s", split.name, place)
         return shape
 
-    def _answers(self, split: Split, views: Sequence[LabelledView], tick: Tick) -> Iterator[Tensor]:
-        self.cut.module.to(self.device).eval()
+    def _activations(self, split: Split, views: Sequence[LabelledView], tick: Tick) -> Iterator[Tensor]:
+        """(32 or fewer, ...) at a time: all pictures in the first view, then all in the next."""
+        self.parts.module.to(self.device).eval()
         step, total, began = 32, len(views) * len(split), time.perf_counter()
         for number, (view, _) in enumerate(views):
             for start in range(0, len(split), step):
                 batch = torch.from_numpy(split.pixels[start : start + step]).to(self.device).permute(0, 3, 1, 2)
                 with torch.inference_mode(), autocast(self.device, self.precision):
-                    yield self.cut.front(viewed(normalise(batch, self.preprocessing), view))
+                    yield self.parts.front(viewed(normalise(batch, self.preprocessing), view))
                 done = number * len(split) + min(start + step, len(split))
                 rate = done / (time.perf_counter() - began)
                 tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}, {speed(rate)}")
 
     def _key(self, split: Split, views: Sequence[LabelledView]) -> str:
-        module = self.cut.module
-        trained = {id(tensor) for tensor in self.cut.tail.state_dict(keep_vars=True).values()}
+        """Names everything that the activations depend on; weights above the border are not among them."""
+        module = self.parts.module
+        trained = {id(tensor) for tensor in self.parts.tail.state_dict(keep_vars=True).values()}
         digest = hashlib.sha256()
         for name, tensor in module.state_dict(keep_vars=True).items():
             if id(tensor) not in trained:
                 digest.update(name.encode())
                 digest.update(tensor.detach().cpu().reshape(-1).numpy().data)
         for text in (
-            f"{type(module).__name__} {type(self.cut.border).__name__} {module.config.to_json_string()}",
+            f"{type(module).__name__} {type(self.parts.border).__name__} {module.config.to_json_string()}",
             json.dumps(self.preprocessing.to_json()),
             " ".join(view.name for view, _ in views),
             " ".join(example.digest for example in split.examples),
@@ -220,23 +228,28 @@ class FrozenFeatures:
         return digest.hexdigest()[:24]
 
 
-def _half(answer: Tensor) -> bytes:
-    half = answer.half()
+def _half_precision(activations: Tensor) -> bytes:
+    half = activations.half()
     if not torch.isfinite(half).all():
-        raise ModelError("what the frozen blocks answer does not fit half precision", "Use training.freeze none")
+        raise ModelError(
+            "activations of the frozen blocks are too large for half precision", "Use training.freeze none"
+        )
     return half.cpu().contiguous().numpy().tobytes()
 
 
 def _check_room(shape: tuple[int, ...], place: Path) -> None:
     needed = 2 * int(np.prod(shape, dtype=np.int64))
-    log.info("the frozen blocks' answers take %s", size(needed))
+    log.info("activations of the frozen blocks take %s", size(needed))
     check_room(
-        place, needed, "what the frozen blocks answer", "Freeze backbone: its answers are small; or set data.cache"
+        place,
+        needed,
+        "activations of the frozen blocks",
+        "Set training.freeze to backbone, whose activations are small, or data.cache to another disk",
     )
 
 
 def _sealed(place: Path) -> tuple[int, ...] | None:
-    """The shape of features that are as they were written; None where they are not."""
+    """The shape of stored activations that are intact; None where they are missing or damaged."""
     try:
         seal = json.loads((place / SEAL).read_text(encoding="utf-8"))
         with (place / FEATURES).open("rb") as file:

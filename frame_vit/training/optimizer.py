@@ -1,10 +1,14 @@
-"""Parameters in groups for the optimizer, its state as tensors and JSON, and the moving average of the weights."""
+"""The optimizer's parameter groups, its state as tensors and JSON, and a moving average of the weights.
+
+Learning rates fall with depth (`layer_decay`); norms and biases have no weight decay. The state is taken apart into
+named tensors and rates, so that a checkpoint needs no pickle. Knows modules and optimizers; no pictures, no files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,64 +16,90 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import Trainer
 
 from frame_vit.config.schema import TrainingConfig
+from frame_vit.errors import ModelError
+from frame_vit.model.classifier import Classifier, blocks
+from frame_vit.system.progress import log
 
 
-def groups(module: nn.Module, training: TrainingConfig, path: str | None) -> list[dict[str, Any]]:
-    """Optimizer groups, the head's first: a learning rate by depth, and no weight decay on norms and biases.
+def parameter_groups(module: nn.Module, training: TrainingConfig, blocks_path: str | None) -> list[dict[str, Any]]:
+    """Groups for torch's optimizers (`params`, `lr`, `weight_decay`), the head's first.
 
-    `path` names the list of blocks in `module` (None: there is none). The rate of what lies d blocks below the head is
-    learning_rate * layer_decay ** d, with the embeddings below the lowest block (Clark et al. 2020; Bao et al. 2021).
+    `blocks_path` is the path of the list of blocks in `module`; None where there is no such list. Parameters d blocks
+    below the head learn at learning_rate * layer_decay ** d; the embeddings count as one block below the lowest
+    (Clark et al. 2020; Bao et al. 2021). Norms and biases have no weight decay. Frozen parameters are in no group.
     """
     decayed = set(Trainer.get_decay_parameter_names(None, module))
-    top = _depth_of_top(module, path)
-    found: dict[tuple[int, bool], list[Tensor]] = {}
+    head_depth = _head_depth(module, blocks_path)
+    members: dict[tuple[int, bool], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            below = 0 if training.layer_decay == 1 else top - _depth(name, path, top)
-            found.setdefault((below, name in decayed), []).append(parameter)
+            below = 0 if training.layer_decay == 1 else head_depth - _depth(name, blocks_path, head_depth)
+            members.setdefault((below, name in decayed), []).append(parameter)
     return [
         {
             "params": parameters,
             "lr": training.learning_rate * training.layer_decay**below,
             "weight_decay": training.weight_decay if decay else 0.0,
         }
-        for (below, decay), parameters in sorted(found.items(), key=lambda item: (item[0][0], not item[0][1]))
+        for (below, decay), parameters in sorted(members.items(), key=lambda item: (item[0][0], not item[0][1]))
     ]
 
 
-def _depth_of_top(module: nn.Module, path: str | None) -> int:
-    layers = module.get_submodule(path) if path else None
+def blocks_path(model: Classifier, training: TrainingConfig) -> str | None:
+    """The path of the blocks whose learning rates differ; None where all parameters learn at the same rate."""
+    if training.layer_decay == 1:
+        return None
+    try:
+        return blocks(model.module)[0]
+    except ModelError as error:
+        log.warning("%s: training.layer_decay is not used, all parameters learn at the same rate", error.message)
+        return None
+
+
+def _head_depth(module: nn.Module, blocks_path: str | None) -> int:
+    """The depth of what comes after the blocks: one more than there are blocks."""
+    layers = module.get_submodule(blocks_path) if blocks_path else None
     return 1 + len(layers) if isinstance(layers, nn.ModuleList) else 0
 
 
-def _depth(name: str, path: str | None, top: int) -> int:
-    """0 for the embeddings, i + 1 for block i, `top` for what comes after the blocks."""
-    if path and name.startswith(path + "."):
-        return 1 + int(name[len(path) + 1 :].split(".", 1)[0])
-    return 0 if "embeddings." in name else top
+def _depth(name: str, blocks_path: str | None, head_depth: int) -> int:
+    """0 for the embeddings, i + 1 for block i, `head_depth` for what comes after the blocks."""
+    if blocks_path and name.startswith(blocks_path + "."):
+        return 1 + int(name[len(blocks_path) + 1 :].split(".", 1)[0])
+    return 0 if "embeddings." in name else head_depth
 
 
-def optimizer_state(optimizer: Any) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Its tensors by "<parameter number>.<name>", and the rates of its groups."""
-    state = optimizer.state_dict()
-    tensors = {f"{i}.{key}": value for i, slot in state["state"].items() for key, value in slot.items()}
-    return tensors, [{key: group[key] for key in ("lr", "initial_lr")} for group in state["param_groups"]]
+class OptimizerState(NamedTuple):
+    """`tensors` by "<parameter number>.<name>", as safetensors holds them; `rates` of each group, as JSON does."""
+
+    tensors: Mapping[str, Tensor]
+    rates: Sequence[Mapping[str, float]]
+
+    @classmethod
+    def of(cls, optimizer: Any) -> OptimizerState:
+        """The state of a torch optimizer; the tensors are its own, not copies."""
+        state = optimizer.state_dict()
+        tensors = {f"{i}.{key}": value for i, slot in state["state"].items() for key, value in slot.items()}
+        return cls(tensors, [{key: group[key] for key in ("lr", "initial_lr")} for group in state["param_groups"]])
 
 
-def restore_optimizer(optimizer: Any, tensors: Mapping[str, Tensor], rates: Sequence[Mapping[str, float]]) -> None:
-    """Puts back what `optimizer_state` gave, into an optimizer with the same groups."""
+def restore_optimizer(optimizer: Any, state: OptimizerState) -> None:
+    """Loads a state into an optimizer that has the same parameter groups."""
     slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in state.tensors.items():
         number, _, key = name.partition(".")
         slots.setdefault(int(number), {})[key] = tensor
-    settings = optimizer.state_dict()["param_groups"]
-    for group, saved in zip(settings, rates, strict=True):
-        group.update(saved)
-    optimizer.load_state_dict({"state": slots, "param_groups": settings})
+    groups = optimizer.state_dict()["param_groups"]
+    for group, rates in zip(groups, state.rates, strict=True):
+        group.update(rates)
+    optimizer.load_state_dict({"state": slots, "param_groups": groups})
 
 
-class Average:
-    """An exponential moving average of a module's trained weights; early steps weigh more, as nothing is known yet."""
+class WeightAverage:
+    """An exponential moving average (EMA) of a module's trained weights.
+
+    The decay rises towards its final value, (1 + step) / (10 + step), so that the first steps do not count for long.
+    """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -78,28 +108,30 @@ class Average:
         self._mean = [parameter.detach().clone() for parameter in self._live]
 
     def update(self, step: int) -> None:
-        """Takes in the weights after a step (1 is the first)."""
-        follow = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
-        follow(self._mean, [parameter.detach() for parameter in self._live], None)
+        """Adds the weights after a step; the first step is 1."""
+        average_in = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))  # type: ignore[no-untyped-call]
+        average_in(self._mean, [parameter.detach() for parameter in self._live], None)
 
     def state(self) -> dict[str, Tensor]:
+        """The averages by parameter name."""
         return dict(zip(self._names, self._mean, strict=True))
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes over what `state` gave."""
         for name, mean in zip(self._names, self._mean, strict=True):
             mean.copy_(tensors[name])
 
     @contextmanager
-    def worn(self) -> Iterator[None]:
-        """The module with the averaged weights; afterwards its own are back, bit for bit."""
+    def applied(self) -> Iterator[None]:
+        """The module has the averaged weights inside the block, and afterwards its own again, bit for bit."""
         own = [parameter.detach().clone() for parameter in self._live]
-        self._put(self._mean)
+        self._copy_in(self._mean)
         try:
             yield
         finally:
-            self._put(own)
+            self._copy_in(own)
 
     @torch.no_grad()
-    def _put(self, values: Sequence[Tensor]) -> None:
+    def _copy_in(self, values: Sequence[Tensor]) -> None:
         for parameter, value in zip(self._live, values, strict=True):
             parameter.copy_(value)

@@ -1,4 +1,12 @@
-"""A run from the config to the tested model: begun, interrupted, gone on with, finished."""
+"""`framevit train`: one run, from a config to an evaluated model; started, interrupted, resumed, finished.
+
+    check      what cannot work is refused before a run folder is made and, if possible, before the data is read
+    describe   config.yaml and environment.json say what the run is; a resumed run must still be the same
+    train      `loop`, from the newest complete checkpoint if there is one
+    finish     temperature and thresholds, the evaluation of the saved model, its model card
+
+Several processes may train one model (torchrun); only the main one writes. Must not know the terminal.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +14,7 @@ import json
 import shlex
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -41,14 +49,17 @@ from frame_vit.system.distributed import ProcessGroup
 from frame_vit.system.files import full_disk_explained, locked, write_json, write_text
 from frame_vit.system.progress import Tick, log, silent, speed
 from frame_vit.system.signals import interruptible
-from frame_vit.training import loop as training
+from frame_vit.training import loop
 from frame_vit.training.arguments import check_trackers
-from frame_vit.training.loop import Outcome, check_possible
+from frame_vit.training.loop import Outcome, check_trainable
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished run: its folder, what training came to, and the evaluation of the saved model."""
+    """A finished run: its folder, the outcome of the training, and the evaluation of the saved model.
+
+    `skipped` is the number of rows of the data that could not be used.
+    """
 
     run: Path
     outcome: Outcome
@@ -56,174 +67,193 @@ class Trained:
     skipped: int
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What a run starts from: its config, the data, and the classifier with its first weights."""
+
+    config: Config
+    dataset: Dataset
+    classifier: Classifier
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run folder, the processes that train it, and the log messages from before there was a folder."""
+
+    folder: Path
+    processes: ProcessGroup
+    early_log: MemoryHandler
+
+
 def train(config: Config, name: str, output: Path | None = None, tick: Tick = silent) -> Trained | None:
-    """Prepares, trains, saves the best model, and tests what was saved. None in processes that only help."""
-    team = ProcessGroup(config.training.device)
-    with remembered() as memory:
-        # What cannot work is found out before a run folder is made, and if possible before the data is read.
+    """Trains a model in a new run folder, `output` or runs/NAME-NNN, saves the best weights and evaluates them.
+
+    None in processes other than the main one. Raises `UsageError` and other `FrameVitError`s; after a signal
+    `Interrupted`, with the command that resumes the run.
+    """
+    processes = ProcessGroup(config.training.device)
+    with remembered() as early_log:
         config = located(config)
         check_new(output)
         check_apart(output or RUNS, config.data.train, config.data.test)
         check_trackers(config.training.report_to)
         resolve_precision(config.training.precision, resolve_device(config.training.device))
-        with team.first():
-            prepared, classifier = _start(config, tick)
-        if team.main:
-            warn_of_errors(prepared, config.data.audit)
-        check_possible(classifier, config, len(prepared.splits["train"]), team.count)
-        run = team.share(new_run(name, output) if team.main else Path())
-        with _says_how_to_go_on(run, team):
-            return _train_in(run, _Start(config, prepared, classifier, fresh=True), tick, team, memory)
+        with processes.first():
+            inputs = _inputs(config, tick)
+        if processes.main:
+            warn_of_errors(inputs.dataset, config.data.audit)
+        check_trainable(inputs.classifier, config, len(inputs.dataset.splits["train"]), processes.count)
+        folder = processes.share(new_run(name, output) if processes.main else Path())
+        with _explains_how_to_resume(folder, processes):
+            return _train_in(_Run(folder, processes, early_log), inputs, tick, is_new=True)
 
 
 def resume(run: Path, tick: Tick = silent) -> Trained | None:
-    """Goes on with an interrupted run from its newest whole checkpoint, by the config it was started with.
+    """Resumes an interrupted run from its newest complete checkpoint, with the config that it was started with.
 
-    None in processes that only help.
+    None in processes other than the main one. Raises `UsageError` where the folder is no run, or the config, the data
+    or the first weights have changed.
     """
     if not (run / "config.yaml").is_file():
-        raise UsageError(f"{run} is not a run folder (no config.yaml)")
+        raise UsageError(f"{run} is not a run folder (it has no config.yaml)")
     config = load_config(run / "config.yaml")
-    team = ProcessGroup(config.training.device)
-    with remembered() as memory, _says_how_to_go_on(run, team):
+    processes = ProcessGroup(config.training.device)
+    with remembered() as early_log, _explains_how_to_resume(run, processes):
         check_trackers(config.training.report_to)
-        with team.first():
-            prepared, classifier = _start(config, tick)
-        return _train_in(run, _Start(config, prepared, classifier, fresh=False), tick, team, memory)
+        with processes.first():
+            inputs = _inputs(config, tick)
+        return _train_in(_Run(run, processes, early_log), inputs, tick, is_new=False)
 
 
-def _start(config: Config, tick: Tick) -> tuple[Dataset, Classifier]:
-    """The data and the model to begin with; what starts at random starts from the config's seed."""
+def _inputs(config: Config, tick: Tick) -> _Inputs:
+    """Reads the data and the model; random first weights follow from the config's seed."""
     processor = load_processor(config.model)
     preprocessing = preprocessing_of(processor, config.data.bit_depth, config.data.roi)
-    prepared = read_dataset(config, preprocessing, tick)
-    check_costs(prepared.labels, config.decision.costs)
+    dataset = read_dataset(config, preprocessing, tick)
+    check_costs(dataset.labels, config.decision.costs)
     set_seed(config.training.seed)
-    begin = create if config.model.init == "scratch" else load_pretrained
-    return prepared, begin(config.model, prepared.labels, preprocessing, processor)
+    start_model = create if config.model.init == "scratch" else load_pretrained
+    return _Inputs(config, dataset, start_model(config.model, dataset.labels, preprocessing, processor))
 
 
-@dataclass(frozen=True)
-class _Start:
-    """What a run begins or goes on with."""
-
-    config: Config
-    prepared: Dataset
-    classifier: Classifier
-    fresh: bool
-
-
-def _train_in(run: Path, begin: _Start, tick: Tick, team: ProcessGroup, memory: MemoryHandler) -> Trained | None:
-    place = run / "checkpoints"
-    tick = tick if team.main else silent
-    with _alone(place) if team.main else nullcontext(), logged(memory, run / "train.log" if team.main else None):
-        if team.main:
-            log.info("run folder: %s", run)
-            splits = begin.prepared.splits
-            log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in splits.items()))
-            if not begin.prepared.labels.ok:
-                log.warning("labels.ok names no class: escape and overkill rates will not be defined")
-            _write_down(
-                run,
-                begin,
-                environment_facts(begin.prepared, begin.config.training, begin.classifier.revision, team.count),
-            )
-        start = team.share(None if begin.fresh or not team.main else _newest(place))
-        outcome = training.train(begin.classifier, begin.prepared.splits, begin.config, run, tick, start)
-        return _finish(run, begin, outcome, tick) if team.main else None
+def _train_in(run: _Run, inputs: _Inputs, tick: Tick, is_new: bool) -> Trained | None:
+    """Trains and evaluates in a run folder that no other process may use meanwhile; all messages go to train.log."""
+    folder, processes, splits = run.folder, run.processes, inputs.dataset.splits
+    if not processes.main:
+        loop.train(inputs.classifier, splits, inputs.config, folder, silent, processes.share(None))
+        return None
+    with _alone(folder / "checkpoints"), logged(run.early_log, folder / "train.log"):
+        log.info("run folder: %s", folder)
+        log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in splits.items()))
+        if not inputs.dataset.labels.ok:
+            log.warning("labels.ok names no class, so escape and overkill rates cannot be computed")
+        _describe(folder, inputs, processes.count, is_new)
+        start = processes.share(None if is_new else _newest_checkpoint(folder / "checkpoints"))
+        outcome = loop.train(inputs.classifier, splits, inputs.config, folder, tick, start)
+        return _finish(folder, inputs, outcome, tick)
 
 
 @contextmanager
-def _says_how_to_go_on(run: Path, team: ProcessGroup) -> Iterator[None]:
-    """Whatever a signal or a full disk interrupts ends in `FrameVitError` with the command that goes on."""
+def _explains_how_to_resume(run: Path, processes: ProcessGroup) -> Iterator[None]:
+    """Turns a signal or a full disk into a `FrameVitError` with the command that resumes the run."""
 
-    def go_on() -> str:
-        begun = (run / "config.yaml").is_file()
-        return f"{team.launcher} train --resume {shlex.quote(str(run))}" if begun else ""
+    def command() -> str:
+        can_resume = (run / "config.yaml").is_file()
+        return f"{processes.launcher} train --resume {shlex.quote(str(run))}" if can_resume else ""
 
     def way_out() -> str:
-        again = go_on()
-        return f"What was saved before is whole. Make room, then: {again}" if again else "Make room, and begin again"
+        again = command()
+        return f"What was saved before is whole. Make room, then: {again}" if again else "Make room and start again"
 
     try:
         with interruptible(), full_disk_explained(run, way_out):
             yield
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
-        said = stopped.message if isinstance(stopped, Interrupted) else "stopped"
-        raise Interrupted(number, said, go_on()) from None
+    except (Interrupted, KeyboardInterrupt) as interrupt:
+        number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else signal.SIGINT
+        message = interrupt.message if isinstance(interrupt, Interrupted) else "stopped"
+        raise Interrupted(number, message, command()) from None
 
 
-def _write_down(run: Path, begin: _Start, facts: dict[str, Any]) -> None:
-    """Writes down what the run is, or checks that it still is."""
-    prepared, named = begin.prepared, begin.config.with_names(begin.prepared.labels.names)
-    splits = {name: prepared.split_fingerprint(name) for name in prepared.splits}
-    chosen = {key: facts[key] for key in ("device", "precision", "processes", "framevit")}
-    chosen |= {f"packages.{name}": facts["packages"][name] for name in identity.PACKAGES}
-    found = identity.identity(named, splits, fingerprint(begin.classifier.module), chosen)
+def _describe(run: Path, inputs: _Inputs, processes: int, is_new: bool) -> None:
+    """Writes what the run is; for a run that is resumed, checks that it still is the same.
+
+    Raises `UsageError` where it is not, or where environment.json is missing or damaged.
+    """
+    config, dataset = inputs.config.with_names(inputs.dataset.labels.names), inputs.dataset
+    facts = environment_facts(dataset, config.training, inputs.classifier.revision, processes)
+    splits = {name: dataset.split_fingerprint(name) for name in dataset.splits}
+    machine = {key: facts[key] for key in ("device", "precision", "processes", "framevit")}
+    machine |= {f"packages.{name}": facts["packages"][name] for name in identity.PACKAGES}
+    current = identity.identity(config, splits, fingerprint(inputs.classifier.module), machine)
     path = run / "environment.json"
-    if begin.fresh:
-        write_json(path, facts | {"identity": found})
-        write_text(run / "config.yaml", dump_config(named))  # last: with it, the folder is a run that can be resumed
+    if is_new:
+        write_json(path, facts | {"identity": current})
+        write_text(run / "config.yaml", dump_config(config))  # last: with this file, the run can be resumed
         return
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        recorded = json.loads(path.read_text(encoding="utf-8"))["identity"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is missing or damaged: it says what the run was", "Begin a new run") from None
-    identity.check(before, found)
+        raise UsageError(
+            f"{path} is missing or damaged, so nothing shows that this is still the same run", "Start a new run"
+        ) from None
+    identity.check(recorded, current)
 
 
-def _newest(place: Path) -> checkpoints.Checkpoint | None:
-    start = checkpoints.newest(place)
+def _newest_checkpoint(folder: Path) -> checkpoints.Checkpoint | None:
+    start = checkpoints.newest(folder)
     if start is None:
-        log.warning("there is no checkpoint: the run begins anew")
+        log.warning("no checkpoint was written yet: the training starts at the first step")
     else:
-        log.info("going on after step %d (%s)", start.step, start.folder)
+        log.info("resuming after step %d (%s)", start.step, start.folder)
     return start
 
 
-def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
-    config, prepared = begin.config, begin.prepared
-    log.info("best: step %d of %d, validation macro-F1 %.4f", outcome.best_step, outcome.steps, outcome.best_macro_f1)
+def _finish(run: Path, inputs: _Inputs, outcome: Outcome, tick: Tick) -> Trained:
+    """Saves the best model with its thresholds, evaluates what was saved, and writes the reports."""
+    config, dataset = inputs.config, inputs.dataset
+    log.info(
+        "best model: step %d of %d, validation macro-F1 %.4f", outcome.best_step, outcome.steps, outcome.best_macro_f1
+    )
     if outcome.pictures_per_second:
-        rate, fed = speed(outcome.pictures_per_second), 100 * outcome.share_fed
-        log.info("trained at %s; %.1f %% of the time went into making the batches", rate, fed)
+        rate, share = speed(outcome.pictures_per_second), 100 * outcome.batching_share
+        log.info("training speed: %s; making batches took %.1f %% of the time", rate, share)
     draw_curves(run / "curves.png", read_history(run / "history.csv"), outcome.best_step)
-    choose_point(begin.classifier, run / "model", prepared.splits, config, tick)
-    if "test" not in prepared.splits:
-        log.warning("there is no test set; the validation split is tested, which also chose the model")
-    split = prepared.splits["test" if "test" in prepared.splits else "val"]
-    # What is tested is what lies on the disk, through the predictor that `predict` uses.
+    choose_point(inputs.classifier, run / "model", dataset.splits, config, tick)
+    if "test" not in dataset.splits:
+        log.warning("there is no test set: the model is evaluated on the validation split, which also chose it")
+    split = dataset.splits["test" if "test" in dataset.splits else "val"]
+    # The evaluated model is the saved one, loaded as `predict` loads it.
     predictor = Predictor(Torch(load_trained(str(run / "model")), config.training.device, config.training.precision))
     evaluation = evaluate_split(predictor, split, config.decision.costs, tick)
-    evaluation.metrics["skipped"] = len(prepared.rejects)
+    evaluation.metrics["skipped"] = len(dataset.rejects)
     _warn_of_chance(evaluation.metrics)
-    write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), prepared, split.name))
+    write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), dataset, split.name))
     base = "scratch" if config.model.init == "scratch" else config.model.name
     write_text(
         run / "model" / "README.md",
-        model_card(prepared.labels, begin.classifier.preprocessing, base, evaluation.metrics),
+        model_card(dataset.labels, inputs.classifier.preprocessing, base, evaluation.metrics),
     )
     set_latest(run)
-    return Trained(run, outcome, evaluation, len(prepared.rejects))
+    return Trained(run, outcome, evaluation, len(dataset.rejects))
 
 
 def _warn_of_chance(metrics: dict[str, Any]) -> None:
-    """Of a model that may have learned nothing, no number below should be taken for a result."""
-    most, row = max((row["support"], name) for name, row in metrics["per_class"].items())
+    """Warns where the accuracy may be no better than that of always answering the most frequent class."""
+    most, name = max((row["support"], name) for name, row in metrics["per_class"].items())
     share = most / metrics["n"]
     if metrics["accuracy_interval"]["low"] <= share:
         log.warning(
-            "accuracy %.3f is not shown to be better than always saying %r (%.3f): train longer, check the labels",
+            "accuracy %.3f is not significantly better than always answering %r (%.3f): "
+            "train longer, or check the labels",
             metrics["accuracy"],
-            row,
+            name,
             share,
         )
 
 
 @contextmanager
 def _alone(checkpoints: Path) -> Iterator[None]:
-    """Keeps a second process out of a run's checkpoints; the lock goes with the process, however it ends."""
+    """Keeps other processes out of a run's checkpoints; the lock ends with the process, however that ends."""
     checkpoints.mkdir(exist_ok=True)
     busy = UsageError(f"{checkpoints.parent} is being trained by another process", "Let it finish, or stop it")
     with locked(checkpoints / ".lock", busy):

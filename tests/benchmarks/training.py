@@ -55,6 +55,7 @@ from frame_vit.system.devices import autocast, describe, resolve_device, resolve
 from frame_vit.system.progress import silent
 from frame_vit.training import loop as training
 from frame_vit.training.batches import PixelBatches
+from frame_vit.training.transforms import augmentation
 
 SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "large": (1024, 24, 16)}
 """hidden size, layers, heads of a ViT/16 at 224 pixels"""
@@ -128,7 +129,7 @@ def step_rate(bench: Bench) -> None:
                 at[done] = bench.now()
 
         outcome = training.train(classifier, found.splits, config, next(bench.folders), tick)
-        shares.append(outcome.share_fed)
+        shares.append(outcome.batching_share)
         return (steps - 2) * BATCH / (at[steps] - at[2])
 
     def bare() -> float:
@@ -204,16 +205,15 @@ def feeding(bench: Bench) -> None:
     config = bench.config(next(bench.folders))
     classifier, found = bench.prepared(config)
     split = found.splits["train"]
-    feed = PixelBatches(
-        split, found.splits["val"], training.augmentation(config, classifier), classifier.preprocessing, bench.device
-    )
+    augment = augmentation(config, classifier.labels, classifier.preprocessing)
+    batches = PixelBatches(split, found.splits["val"], augment, classifier.preprocessing, bench.device)
     pipeline, encoded = picture_pipeline(SIDE), [example.read() for example in split.examples[:32]]
 
     def ours() -> float:
         began, count = bench.now(), 0
         while bench.now() - began < 2:
             rows = np.arange(count, count + BATCH) % len(split)
-            feed.training(rows, count)
+            batches.training(rows, count)
             count += BATCH
         return count / (bench.now() - began)
 

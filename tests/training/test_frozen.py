@@ -22,8 +22,9 @@ from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.history import read_history
 from frame_vit.training.batches import FeatureBatches, PixelBatches
-from frame_vit.training.frozen import FrozenFeatures, cut
-from frame_vit.training.loop import augmentation, train
+from frame_vit.training.frozen import FrozenFeatures, cut_model
+from frame_vit.training.loop import train
+from frame_vit.training.transforms import augmentation
 from tests.small import begin, tiny
 
 CPU = torch.device("cpu")
@@ -64,9 +65,9 @@ def test_the_parts_answer_as_the_whole_and_train_only_what_is_above_the_border(k
     model = classifier(kind)
     if (kind, freeze) in {("ResNet", 1), ("ResNet", 2)}:
         with pytest.raises(ModelError, match="not a stack of transformer blocks"):
-            cut(model, freeze)
+            cut_model(model, freeze)
         return
-    parts = cut(model, freeze)
+    parts = cut_model(model, freeze)
     pictures = torch.rand(4, 3, 32, 32)
     with torch.no_grad():
         expected = model.module(pixel_values=pictures).logits
@@ -90,10 +91,10 @@ def test_a_model_that_cannot_be_cut_is_refused_and_not_cut_wrongly() -> None:
         transformers.SwinForImageClassification(config),
         ModelMetadata(LabelSpace.build(["a", "b", "c"]), Preprocessing(32, 32)),
     )
-    with pytest.raises(ModelError, match="can't be cut there"):
-        cut(swin, 1)
+    with pytest.raises(ModelError, match="cannot be cut there"):
+        cut_model(swin, 1)
     with pytest.raises(UsageError, match="7 of 3 blocks"):
-        cut(swin, 7)
+        cut_model(swin, 7)
 
 
 @pytest.mark.parametrize("freeze", [2, "backbone"])
@@ -102,8 +103,8 @@ def test_the_feed_gives_what_the_frozen_blocks_say_of_the_augmented_picture(tmp_
     config = tiny(tmp_path, THREE, *STILL)
     model, prepared = begin(config)
     train_split, val = prepared.splits["train"], prepared.splits["val"]
-    augment = augmentation(config, model)
-    parts = cut(model, freeze)
+    augment = augmentation(config, model.labels, model.preprocessing)
+    parts = cut_model(model, freeze)
     frozen = FrozenFeatures(parts, model.preprocessing, CPU, "fp32", tmp_path / "cache")
     features = frozen.features(train_split, augment.views), frozen.features(val, augment.views[:1])
     feed, pixels = (
@@ -130,10 +131,12 @@ def features_of(tmp_path: Path, *settings: str, change: Callable[[Any], None] | 
     model, prepared = begin(config)
     if change:
         change(model.module)
-    frozen = FrozenFeatures(cut(model, 2), model.preprocessing, CPU, "fp32", tmp_path / "cache")
+    frozen = FrozenFeatures(cut_model(model, 2), model.preprocessing, CPU, "fp32", tmp_path / "cache")
     ticks: list[str] = []
     found = frozen.features(
-        prepared.splits["val"], augmentation(config, model).views, lambda stage, done, total, note: ticks.append(note)
+        prepared.splits["val"],
+        augmentation(config, model.labels, model.preprocessing).views,
+        lambda stage, done, total, note: ticks.append(note),
     )
     return found.tobytes(), ticks
 
@@ -178,7 +181,7 @@ def test_answers_too_large_for_half_precision_are_refused(tmp_path: Path) -> Non
                 if "layers.1." in name or "layer.1." in name:
                     parameter.fill_(1e5)
 
-    with pytest.raises(ModelError, match="does not fit half precision"):
+    with pytest.raises(ModelError, match="too large for half precision"):
         features_of(tmp_path, change=loud)
 
 
@@ -189,7 +192,7 @@ def test_only_what_is_above_the_border_is_trained_and_the_whole_model_has_it(tmp
     config = tiny(tmp_path, THREE, *STILL, f"training.freeze={freeze}", "training.learning_rate=0.02")
     model, prepared = begin(config)
     before = {name: value.clone() for name, value in model.module.state_dict().items()}
-    trained = {id(parameter) for parameter in cut(model, config.training.freeze).tail.parameters()}
+    trained = {id(parameter) for parameter in cut_model(model, config.training.freeze).tail.parameters()}
     outcome = train(model, prepared.splits, config, tmp_path)
     for name, parameter in model.module.named_parameters():
         assert torch.equal(parameter, before[name]) == (id(parameter) not in trained), name
@@ -207,14 +210,14 @@ def test_a_frozen_training_is_the_training_of_the_same_parameters_in_the_whole_m
     model, prepared = begin(config)
     other, _ = begin(config)
     split, val = prepared.splits["train"], prepared.splits["val"]
-    augment = augmentation(config, model)
-    parts = cut(model, 2)
+    augment = augmentation(config, model.labels, model.preprocessing)
+    parts = cut_model(model, 2)
     frozen = FrozenFeatures(parts, model.preprocessing, CPU, "fp32", tmp_path / "cache")
     feed = FeatureBatches(
         split, frozen.features(split, augment.views), frozen.features(val, augment.views[:1]), augment, CPU
     )
     pixels = PixelBatches(split, val, augment, other.preprocessing, CPU)
-    theirs = list(cut(other, 2).tail.parameters())
+    theirs = list(cut_model(other, 2).tail.parameters())
     loops = (
         (torch.optim.SGD(parts.tail.parameters(), 0.1), feed, lambda x: parts.tail(pixel_values=x)["logits"]),
         (torch.optim.SGD(theirs, 0.1), pixels, lambda x: other.module(pixel_values=x).logits),
@@ -228,5 +231,5 @@ def test_a_frozen_training_is_the_training_of_the_same_parameters_in_the_whole_m
     for mine, their in zip(parts.tail.parameters(), theirs, strict=True):
         assert torch.allclose(mine, their, atol=5e-4)
     still, _ = begin(config)
-    moved = [(a - b).detach().abs().max() for a, b in zip(cut(still, 2).tail.parameters(), theirs, strict=True)]
+    moved = [(a - b).detach().abs().max() for a, b in zip(cut_model(still, 2).tail.parameters(), theirs, strict=True)]
     assert max(float(m) for m in moved) > 0.02

@@ -9,7 +9,7 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from frame_vit.config.schema import TrainingConfig
 from frame_vit.model.classifier import blocks
-from frame_vit.training.optimizer import Average, groups, optimizer_state, restore_optimizer
+from frame_vit.training.optimizer import OptimizerState, WeightAverage, parameter_groups, restore_optimizer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -27,7 +27,7 @@ def by_name(module: nn.Module, found: list[dict[str, object]]) -> dict[str, tupl
 
 def test_every_parameter_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
     module = vit()
-    found = groups(module, TrainingConfig(learning_rate=0.1, weight_decay=0.3), None)
+    found = parameter_groups(module, TrainingConfig(learning_rate=0.1, weight_decay=0.3), None)
     assert sum(len(group["params"]) for group in found) == len(list(module.parameters()))
     settings = by_name(module, found)
     assert {rate for rate, _ in settings.values()} == {0.1}
@@ -39,7 +39,7 @@ def test_every_parameter_is_in_one_group_and_norms_and_biases_do_not_decay() -> 
 def test_rates_fall_by_depth_with_the_embeddings_lowest() -> None:
     module = vit()
     path, layers = blocks(module)
-    settings = by_name(module, groups(module, TrainingConfig(learning_rate=1.0, layer_decay=0.5), path))
+    settings = by_name(module, parameter_groups(module, TrainingConfig(learning_rate=1.0, layer_decay=0.5), path))
     for name, (rate, _) in settings.items():
         if name.startswith(path):
             number = int(name[len(path) + 1 :].split(".")[0])
@@ -55,7 +55,10 @@ def test_what_is_frozen_is_in_no_group() -> None:
     module = vit()
     for parameter in module.vit.parameters():
         parameter.requires_grad = False
-    assert set(by_name(module, groups(module, TrainingConfig(), None))) == {"classifier.weight", "classifier.bias"}
+    assert set(by_name(module, parameter_groups(module, TrainingConfig(), None))) == {
+        "classifier.weight",
+        "classifier.bias",
+    }
 
 
 def steps(module: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
@@ -70,20 +73,20 @@ def test_an_optimizer_goes_on_from_its_tensors_bit_for_bit() -> None:
     training = TrainingConfig(learning_rate=0.01, layer_decay=0.7)
     module = vit()
     path, _ = blocks(module)
-    optimizer = torch.optim.AdamW(groups(module, training, path))
+    optimizer = torch.optim.AdamW(parameter_groups(module, training, path))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 / (1 + step))
     steps(module, optimizer, 3)
     schedule.step()
     weights = {name: value.clone() for name, value in module.state_dict().items()}
-    tensors, rates = optimizer_state(optimizer)
-    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    state = OptimizerState.of(optimizer)
+    tensors = {name: tensor.clone() for name, tensor in state.tensors.items()}
     assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
     steps(module, optimizer, 2)
 
     other = vit()
     other.load_state_dict(weights)
-    fresh = torch.optim.AdamW(groups(other, training, path))
-    restore_optimizer(fresh, tensors, rates)
+    fresh = torch.optim.AdamW(parameter_groups(other, training, path))
+    restore_optimizer(fresh, OptimizerState(tensors, state.rates))
     assert [group["lr"] for group in fresh.param_groups] == [group["lr"] for group in optimizer.param_groups]
     steps(other, fresh, 2)
     for name, value in module.state_dict().items():
@@ -94,7 +97,7 @@ def test_the_average_follows_its_definition() -> None:
     module = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         module.weight.fill_(0)
-    average, expected = Average(module, 0.9), 0.0
+    average, expected = WeightAverage(module, 0.9), 0.0
     for step in range(1, 200):
         with torch.no_grad():
             module.weight.fill_(float(step))
@@ -106,14 +109,14 @@ def test_the_average_follows_its_definition() -> None:
 
 def test_the_average_is_worn_and_taken_off_bit_for_bit() -> None:
     module = vit()
-    average = Average(module, 0.5)
+    average = WeightAverage(module, 0.5)
     before = {name: value.clone() for name, value in module.state_dict().items()}
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(1)
     average.update(1)
     own = {name: value.clone() for name, value in module.state_dict().items()}
-    with pytest.raises(KeyError), average.worn():
+    with pytest.raises(KeyError), average.applied():
         worn = module.classifier.weight.clone()
         raise KeyError
     assert torch.equal(module.classifier.weight, own["classifier.weight"])

@@ -142,7 +142,7 @@ def test_a_signal_finishes_the_step_and_says_how_to_go_on(
     step = max(path.name for path in run.glob("checkpoints/step-*"))
     assert f"stopped and saved after step {int(step.removeprefix('step-'))}" in (run / "train.log").read_text()
     assert nursery.run("train", "--resume", run) == 0, nursery.said
-    assert f"going on after step {int(step.removeprefix('step-'))}" in nursery.said
+    assert f"resuming after step {int(step.removeprefix('step-'))}" in nursery.said
     same(run, whole)
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import logging
+import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.data.dataset import Dataset
@@ -18,10 +22,11 @@ from frame_vit.model.classifier import Classifier
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.checkpoints import found, newest, verify
 from frame_vit.runs.history import read_history
-from frame_vit.training import loop as training
-from frame_vit.training.batches import PixelBatches, RowIds
-from frame_vit.training.callback import stopped_early
+from frame_vit.training import batches, trainer
+from frame_vit.training.batches import Batch, PixelBatches, RowIds
+from frame_vit.training.callback import TrainingCallback
 from frame_vit.training.loop import Outcome, train
+from frame_vit.training.trainer import SEAMS, FrameTrainer, Seam
 from tests.small import begin, tiny
 
 pytestmark = [
@@ -43,16 +48,16 @@ class Poisoned(PixelBatches):
 
     row, step = 7, 4
 
-    def training(self, rows: RowIds, step: int) -> tuple[Tensor, Tensor]:
+    def training(self, rows: RowIds, step: int) -> Batch:
         values, labels = super().training(rows, step)
         if step >= self.step:
             values[torch.from_numpy(rows == self.row)] = float("nan")
-        return values, labels
+        return Batch(values, labels)
 
 
 class TestNumbersGoneBad:
     def test_a_loss_that_is_none_stops_names_and_keeps(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(training, "PixelBatches", Poisoned)
+        monkeypatch.setattr(batches, "PixelBatches", Poisoned)
         with pytest.raises(FrameVitError) as error:
             run(tmp_path, "training.eval_steps=2", "training.epochs=8", "training.gradient_accumulation=2")
         words = error.value.message + error.value.hint
@@ -85,7 +90,7 @@ class TestNumbersGoneBad:
             def validation(self, rows: RowIds) -> Tensor:
                 return super().validation(rows) * float("nan")
 
-        monkeypatch.setattr(training, "PixelBatches", PoisonedValidation)
+        monkeypatch.setattr(batches, "PixelBatches", PoisonedValidation)
         with pytest.raises(FrameVitError, match="the validation loss after step 3 is nan"):
             run(tmp_path)
         assert not found(tmp_path / "checkpoints")
@@ -116,10 +121,11 @@ class TestMemory:
         (tmp_path / "tight").mkdir()
         small, _, _ = run(tmp_path / "small", "training.batch_size=4", "training.gradient_accumulation=4")
         tight, _, outcome = run(tmp_path / "tight", "training.batch_size=16", change=limited(4))
-        said = [record.getMessage() for record in caplog.records if "do not fit" in record.getMessage()]
+        said = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+        same = "so that a step still takes 16 pictures"
         assert said == [
-            "16 pictures at once do not fit: 8 at once, 2 times, so that a step still sees 16",
-            "8 pictures at once do not fit: 4 at once, 4 times, so that a step still sees 16",
+            f"out of memory with batches of 16: trying 2 accumulated batches of 8, {same}",
+            f"out of memory with batches of 8: trying 4 accumulated batches of 4, {same}",
         ]
         assert outcome.steps == 2 * 3
         for name, value in small.module.state_dict().items():
@@ -128,19 +134,19 @@ class TestMemory:
         assert rows[0] == rows[1]
 
     def test_one_picture_that_does_not_fit_is_an_error_with_a_way_out(self, tmp_path: Path) -> None:
-        with pytest.raises(FrameVitError, match="out of memory with 1 pictures at once") as error:
+        with pytest.raises(FrameVitError, match="out of memory with batches of 1: ") as error:
             run(tmp_path, change=limited(0))
         assert "gradient_checkpointing" in error.value.hint
 
     def test_in_the_middle_of_a_run_the_batch_is_not_changed(self, tmp_path: Path) -> None:
-        with pytest.raises(FrameVitError, match="out of memory with 16 pictures at once"):
+        with pytest.raises(FrameVitError, match="out of memory with batches of 16: "):
             run(tmp_path, change=limited(4, after=4))
 
     def test_a_validation_goes_on_with_fewer_at_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         (tmp_path / "free").mkdir()
         free, _, _ = run(tmp_path / "free")
         tight, _, _ = run(tmp_path, change=limited(5, "validation"))
-        assert "32 pictures at once do not fit in a validation: 16 at once" in caplog.text
+        assert "validation ran out of memory with batches of 32: trying 16" in caplog.text
         for name, value in free.module.state_dict().items():
             assert torch.equal(value, tight.module.state_dict()[name]), name
 
@@ -164,17 +170,64 @@ def test_recomputing_activations_changes_nothing_but_the_memory(tmp_path: Path) 
         assert torch.allclose(value, again.module.state_dict()[name], atol=1e-6), name
 
 
-@pytest.mark.parametrize(
-    ("scores", "patience", "stopped"),
-    [
-        ([0.5], 1, False),
-        ([0.5, 0.5], 1, True),
-        ([0.5, 0.6], 1, False),
-        ([0.6, 0.5, 0.55], 2, True),
-        ([0.6, 0.5, 0.61], 2, False),
-        ([0.6, 0.5, 0.55], None, False),
-    ],
-)
-def test_when_a_training_ends_early(scores: list[float], patience: int | None, stopped: bool) -> None:
-    state = SimpleNamespace(log_history=[{"loss": 1.0}, *({"eval_macro_f1": score} for score in scores)])
-    assert stopped_early(state, patience) == stopped
+def owner_of(seam: Seam) -> Any:
+    module, _, name = seam.owner.rpartition(".")
+    parent = importlib.import_module(module)
+    return getattr(parent, name) if hasattr(parent, name) else importlib.import_module(seam.owner)
+
+
+def parameters(function: Any) -> tuple[str, ...]:
+    return tuple(inspect.signature(function).parameters)
+
+
+def sets_field(owner: type, name: str) -> bool:
+    """Whether a class declares the name, or one of its own methods sets it on self."""
+    declared = hasattr(owner, name) or name in inspect.get_annotations(owner)
+    return declared or re.search(rf"self\.{name}\b(: [^=]+)? = ", inspect.getsource(owner)) is not None
+
+
+class TestSeams:
+    """What framevit uses of transformers and accelerate although it may change: each is as it was."""
+
+    @pytest.mark.parametrize("seam", SEAMS, ids=lambda seam: f"{seam.owner.rpartition('.')[2]}.{seam.name}")
+    def test_each_is_there_with_its_parameters(self, seam: Seam) -> None:
+        owner = owner_of(seam)
+        if seam.parameters is None:
+            assert hasattr(owner, seam.name) or sets_field(owner, seam.name), f"{seam.owner}.{seam.name} is gone"
+            return
+        assert hasattr(owner, seam.name), f"{seam.owner}.{seam.name} is gone ({seam.why})"
+        assert parameters(getattr(owner, seam.name)) == seam.parameters, f"{seam.owner}.{seam.name} has changed"
+
+    def test_a_seam_that_is_gone_would_be_noticed(self) -> None:
+        assert sets_field(Trainer, "_tr_loss")
+        assert not sets_field(Trainer, "_tr_losses")
+        assert not hasattr(owner_of(Seam("transformers.Trainer", "", None, "")), "_get_gradient_norm")
+
+    def test_everything_overridden_is_in_the_table(self) -> None:
+        for ours, theirs in ((FrameTrainer, Trainer), (TrainingCallback, TrainerCallback)):
+            overridden = {name for name in vars(ours) if hasattr(theirs, name) and not name.startswith("__")}
+            assert overridden <= {seam.name for seam in SEAMS if owner_of(seam) is theirs}
+
+    def test_every_private_name_of_theirs_is_in_the_table(self) -> None:
+        """No file of the folder reads or sets an underscored attribute that it does not define itself."""
+        for path in Path(trainer.__file__).parent.glob("*.py"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            attributes = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+            private = {node.attr for node in attributes if re.match("_[a-z]", node.attr)}
+            functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+            theirs = private & {name for owner in (Trainer, TrainingArguments) for name in own_names(owner)}
+            assert theirs - functions <= {seam.name for seam in SEAMS}, path.name
+
+    def test_the_order_in_which_the_trainer_works(self) -> None:
+        """The sum of losses is cleared before on_train_begin; a validation comes before the checkpoint of its step."""
+        loop = inspect.getsource(Trainer)
+        assert 0 < loop.index("self._tr_loss = torch.tensor(0.0") < loop.index("callback_handler.on_train_begin(")
+        after_step = inspect.getsource(Trainer._maybe_log_save_evaluate)
+        assert 0 < after_step.index("self._evaluate(") < after_step.index("self._determine_best_metric(")
+        assert after_step.index("self._determine_best_metric(") < after_step.index("self._save_checkpoint(")
+        assert after_step.index("self._save_checkpoint(") < after_step.index("callback_handler.on_save(")
+
+
+def own_names(owner: type) -> set[str]:
+    """The names of a class: its attributes, and what its methods set on self."""
+    return {*vars(owner), *re.findall(r"self\.(\w+)\b(?:: [^=]+)? = ", inspect.getsource(owner))}

@@ -1,0 +1,72 @@
+"""`from_pretrained` of transformers, for hub names and folders: safetensors only, no remote code, errors for people.
+
+Also keeps transformers' own progress bars and advice off the terminal. Knows nothing of labels or heads.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from huggingface_hub import try_to_load_from_cache
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+from frame_vit.errors import FrameVitError, ModelError, UsageError
+from frame_vit.system.hub import check_hub
+
+
+class Loaded(NamedTuple):
+    """What `from_pretrained` returned, and the commit on the hub that it came from ("" for a folder)."""
+
+    value: Any
+    revision: str
+
+
+def silence_transformers() -> None:
+    """Keeps transformers' progress bars and advice off the terminal; framevit reports what matters of them itself."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def from_hub(kind: Any, place: str, **options: Any) -> Loaded:
+    """`kind.from_pretrained` of a folder or of a hub name, `owner/name` or `owner/name@revision`.
+
+    Raises `UsageError` for a name that does not exist, `ModelError` for a model that cannot be loaded.
+    """
+    is_folder = Path(place).is_dir()
+    name, _, revision = (place, "", "") if is_folder else place.partition("@")
+    if not is_folder:
+        check_hub()
+    silence_transformers()
+    # Without this, a repository of pickled weights is sent to a conversion service on the hub before it is refused.
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    try:
+        value = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+        raise _explained(place, error) from None
+    return Loaded(value, "" if is_folder else _commit(name, revision or "main"))
+
+
+def _commit(name: str, revision: str) -> str:
+    """The commit on the hub that a model came from: its files are cached in a folder of that name."""
+    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(path).parent.name if isinstance(path, str) else ""
+
+
+def _explained(place: str, error: Exception) -> FrameVitError:
+    text = " ".join(str(error).split())
+    if Path(place).is_dir():
+        return ModelError(f"{place}: not a usable model folder: {text[:300]}")
+    if "is not a valid model identifier" in text or "Repository Not Found" in text or "Incorrect path" in text:
+        return UsageError(
+            f"model {place} is neither a folder here nor found on the hub",
+            "Check the spelling; for a private model log in with `hf auth login`",
+        )
+    if "safetensors" in text:
+        return ModelError(
+            f"model {place} has no safetensors weights, and pickled weights are not loaded",
+            "Convert it once on a machine that may trust it: from_pretrained(...).save_pretrained(folder)",
+        )
+    return ModelError(f"model {place} cannot be loaded: {text[:300]}", "Without a network, name a local model folder")
