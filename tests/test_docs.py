@@ -1,24 +1,56 @@
-"""The documentation against the code: every command, flag and config that is shown exists, and the other way round."""
+"""README and help topics against the code: commands, flags, links, paths, config keys and the tree exist."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import typer
 
-from frame_vit.cli.app import app
+from frame_vit.cli.app import COMMANDS, app
 from frame_vit.config.load import load_config
-from frame_vit.config.schema import AuditConfig
+from frame_vit.config.schema import AuditConfig, Config, Section
 from frame_vit.findings import KINDS, Kind
+from frame_vit.help.topics import topic_text, topics
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+PACKAGE = ROOT / "frame_vit"
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {"README": README} | {name: topic_text(name) for name in topics()}
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+PARSED = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+JOINING = {"doctor"} - set(COMMANDS)
+"""A command that the README names before its file has joined the others."""
+LARGEST_PICTURE = 300_000
+LONGEST_README = 220
+
+
+def used_commands(text: str) -> Iterator[tuple[str, str]]:
+    """Every command that a page shows, `framevit NAME ...`, with the rest of its line or of its code span."""
+    blocks = "\n".join(re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+    shown = re.findall(r"`(framevit [^`\n]+)`", text) + re.findall(r"^(?:\$ )?(framevit .*)$", blocks, re.MULTILINE)
+    for command in shown:
+        name, _, rest = command.removeprefix("framevit ").partition(" ")
+        if re.fullmatch(r"[a-z]+", name):
+            yield name, rest.partition("  #")[0]
+    for name, rest in re.findall(r"-m frame_vit ([a-z]+) (.*)", text):
+        yield name, rest
+
+
+def config_keys(section: type[Section] = Config, prefix: str = "") -> Iterator[str]:
+    """Every section and key of the config, by dotted name."""
+    for key, info in section.model_fields.items():
+        yield f"{prefix}{key}"
+        if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
+            yield from config_keys(info.annotation, f"{prefix}{key}.")
+
+
+def flags_of(name: str) -> set[str]:
+    return {flag for each in PARSED[name].params for flag in (*each.opts, *each.secondary_opts)} | {"--help", "-h"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -29,21 +61,86 @@ def test_every_config_loads_and_says_what_it_is(path: Path) -> None:
     assert f"framevit train --config configs/{path.name}" in head
     assert "Expect" in head
     assert path.name in README
+    assert f"`configs/{path.name}`" in PAGES["models"]
+
+
+def test_the_readme_is_short_and_starts_with_the_two_commands() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+    start = README.partition("## Start")[2].partition("\n## ")[0]
+    first = "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/framevit train --config configs/demo.yaml"
+    for command in (first, ".venv/bin/pip install '.[test]' && .venv/bin/python -m pytest"):
+        assert f"```sh\n{command}\n```" in start
+
+
+@pytest.mark.parametrize("name", sorted(PARSED))
+def test_every_command_is_explained_in_its_help_the_readme_and_its_topic(name: str) -> None:
+    assert PARSED[name].help
+    assert f"**`framevit {name}`**" in README
+    for parameter in PARSED[name].params:
+        assert parameter.help if hasattr(parameter, "help") else True, f"{name} {parameter.name} is not explained"
+    if COMMANDS[name].topic:
+        assert name in {used for used, _ in used_commands(PAGES[COMMANDS[name].topic])}
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_command_and_flag_on_a_page_exists(page: str) -> None:
+    for name, rest in used_commands(PAGES[page]):
+        if name in JOINING:
+            continue
+        assert name in PARSED, name
+        shown = set(re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*(?![\w.])", re.sub(r"'[^']*'", "", rest)))
+        assert shown <= flags_of(name), f"framevit {name} {rest}"
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_every_command_has_help_and_stands_in_the_readme(name: str) -> None:
-    command = COMMANDS[name]
-    assert command.help
-    assert f"framevit {name}" in README
-    for parameter in command.params:
-        assert parameter.help if hasattr(parameter, "help") else True, f"{name} {parameter.name} is not explained"
+def test_the_example_of_a_command_uses_its_own_flags(name: str) -> None:
+    ((used, rest),) = used_commands(f"`{COMMANDS[name].example}`")
+    assert used == name
+    assert set(re.findall(r"(?<!\w)--?[a-z][a-z0-9-]*", rest)) <= flags_of(name)
 
 
-def test_every_flag_in_the_readme_exists() -> None:
-    known = {flag for command in COMMANDS.values() for p in command.params for flag in (*p.opts, *p.secondary_opts)}
-    shown = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", "\n".join(re.findall(r"framevit [a-z]+ .*", README))))
-    assert shown <= known | {"--help", "--version"}
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_topic_that_is_named_exists(page: str) -> None:
+    named = set(re.findall(r"`framevit help ([a-z-]+)`", PAGES[page]))
+    assert named <= set(topics())
+
+
+def test_every_command_names_a_topic_and_the_readme_names_all() -> None:
+    assert {command.topic for command in COMMANDS.values()} - {""} <= set(topics())
+    assert all(f"`{name}`" in README for name in topics())
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_link_and_path_exists(page: str) -> None:
+    linked = [link for link in re.findall(r"\]\(([^)]+)\)", PAGES[page]) if "://" not in link]
+    named = re.findall(r"(?<![\w/.])(?:frame_vit|tests|configs|\.ci)/[\w./-]*\w", PAGES[page])
+    for path in (*linked, *named):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_every_config_key_on_a_page_exists(page: str) -> None:
+    sections = "|".join(Config.model_fields)
+    keys = set(re.findall(rf"(?:`|--set |\[\")((?:{sections})\.[a-z_0-9.]*[a-z_0-9])(?=[`:=])", PAGES[page]))
+    assert {key for key in keys if not key.endswith((".onnx", ".json"))} <= set(config_keys())
+
+
+def test_the_tree_in_the_readme_is_the_tree() -> None:
+    tree = README.partition("```\nframe_vit/\n")[2].partition("```")[0]
+    shown = {line.split()[0]: line for line in tree.splitlines()}
+    parts = [path for path in PACKAGE.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))]
+    assert set(shown) - {"tests/", "configs/"} == {
+        path.name + "/" * path.is_dir() for path in parts if path.name != "__init__.py"
+    }
+    for folder in (path for path in parts if path.is_dir()):
+        rooms = sorted(path.stem for path in folder.glob("*.py") if path.name != "__init__.py")
+        listed = re.sub(r"[\w]+/", "", shown[f"{folder.name}/"].rpartition(": ")[2])
+        assert re.findall(r"\w+", listed) == rooms, folder.name
+
+
+def test_the_picture_is_small_and_in_the_readme() -> None:
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert 0 < (ROOT / picture).stat().st_size <= LARGEST_PICTURE
 
 
 def test_the_module_is_the_command() -> None:
@@ -52,7 +149,12 @@ def test_the_module_is_the_command() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.code)
-def test_every_kind_of_finding_stands_in_the_readme(kind: Kind) -> None:
+def test_every_kind_of_finding_stands_in_the_audit_topic(kind: Kind) -> None:
     threshold = f"`{kind.threshold}`" if kind.threshold else ""
-    assert f"| {kind.code} | {kind.title} | {kind.severity} | {threshold} |" in README
+    assert f"| {kind.code} | {kind.title} | {kind.severity} | {threshold} |" in PAGES["audit"]
     assert not kind.threshold or kind.threshold in AuditConfig.model_fields
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_codes_on_a_page_exist(page: str) -> None:
+    assert set(re.findall(r"FV\d{3}", PAGES[page])) <= set(KINDS)

@@ -29,6 +29,8 @@ FLOORS: list[set[str]] = [
     {"explanation"},
     {"export"},
     {"training"},
+    {"help"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]

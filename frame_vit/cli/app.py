@@ -1,10 +1,16 @@
-"""The command line: every command is registered here, in its group. Heavy imports stay inside the commands."""
+"""The command line: every command with its group, its help topic and an example, and the command `help` itself.
+
+`framevit --help` is what a person meets first, so it has to be quick: nothing heavy is imported here, and the help is
+laid out as plain text, without rich.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 
 from frame_vit.cli.doctor import doctor
 from frame_vit.cli.evaluate import calibrate, compare, evaluate
@@ -13,7 +19,76 @@ from frame_vit.cli.predict import explain, predict
 from frame_vit.cli.prepare import prepare
 from frame_vit.cli.train import train
 
+
+class Command(NamedTuple):
+    """A command, the group that it is listed in, the topic with the whole story, and one line to try."""
+
+    function: Callable[..., None]
+    group: str
+    topic: str
+    example: str
+
+
+def show_help(
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="A topic, or a command.", show_default="the list of topics")
+    ] = None,
+) -> None:
+    """Explain a topic at length, such as data, labels or decisions."""
+    from frame_vit.cli import console
+    from frame_vit.cli.options import enough_seen
+    from frame_vit.help.topics import topic_list, topic_text, topics
+
+    of_command = {name: command.topic for name, command in COMMANDS.items() if command.topic}
+    name = topic.lower() if topic else None
+    text = topic_text(name if name in topics() else of_command.get(name, name)) if name else topic_list()
+    with enough_seen():
+        console.show_markdown(text)
+
+
+COMMANDS = {
+    "prepare": Command(prepare, "data", "audit", "framevit prepare --config configs/demo.yaml"),
+    "train": Command(train, "train", "training", "framevit train --config configs/demo.yaml"),
+    "evaluate": Command(evaluate, "judge", "evaluation", "framevit evaluate --gate 'escape_rate.high<=0.01'"),
+    "calibrate": Command(calibrate, "judge", "decisions", "framevit calibrate --set decision.max_escape_rate=0.02"),
+    "compare": Command(compare, "judge", "evaluation", "framevit compare runs/demo-001 runs/demo-002"),
+    "explain": Command(explain, "judge", "explanation", "framevit explain --split test"),
+    "predict": Command(predict, "use", "prediction", "framevit predict camera/ -o rows.csv"),
+    "export": Command(export, "use", "line-pc", "framevit export --int8 -o line/"),
+    "benchmark": Command(benchmark, "use", "speed", "framevit benchmark runs/demo-001"),
+    "doctor": Command(doctor, "help", "configuration", "framevit doctor --json"),
+    "help": Command(show_help, "help", "", "framevit help decisions"),
+}
+"""Every command, in the order in which they are listed; a new one takes a line here."""
+
+GROUPS = {
+    "data": "Data",
+    "train": "Train",
+    "judge": "Judge a model",
+    "use": "Use a model",
+    "help": "Help",
+}
+
+
+class Grouped(TyperGroup):
+    """Lists the commands in groups."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        widest = max(map(len, COMMANDS))
+        for group, title in GROUPS.items():
+            names = [name for name, command in COMMANDS.items() if command.group == group]
+            room = formatter.width - widest - 6
+            rows = [(f"{name:<{widest}}", self.commands[name].get_short_help_str(room)) for name in names]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        formatter.write_paragraph()
+        formatter.write_text("Options of a command: framevit COMMAND --help. Everything else: framevit help")
+
+
 app = typer.Typer(
+    cls=Grouped,
     help="Fine-tune a Vision Transformer on frames whose classes are directions, test it, and predict.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -36,5 +111,11 @@ def begin(
     console.start_messages()
 
 
-for command in (prepare, train, evaluate, calibrate, compare, explain, predict, export, benchmark, doctor):
-    app.command()(command)
+def _epilog(command: Command) -> str:
+    """What stands below a command's options; the backspace keeps the lines as they are."""
+    more = f"\nMore:    framevit help {command.topic}" if command.topic else ""
+    return f"\b\nExample: {command.example}{more}"
+
+
+for name, command in COMMANDS.items():
+    app.command(name, epilog=_epilog(command))(command.function)

@@ -27,6 +27,9 @@ out = Console(highlight=False, markup=False, emoji=False)
 err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 plain = visible
 PLAIN_EVERY_S = 10.0
+"""seconds between two lines of progress in a pipe"""
+WIDEST_TEXT = 120
+"""columns of a help topic: longer lines are hard to read"""
 
 
 def show_error(error: FrameVitError) -> None:
@@ -54,6 +57,16 @@ def show_unexpected(error: Exception) -> None:
             error.__traceback__
         )
     )
+
+
+def show_markdown(text: str) -> None:
+    """A help topic: laid out on a terminal, plain Markdown in a pipe."""
+    if not out.is_terminal:
+        out.file.write(text)
+        return
+    from rich.markdown import Markdown
+
+    out.print(Markdown(text, hyperlinks=False), width=min(out.width, WIDEST_TEXT))
 
 
 class _Messages(logging.Handler):

@@ -76,7 +76,7 @@ BatchSize = Annotated[
 ModelArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL]", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"
+        metavar="MODEL", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"
     ),
 ]
 WeightsBackendOption = Annotated[

@@ -115,7 +115,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     for key in ("severity", "allow"):
         for code in getattr(config.data.audit, key):
             if code not in KINDS:
-                yield f"data.audit.{key}.{code}: unknown code{did_you_mean(code, KINDS)}; the README lists them"
+                yield f"data.audit.{key}.{code}: unknown code{did_you_mean(code, KINDS)}; see `framevit help audit`"
     yield from _costs_of_strangers(config)
     if config.data.roi is not None:
         x1, y1, x2, y2 = config.data.roi

@@ -212,7 +212,7 @@ class TrainingConfig(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """AdamW's decay; never on norms and biases"""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """each block learns at this share of the rate of the block above it; 1: all alike (README has a small study)"""
+    """each block learns at this share of the rate of the block above it; 1: all alike (see framevit help training)"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """validate, choose and keep a moving average of the weights with this decay, such as 0.99; null: the weights"""
     label_smoothing: Fraction = 0.0
