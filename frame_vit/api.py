@@ -18,7 +18,7 @@ from frame_vit.errors import UsageError
 from frame_vit.system.progress import Tick, silent
 
 if TYPE_CHECKING:
-    from frame_vit.audit.prepare import Audited
+    from frame_vit.audit.prepare import Preparation
     from frame_vit.config.schema import Config
     from frame_vit.decision.thresholds import OperatingPoint
     from frame_vit.evaluation.evaluate import Evaluated
@@ -42,12 +42,12 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     return load(Path(path) if path is not None else None, overrides, complete=False)
 
 
-def prepare(config: Config | str | Path, output: str | Path | None = None, tick: Tick = silent) -> Audited:
+def prepare(config: Config | str | Path, output: str | Path | None = None, tick: Tick = silent) -> Preparation:
     """Reads, checks and splits the data and writes the audit into `output` (prepared/NAME).
 
     Raises `UsageError` or `DataError` where the data cannot be read at all.
     """
-    from frame_vit.audit.prepare import prepare_data
+    from frame_vit.audit.prepare import prepare as prepare_data
 
     folder = Path(output) if output is not None else Path("prepared") / _name(config)
     return prepare_data(_complete(config), folder, tick)
