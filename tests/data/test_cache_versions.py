@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from PIL import Image
 
@@ -120,7 +121,7 @@ def test_the_demo_frames_are_those_of_their_version() -> None:
 
 def test_another_version_is_another_key() -> None:
     assert str(PIXELS_VERSION) in decoder_version()
-    assert Image.__version__ in decoder_version()
+    assert PIL.__version__ in decoder_version()
 
 
 _READ = """
