@@ -1,4 +1,4 @@
-"""The pixel cache: decoded once, whole or absent, checked before use, and never larger in memory than it must be."""
+"""The cache of decoded pictures: decoded once, complete or absent, verified before use, and never all in memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from frame_vit.data.cache import PIXELS, Decoded, decoded
 from frame_vit.data.sources import RawRow, RawSplit, read_source
 from frame_vit.errors import UsageError
 from frame_vit.images.preprocessing import Preprocessing, read_picture
-from frame_vit.system.caches import cache_folder
-from frame_vit.system.files import size
 
 SMALL = Preprocessing(8, 12)
 
@@ -83,9 +81,9 @@ def test_only_what_changed_is_read_again(reader: Reader, frames: Path) -> None:
     changed = sorted(frames.rglob("*.jpg"))[4]
     changed.write_bytes(demo.jpeg(demo.sample("passed", 999)))
     (frames / "passed" / "new.jpg").write_bytes(demo.jpeg(demo.sample("passed", 1000)))
-    found = reader()
+    again = reader()
     assert reader.reads == 2
-    for file, row in zip(sorted(frames.rglob("*.jpg")), found.pixels, strict=True):
+    for file, row in zip(sorted(frames.rglob("*.jpg")), again.pixels, strict=True):
         assert np.array_equal(row, read_picture(file, SMALL).pixels)
     assert len(states(reader.cache)) == 1, "the state before is gone"
 
@@ -263,19 +261,3 @@ def test_a_table_that_names_files_is_read_anew_when_they_change(tmp_path: Path) 
         stamps.add(raw.rows[0].stamp)
         Image.new("RGB", (120, 80), "blue").save(file)
     assert "" not in stamps
-
-
-def test_the_folder_is_the_given_one_then_the_environments_then_the_users(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("FRAMEVIT_CACHE", str(tmp_path / "env"))
-    assert cache_folder(str(tmp_path / "given")) == tmp_path / "given"
-    assert cache_folder(None) == tmp_path / "env"
-    monkeypatch.delenv("FRAMEVIT_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache_folder(None) == tmp_path / "xdg" / "framevit"
-
-
-@pytest.mark.parametrize(("count", "text"), [(12, "12 B"), (1500, "1.5 kB"), (2_500_000, "2.5 MB"), (3.7e9, "3.7 GB")])
-def test_sizes_for_people(count: float, text: str) -> None:
-    assert size(count) == text

@@ -1,4 +1,4 @@
-"""Files of rows: never written over by mistake, gone on with after a crash, joined in order."""
+"""Files of rows: never overwritten by mistake, resumed after a crash, written by one process at a time."""
 
 from __future__ import annotations
 
@@ -12,29 +12,12 @@ from frame_vit.errors import RowError, UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.prediction.inputs import Input, expand
 from frame_vit.prediction.output import Output
-from frame_vit.prediction.predictor import Prediction
 from frame_vit.prediction.rows import RowWriter, read_done
-from frame_vit.prediction.shares import Share, finish_join, left
+from frame_vit.prediction.shares import left
+from tests.prediction.rows import SPACE, row, write
 
-SPACE = LabelSpace.build(["ok", "=bad"], ["ok"])
 NAMES = ["a.jpg", "=b.jpg", "c\n.jpg", "d\u2028.jpg", 'e",.jpg', "f\r.jpg"]
 """Names that a spreadsheet, a line or a quote would break."""
-
-
-def row(name: str, error: bool = False) -> Prediction:
-    if error:
-        return Prediction(name, status="error", error="empty file")
-    return Prediction(name, "ok", 0.75, {"ok": 0.75, "=bad": 0.25}, "accept", score=0.25, reason="because")
-
-
-def write(path: Path, form: str, names: list[str]) -> None:
-    output = Output(path, form, going_on=True)
-    done = output.done(SPACE)
-    with output.opened(done) as file:
-        writer = RowWriter(file, form, SPACE, fresh=not done.end)
-        for name in names:
-            writer.write(row(name, name.startswith("=")))
-        writer.close()
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
@@ -98,51 +81,6 @@ def test_json_is_one_list_written_as_the_rows_come(tmp_path: Path) -> None:
         assert [found["file"] for found in json.loads((tmp_path / "rows.json").read_text())] == names
 
 
-@pytest.mark.parametrize("form", ["jsonl", "csv"])
-@pytest.mark.parametrize("before", [[], ["x", "y"]])
-def test_parts_are_joined_in_the_order_of_the_inputs(tmp_path: Path, form: str, before: list[str]) -> None:
-    output = Output(tmp_path / f"rows.{form}", form, going_on=True)
-    names = [f"{number}.jpg" for number in range(7)]
-    inputs = [Input(name, Path(name)) for name in names]
-    if before:
-        write(tmp_path / f"rows.{form}", form, before)
-    for rank in range(3):
-        share = Share(rank, 3)
-        share.check(output)
-        write(share.part(tmp_path / f"rows.{form}"), form, [given.name for given in share.of(inputs)])
-    assert Share(0, 3).join(output, SPACE) == 0
-    alone = tmp_path / f"alone.{form}"
-    write(alone, form, [*before, *names])
-    assert (tmp_path / f"rows.{form}").read_bytes() == alone.read_bytes()
-    assert not list(tmp_path.glob("*part*"))
-
-
-def test_a_join_that_was_interrupted_is_ended_and_nothing_is_there_twice(tmp_path: Path) -> None:
-    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
-    write(tmp_path / "rows.csv.joined", "csv", ["a", "b"])
-    write(Share(1, 2).part(tmp_path / "rows.csv"), "csv", ["b"])
-    Share(0, 1).check(output)
-    finish_join(output)
-    assert read_done(tmp_path / "rows.csv", "csv", SPACE).names == Counter("ab")
-    assert [path.name for path in tmp_path.iterdir()] == ["rows.csv"]
-
-
-def test_an_empty_file_to_go_on_with_gets_one_header(tmp_path: Path) -> None:
-    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
-    (tmp_path / "rows.csv").touch()
-    for rank, name in enumerate("ab"):
-        write(Share(rank, 2).part(tmp_path / "rows.csv"), "csv", [name])
-    Share(0, 2).join(output, SPACE)
-    write(tmp_path / "alone.csv", "csv", ["a", "b"])
-    assert (tmp_path / "rows.csv").read_bytes() == (tmp_path / "alone.csv").read_bytes()
-
-
-def test_an_input_that_is_named_twice_has_two_rows_also_after_a_crash(tmp_path: Path) -> None:
-    write(tmp_path / "rows.jsonl", "jsonl", ["a", "b"])
-    inputs = [Input(name, Path(name)) for name in ("a", "b", "a")]
-    assert [given.name for given in left(inputs, read_done(tmp_path / "rows.jsonl", "jsonl", SPACE))] == ["a"]
-
-
 def test_a_file_has_one_writer(tmp_path: Path) -> None:
     output = Output(tmp_path / "rows.csv", "csv", going_on=True)
     with (
@@ -153,16 +91,6 @@ def test_a_file_has_one_writer(tmp_path: Path) -> None:
         raise AssertionError("there are two")
     with output.opened(output.done(SPACE)):
         pass
-
-
-def test_parts_of_another_number_of_processes_are_not_mixed_in(tmp_path: Path) -> None:
-    output = Output(tmp_path / "rows.csv", "csv")
-    Share(1, 3).part(tmp_path / "rows.csv").write_text("")
-    for count in (1, 2):
-        with pytest.raises(UsageError, match="left by 3 processes"):
-            Share(0, count).check(output)
-    with pytest.raises(UsageError, match=r"name a \.csv|Name a \.csv|rows to a file"):
-        Share(0, 2).check(Output(None, "jsonl"))
 
 
 def test_what_is_not_there_is_an_input_with_its_reason(tmp_path: Path) -> None:

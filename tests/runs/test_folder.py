@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from frame_vit.config.schema import Config
 from frame_vit.errors import UsageError
-from frame_vit.runs.folder import ModelPlace, find_model, latest_run, new_run, set_latest
-from frame_vit.system.files import write_json
+from frame_vit.runs.folder import (
+    ModelPlace,
+    check_apart,
+    find_model,
+    finished,
+    latest_run,
+    located,
+    new_run,
+    set_latest,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +25,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def finished(run: Path) -> Path:
+def model_in(run: Path) -> Path:
+    """A run folder with a model in it."""
     (run / "model").mkdir(parents=True)
     (run / "model" / "config.json").write_text("{}")
     (run / "config.yaml").write_text("")
@@ -40,7 +50,7 @@ def test_a_named_folder_is_used_where_it_is_new_or_empty_and_refused_otherwise(t
 
 @pytest.mark.parametrize("place", ["runs/demo-001", "elsewhere/run"])
 def test_the_latest_run_is_found_wherever_it_lies(place: str) -> None:
-    set_latest(finished(Path(place)))
+    set_latest(model_in(Path(place)))
     assert latest_run().resolve() == Path(place).resolve()
 
 
@@ -57,7 +67,7 @@ def test_a_latest_run_that_is_gone_is_said() -> None:
 
 
 def test_a_model_is_found_by_run_folder_and_by_model_folder() -> None:
-    run = finished(Path("runs/demo-001"))
+    run = model_in(Path("runs/demo-001"))
     assert find_model(str(run)) == ModelPlace(str(run / "model"), run)
     assert find_model(str(run / "model")) == ModelPlace(str(run / "model"), run)
     alone = Path("alone")
@@ -69,15 +79,58 @@ def test_a_model_is_found_by_run_folder_and_by_model_folder() -> None:
         find_model("runs")
 
 
-def test_json_is_written_whole_or_not_at_all() -> None:
-    write_json(Path("a.json"), {"a": 1})
-    with pytest.raises(ValueError, match="JSON"):
-        write_json(Path("a.json"), {"a": float("nan")})
-    assert Path("a.json").read_text() == '{\n  "a": 1\n}\n'
-
-
 def test_a_run_that_is_not_there_is_not_taken_for_a_hub_name() -> None:
     Path("runs").mkdir()
     with pytest.raises(UsageError, match="runs/nope-001: neither a run folder nor a model folder"):
         find_model("runs/nope-001")
     assert find_model("google/vit-large-patch16-224") == ModelPlace("google/vit-large-patch16-224", None)
+
+
+def test_data_is_not_written_into_a_folder_of_data(tmp_path: Path) -> None:
+    Path("data").mkdir()
+    with pytest.raises(UsageError, match="lies in data, a folder of data"):
+        check_apart(Path("data/maps"), None, "owner/name", "data")
+    check_apart(Path("maps"), "data", str(tmp_path / "nothing here"))
+
+
+def test_a_run_is_finished_when_it_is_evaluated_too() -> None:
+    run = model_in(Path("runs/demo-001"))
+    (run / "model" / "README.md").touch()
+    assert not finished(run)
+    (run / "evaluation" / "test").mkdir(parents=True)
+    (run / "evaluation" / "test" / "metrics.json").touch()
+    assert finished(run)
+
+
+def test_a_run_without_a_model_can_be_resumed_and_the_command_is_named() -> None:
+    run = Path("runs/demo-001")
+    run.mkdir(parents=True)
+    (run / "config.yaml").touch()
+    with pytest.raises(UsageError, match="no model yet") as error:
+        find_model(str(run))
+    assert "framevit train --resume runs/demo-001" in error.value.hint
+
+
+def test_an_exported_file_is_a_model_and_its_run_is_known() -> None:
+    run = model_in(Path("runs/demo-001"))
+    (run / "model" / "model.onnx").touch()
+    place = find_model("runs/demo-001/model/model.onnx")
+    assert (place.run, place.folder, place.path) == (run, run / "model", run / "model" / "model.onnx")
+    with pytest.raises(UsageError, match="no such file") as error:
+        find_model("gone.onnx")
+    assert "framevit export" in error.value.hint
+
+
+def test_a_run_named_without_its_folder_is_suggested() -> None:
+    model_in(Path("runs/demo-001"))
+    with pytest.raises(UsageError) as error:
+        find_model("demo-001")
+    assert error.value.hint == "Did you mean runs/demo-001?"
+
+
+def test_a_training_that_starts_from_a_run_starts_from_its_model() -> None:
+    model_in(Path("runs/demo-001"))
+    config = Config.model_validate({"model": {"name": "runs/demo-001"}})
+    assert located(config).model.name == "runs/demo-001/model"
+    scratch = Config.model_validate({"model": {"init": "scratch", "name": "nothing/here/at/all"}})
+    assert located(scratch) is scratch

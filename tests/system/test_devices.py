@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from frame_vit.errors import UsageError
-from frame_vit.system.devices import own_card, resolve_device, resolve_precision
+from frame_vit.system.devices import later, own_card, precision_rule, resolve_device, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -67,3 +67,19 @@ def test_each_of_several_processes_takes_its_own_card(monkeypatch: pytest.Monkey
         assert str(own_card(torch.device("cuda"))) == card
         assert str(own_card(torch.device("cuda:1"))) == "cuda:1"
         assert str(own_card(torch.device("cpu"))) == "cpu"
+
+
+def test_every_rule_gives_its_reason_and_never_refuses_its_own_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = [precision_rule(CPU), precision_rule(torch.device("mps"))]
+    for capability in ((7, 5), (9, 0)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        rules.append(precision_rule(CUDA))
+        assert f"{capability[0]}.{capability[1]}" in rules[-1].reason
+    assert all(rule.reason and rule.best not in rule.refused for rule in rules)
+
+
+def test_a_number_is_read_later_as_it_was_then() -> None:
+    number = torch.tensor(1.5)
+    read = later(number)
+    number += 1
+    assert read() == 1.5

@@ -12,6 +12,7 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from frame_vit.data import demo
+from frame_vit.system.hub import hub_state, is_hub_name
 from tests.conftest import run_framevit, run_many
 from tests.hub import Hub
 
@@ -171,3 +172,53 @@ def test_a_hub_that_does_not_answer_is_said_without_long_retries(tmp_path: Path)
     assert done.returncode == 1
     assert "does not answer" in done.stderr
     assert "Retrying" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["gpt2", "owner/name", "owner/name.v1-2_x", "owner/name@main", "o/n@refs/pr/1"])
+def test_names_on_the_hub_are_known_by_their_form(name: str) -> None:
+    assert is_hub_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b/c", "../up", "./here", "a..b/c", "owner/", "/root", "a b", "owner/name@", "."]
+)
+def test_paths_and_texts_are_no_names_on_the_hub(name: str) -> None:
+    assert not is_hub_name(name)
+
+
+@pytest.fixture
+def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HF_HUB_OFFLINE", "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("_direct")
+class TestState:
+    def test_a_hub_that_accepts_a_connection_answers_and_gets_no_request(
+        self, monkeypatch: pytest.MonkeyPatch, hub: Hub
+    ) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+        requests = len(hub.requests)
+        state = hub_state()
+        assert (state.url, state.answers) == (hub.endpoint, True)
+        assert len(hub.requests) == requests
+
+    @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://127.0.0.1:port", "http://"])
+    def test_one_that_cannot_be_reached_does_not_answer_and_why_is_said(
+        self, monkeypatch: pytest.MonkeyPatch, url: str
+    ) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        state = hub_state(timeout=1.0)
+        assert state.answers is False
+        assert state.reason
+
+    def test_offline_nothing_is_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+        assert hub_state().answers is None
+        assert "HF_HUB_OFFLINE" in hub_state().reason
+
+    def test_behind_a_proxy_no_direct_connection_is_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+        assert hub_state().answers is None
+        assert "proxy" in hub_state().reason
