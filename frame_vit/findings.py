@@ -35,7 +35,14 @@ _ALL = (
     Kind("FV101", "unreadable picture", "error", "", _RETAKE, True),
     Kind("FV102", "damaged or truncated picture", "error", "", _RETAKE, True),
     Kind("FV103", "file that is not a picture", "error", "", _RETAKE, True),
-    Kind("FV104", "unsupported picture", "error", "", "Save it as the reason says, or exclude the row", True),
+    Kind(
+        "FV104",
+        "unsupported picture",
+        "error",
+        "",
+        "Follow the reason that is given for it, or exclude the row (exclude.csv lists it)",
+        True,
+    ),
     Kind(
         "FV105",
         "region of interest outside the picture",

@@ -98,7 +98,7 @@ def test_a_class_that_a_split_lacks_is_found(tmp_path: Path) -> None:
     drawn(tmp_path / "set", dict.fromkeys(demo.NAMES[:4], 5), "test", there)
     answer = audited(there.write())
     assert {*found(answer)} == {"FV401"}
-    assert answer.findings[0].message == "test has no picture of Yminus"
+    assert answer.findings[0].message == "the split test has no picture of Yminus"
     assert found(audited(there.write(), audit={"min_per_split": 6})).keys() == {"FV401"}
 
 
