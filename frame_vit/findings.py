@@ -63,7 +63,7 @@ _ALL = (
         "file extension of another format",
         "note",
         "",
-        "framevit goes by the content of the file; other programs may not read it",
+        "The file is read by its content, whatever its extension; other programs may not read it",
     ),
     Kind("FV201", "response that cannot be parsed", "error", "", _CORRECT, True),
     Kind("FV202", "different number of boxes and labels", "error", "", _CORRECT, True),

@@ -359,3 +359,10 @@ def test_any_config_dumps_and_loads_back(
     tmp_path_factory: pytest.TempPathFactory, config: Config, comments: bool
 ) -> None:
     assert loaded(tmp_path_factory.getbasetemp(), dump_config(config, comments)) == config
+
+
+@pytest.mark.parametrize("key", ["severity", "allow"])
+def test_an_unknown_code_is_refused(key: str) -> None:
+    value = {"severity": "off", "allow": "1"}[key]
+    with pytest.raises(ConfigError, match=rf"data.audit.{key}.FV999: unknown code .*; `framevit help audit` lists them"):
+        load_config(None, ["data.train=demo", f"data.audit.{key}={{FV999: {value}}}"])
