@@ -118,7 +118,7 @@ def test_a_group_of_some_symmetries_leaves_the_others_out() -> None:
 
 def test_a_flip_that_is_not_its_own_inverse_is_refused() -> None:
     circle = {"Xplus": "Xminus", "Xminus": "Yplus", "Yplus": "Xplus"}
-    with pytest.raises(ConfigError, match=r"labels\.symmetries\.hflip: doing it twice must give the same picture"):
+    with pytest.raises(ConfigError, match=r"labels\.symmetries\.hflip: applied twice it gives the same picture"):
         space(hflip=circle)
 
 
@@ -133,7 +133,7 @@ def test_a_half_turn_that_is_not_the_two_flips_is_refused() -> None:
 
 
 def test_a_map_that_loses_a_class_is_refused_and_says_which() -> None:
-    with pytest.raises(ConfigError, match="not one to one: nothing becomes Xplus, and several become Xminus"):
+    with pytest.raises(ConfigError, match="not one to one: no class becomes Xplus, and several become Xminus"):
         space(hflip={"Xplus": "Xminus"})
 
 
@@ -164,9 +164,9 @@ def test_all_mistakes_come_at_once_each_on_its_line() -> None:
     [
         (["one"], "at least two classes"),
         ([], "at least two classes"),
-        (["a", "a"], "the same but for case or blanks"),
-        (["scratch", "Scratch "], "the same but for case or blanks"),
-        (["a", "  "], "an empty name"),
+        (["a", "a"], "the same name, case and blanks aside"),
+        (["scratch", "Scratch "], "the same name, case and blanks aside"),
+        (["a", "  "], "a class name is empty"),
     ],
 )
 def test_names_that_cannot_be_told_apart_or_are_none_are_refused(names: list[str], said: str) -> None:

@@ -1,6 +1,6 @@
-"""`framevit prepare`: what is wrong with the data, before it is trained on.
+"""The audit of a data set: `framevit prepare` reports what is wrong with it before a model is trained on it.
 
-Takes a `Dataset`.
-Gives findings with codes, audit.json, audit.html and a list of rows to leave out.
-Must not know models that are trained, or torch.
+Takes a config, and the `Dataset` that it names.
+Gives findings with codes, audit.json, audit.html and a list of rows to exclude.
+Must not know trained models or torch.
 """

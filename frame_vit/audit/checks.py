@@ -104,7 +104,7 @@ def check_near(table: Table, duplicates: NearDuplicates, limit: Limit) -> Iterat
         )
         yield CheckResult("FV306", [*across, *unfit], message, limit=limit.value)
         return
-    held_out = f"{len(duplicates.held)} held-out pictures have a near duplicate in a split of lower rank"
+    held_out = f"{len(duplicates.held)} held-out pictures have a near duplicate on the training side"
     yield CheckResult("FV304", across, held_out, limit=limit.value)
     yield CheckResult("FV305", unfit, limit=limit.value)
     if limit.value is None and limit.copies is not None:
@@ -118,7 +118,7 @@ def check_counts(dataset: Dataset, limits: AuditConfig) -> Iterator[CheckResult]
     for split, by_class in counts.items():
         missing = [name for name, count in by_class.items() if count < limits.min_per_split]
         amount = "no picture" if limits.min_per_split == 1 else f"fewer than {limits.min_per_split} pictures"
-        message = f"{split} has {amount} of {', '.join(missing)}"
+        message = f"the split {split} has {amount} of {', '.join(missing)}"
         yield CheckResult("FV401", (), message, len(missing), limits.min_per_split)
     train = {name: count for name, count in counts["train"].items() if count}
     few = [f"{name} {count}" for name, count in train.items() if count < limits.min_per_class]
@@ -150,7 +150,8 @@ def check_boxes(
         for s in displacement.separations
         if s.value < limits.min_separation
     ]
-    yield CheckResult("FV602", (), "; ".join(alike), len(alike), limits.min_separation)
+    message = f"the boxes of {'; '.join(alike)} overlap"
+    yield CheckResult("FV602", (), message, len(alike), limits.min_separation)
 
 
 def mirrored_pairs(dataset: Dataset) -> list[tuple[int, int]]:

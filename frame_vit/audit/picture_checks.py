@@ -44,7 +44,7 @@ def check_files(table: Table, preprocessing: Preprocessing, limits: AuditConfig)
         common = _usual(table, value, limits.usual_share)
         if common is not None:
             rows = [table.row(i, str(value(e))) for i, e in enumerate(table.examples) if value(e) != common]
-            yield CheckResult(code, rows, f"most are {common}", limit=limits.usual_share)
+            yield CheckResult(code, rows, f"most pictures are {common}", limit=limits.usual_share)
     several = [table.row(i, e.stored.format) for i, e in enumerate(table.examples) if e.stored.several]
     yield CheckResult("FV106", several)
     misnamed = [table.row(i, f"holds {e.stored.format}") for i, e in enumerate(table.examples) if _misnamed(e)]
@@ -54,7 +54,7 @@ def check_files(table: Table, preprocessing: Preprocessing, limits: AuditConfig)
     small = [i for i, e in enumerate(table.examples) if _enlargement(e, preprocessing) * limits.min_scale > 1]
     message = f"the model's input is {preprocessing.width} x {preprocessing.height}"
     if len(small) == len(table.examples):
-        yield CheckResult("FV510", (), f"all pictures; {message}", len(small), limits.min_scale)
+        yield CheckResult("FV510", (), f"all pictures are smaller; {message}", len(small), limits.min_scale)
     else:
         yield CheckResult("FV510", _with_size(table, small), message, limit=limits.min_scale)
 
@@ -104,7 +104,7 @@ def _check_sizes(table: Table, limits: AuditConfig) -> Iterator[CheckResult]:
         width, height = size
         unusual = {i for i, e in enumerate(table.examples) if (e.width, e.height) != size} - {*squeezed}
         rows = _with_size(table, sorted(unusual))
-        yield CheckResult("FV501", rows, f"most are {width} x {height}", limit=usual)
+        yield CheckResult("FV501", rows, f"most pictures are {width} x {height}", limit=usual)
 
 
 def _usual(table: Table, value: Callable[[Example], T], share: float) -> T | None:

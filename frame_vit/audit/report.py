@@ -72,10 +72,18 @@ class FindingView:
         return len(self.finding.rows) <= CARDS
 
     @property
+    def message(self) -> str:
+        """The message as a sentence; messages begin with a word, not with a name."""
+        message = self.finding.message
+        return message[:1].upper() + message[1:].rstrip(".")
+
+    @property
     def threshold(self) -> str:
-        """The config key that the finding depends on, with its value."""
-        value = "" if self.finding.limit is None else f" = {self.finding.limit:.4g}"
-        return self.finding.key + value
+        """The config key that the finding depends on, with its value; empty if none is set."""
+        limit = self.finding.limit
+        if not self.finding.kind.threshold and not limit:
+            return ""
+        return self.finding.key + ("" if limit is None else f" = {limit:.4g}")
 
 
 def write_audit(

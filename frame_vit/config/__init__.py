@@ -1,6 +1,6 @@
 """The configuration: every key with its default and meaning.
 
-Takes YAML files and `--set` overrides.
-Gives one checked, frozen `Config`.
+Takes a YAML file and `--set` overrides.
+Gives one frozen `Config` whose keys do not contradict each other.
 Must not know data sets, models or torch.
 """

@@ -1,6 +1,8 @@
-"""The configuration: how files and `--set` become one, what contradicts itself, and how it is written down again.
+"""Reads a configuration from a YAML file and `--set` overrides, checks it, and writes it as YAML again.
 
-Every key has a default (`schema`); unknown keys are refused with the nearest known one; all mistakes are shown at once.
+Every key has a default (`schema`). All mistakes are reported at once, each as `section.key: what is wrong`: unknown
+keys with the nearest known one, values of the wrong type, and keys that contradict each other. Nothing here reads data
+or a model, so whatever depends on those is checked later.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from frame_vit.config.schema import Config, Section
+from frame_vit.config.schema import Config, ScratchConfig, Section
 from frame_vit.config.yaml12 import dump_yaml, parse_yaml
 from frame_vit.errors import ConfigError, UsageError
 from frame_vit.findings import KINDS
@@ -21,9 +23,10 @@ from frame_vit.labels import did_you_mean, unknown_symmetries
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), complete: bool = True) -> Config:
-    """The file's keys over the defaults, then `key.sub=value` overrides; `ConfigError` lists every mistake.
+    """The defaults, replaced by the keys of the file, then by `section.key=value` overrides.
 
-    `complete`: data.train must be set (to print a config it need not be).
+    If `complete`, data.train must be set; to print a config it need not be. Raises `ConfigError` that lists every
+    mistake, `UsageError` if the file cannot be read.
     """
     values = _read(path) if path else {}
     for override in overrides:
@@ -34,14 +37,14 @@ def load_config(path: Path | None, overrides: Sequence[str] = (), complete: bool
         raise ConfigError("\n".join(_one_line(e) for e in error.errors()), _ALL_KEYS) from None
     mistakes = list(_contradictions(config))
     if complete and config.data.train is None:
-        mistakes.insert(0, "data.train: not set; a hub name, a folder, a file, or demo")
+        mistakes.insert(0, "data.train: not set; name a hub data set, a folder or a file, or demo for synthetic frames")
     if mistakes:
         raise ConfigError("\n".join(mistakes), _ALL_KEYS)
     return config
 
 
 def dump_config(config: Config, comments: bool = False) -> str:
-    """The whole configuration as YAML, with each key's one-line documentation where asked for."""
+    """The whole configuration as YAML; with `comments`, each key has its documentation above it."""
     if not comments:
         return dump_yaml(config.model_dump())
     return "\n".join(_commented(config, ""))
@@ -54,19 +57,19 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UsageError(f"no such config file: {path}", "Worked examples lie in configs/") from None
+        raise UsageError(f"no such config file: {path}", "The folder configs/ has worked examples") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the config {path}: {error}") from None
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict | None):
-        raise ConfigError(f"{path}: not a mapping of sections (labels, data, model, augment, training)")
+        raise ConfigError(f"{path}: not a mapping of sections ({', '.join(Config.model_fields)})", _ALL_KEYS)
     return values or {}
 
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set {override}: expected key.sub=value")
+        raise ConfigError(f"--set {override}: expected section.key=value", "For example --set training.epochs=5")
     *parents, last = key.strip().split(".")
     block: Any = values
     for parent in parents:
@@ -74,27 +77,27 @@ def _override(values: dict[str, Any], override: str) -> None:
             block[parent] = {}
         block = block[parent]
         if not isinstance(block, dict):
-            raise ConfigError(f"--set {override}: {parent} is not a section")
+            raise ConfigError(f"--set {override}: {parent} is not a section", _ALL_KEYS)
     block[last] = parse_yaml(text, f"--set {key}")
 
 
 def _one_line(error: Any) -> str:
-    """A pydantic error as `section.key: what is wrong`, without the union members pydantic adds to the place."""
+    """A pydantic error as `section.key: what is wrong`, without the union members that pydantic adds to the path."""
     block: Any = Config
-    place: list[str] = []
+    path: list[str] = []
     for part in error["loc"]:
         fields = getattr(block, "model_fields", None)
         if fields is not None:
-            place.append(str(part))
+            path.append(str(part))
             if part not in fields:
                 near = difflib.get_close_matches(str(part), fields, n=1, cutoff=0.5)
-                known = f"did you mean {near[0]}?" if near else f"known here: {', '.join(fields)}"
-                return f"{'.'.join(place)}: unknown key; {known}"
+                advice = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(fields)}"
+                return f"{'.'.join(path)}: unknown key; {advice}"
             block = fields[part].annotation
         elif isinstance(part, int) or (isinstance(part, str) and part.isidentifier() and part in GENERATORS):
-            place.append(str(part))
+            path.append(str(part))
     message = error["msg"][:1].lower() + error["msg"][1:]
-    return f"{'.'.join(place)}: {message}, not {error['input']!r}"
+    return f"{'.'.join(path)}: {message}, not {error['input']!r}"
 
 
 def _contradictions(config: Config) -> Iterator[str]:
@@ -108,29 +111,36 @@ def _contradictions(config: Config) -> Iterator[str]:
     for key in GENERATORS:
         if getattr(config.augment, key) and key not in config.labels.symmetries:
             yield (
-                f"augment.{key}: not declared. The classes may be directions, and then a picture under {key} has "
-                f"another class; say which in labels.symmetries.{key}, such as {{Xplus: Xminus, Xminus: Xplus}}, "
-                "or {} where no class changes"
+                f"augment.{key}: true, but labels.symmetries does not declare {key}. If classes are directions, a "
+                f"picture under {key} has another class; declare it in labels.symmetries.{key}, for example "
+                "{Xplus: Xminus, Xminus: Xplus}, or {} if no class changes"
             )
     for key in ("severity", "allow"):
         for code in getattr(config.data.audit, key):
             if code not in KINDS:
-                yield f"data.audit.{key}.{code}: unknown code{did_you_mean(code, KINDS)}; see `framevit help audit`"
-    yield from _costs_of_strangers(config)
+                advice = f"{did_you_mean(code, KINDS)}; `framevit help audit` lists them"
+                yield f"data.audit.{key}.{code}: unknown code{advice}"
+    yield from _unknown_classes_in_costs(config)
     if config.data.roi is not None:
         x1, y1, x2, y2 = config.data.roi
         if not (0 <= x1 < x2 and 0 <= y1 < y2):
-            yield f"data.roi: {config.data.roi} is not [x1, y1, x2, y2] with x1 < x2 and y1 < y2"
-    scratch = config.model.scratch
-    if scratch.image_size % scratch.patch_size:
-        yield f"model.scratch.image_size: {scratch.image_size} is not a multiple of patch_size {scratch.patch_size}"
-    if scratch.hidden_size % scratch.heads:
-        yield f"model.scratch.hidden_size: {scratch.hidden_size} is not a multiple of heads {scratch.heads}"
+            yield f"data.roi: {config.data.roi} is not [x1, y1, x2, y2] with 0 <= x1 < x2 and 0 <= y1 < y2"
+    yield from _scratch_mistakes(config.model.scratch)
     if config.data.val_fraction + config.data.test_fraction + config.data.calibration_fraction >= 1:
-        yield "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on"
+        yield (
+            "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on; "
+            "their sum must be below 1"
+        )
 
 
-def _costs_of_strangers(config: Config) -> Iterator[str]:
+def _scratch_mistakes(scratch: ScratchConfig) -> Iterator[str]:
+    if scratch.image_size % scratch.patch_size:
+        yield f"model.scratch.image_size: {scratch.image_size} is not a multiple of patch_size, {scratch.patch_size}"
+    if scratch.hidden_size % scratch.heads:
+        yield f"model.scratch.hidden_size: {scratch.hidden_size} is not a multiple of heads, {scratch.heads}"
+
+
+def _unknown_classes_in_costs(config: Config) -> Iterator[str]:
     names = config.labels.names
     for true, row in config.decision.costs.matrix.items() if names != "auto" else ():
         for name in (true, *row):

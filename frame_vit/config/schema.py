@@ -1,7 +1,8 @@
-"""The configuration's schema: every key with its default and what it means. `config` reads and writes it.
+"""The schema of the configuration: every key with its type, default and meaning. `load` reads and writes it.
 
-Every section forbids keys that it does not know. What needs the data to be known (labels `auto`) is checked again by
-`labels.LabelSpace.build` once the names are there.
+The docstring under a key is its documentation: `--print-config` prints it. Every section refuses keys that it does not
+know. Class names are often known only after the data is read (labels.names: auto); `LabelSpace.build` checks them
+again then.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from frame_vit.labels import LabelSpace
 
 
 def _as_name(value: Any) -> Any:
-    """Class names such as 10 are names, not numbers; a truth value is refused (quote it)."""
+    """A class name such as 10 becomes a text. A boolean does not, because `no` may be meant; it must be quoted."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
@@ -37,198 +38,198 @@ Freeze = Annotated[
 
 
 class Section(BaseModel):
-    """One block of the YAML file."""
+    """A section of the YAML file. Strict: a text is not taken for a number, nor a number for a boolean."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
 class LabelsConfig(Section):
     names: Names = "auto"
-    """the classes; this order is the class order; auto takes them from the training set"""
+    """class names; their order defines the class ids; auto takes them from the training set"""
     ok: list[Name] = []
-    """the classes that are fine; all others are defects"""
+    """names of the good classes; all other classes are defects"""
     symmetries: dict[str, dict[Name, Name]] = {}
-    """what hflip, vflip, rot180, rot90 (counter-clockwise) do to the classes; classes not named stay as they are"""
+    """what hflip, vflip, rot180 and rot90 (counter-clockwise) do to the classes; unnamed classes stay the same"""
     aliases: dict[Name, Name] = {}
-    """other spellings found in the data: {spelling: class}"""
+    """other spellings of a class in the data: {spelling: class}"""
 
 
 class DemoConfig(Section):
     train: PositiveInt = 2000
-    """frames drawn where data.train is demo"""
+    """number of synthetic frames if data.train is demo"""
     test: PositiveInt = 500
-    """frames drawn, with another seed, where data.test is demo"""
+    """number of synthetic frames, drawn with another seed, if data.test is demo"""
     seed: Seed = 0
-    """seed of the drawn training frames; the test frames are drawn with the next one"""
+    """seed of the training frames; the test frames use the next seed"""
 
 
 class AuditConfig(Section):
     severity: dict[str, Literal["off", "note", "warning", "error"]] = {}
-    """how grave findings of a code are, where you see it otherwise: {FV510: warning}; off: not looked for"""
+    """severity of a code, if the default does not suit you: {FV510: warning}; off: not reported"""
     allow: dict[str, Annotated[int, Field(ge=0)]] = {}
-    """so many findings of a code are a note only: {FV106: 3}"""
+    """up to this many findings of a code are only a note: {FV106: 3}"""
     near_duplicate: Annotated[float, Field(ge=0, le=2)] | None = None
-    """distance up to which two pictures are nearly the same; null: learnt from the pictures; 0: not looked for"""
+    """distance up to which two pictures are near duplicates; null: learnt from the data; 0: no search"""
     box_margin: Fraction = 0.01
-    """share of the picture's side by which a box may reach over its edge"""
+    """how far a box may reach over the picture's edge, as a share of the side"""
     min_per_split: PositiveInt = 1
-    """pictures that every class must have in every split"""
+    """pictures that every class needs in every split"""
     min_per_class: PositiveInt = 20
-    """pictures of a class in train, below which they are few"""
+    """a class with fewer pictures in train is reported"""
     max_imbalance: Annotated[float, Field(ge=1)] = 10.0
-    """the most frequent class of train may be so many times the rarest"""
+    """the most frequent class of train may have this many times the pictures of the rarest"""
     max_pair_imbalance: Annotated[float, Field(ge=1)] = 2.0
-    """the same for two classes that a declared mirror swaps"""
+    """of two classes that a declared mirror swaps, one may have this many times the pictures of the other"""
     usual_share: Annotated[float, Field(ge=0.5, lt=1)] = 0.5
-    """the size, colour mode or bit depth that more than this share of the pictures has is usual, others are odd"""
+    """a size, colour mode or bit depth is usual if more than this share of the pictures has it; others are reported"""
     max_aspect: Annotated[float, Field(gt=0)] = 0.02
-    """share by which width / height may differ from that of the usual size"""
+    """how far width / height may differ from the usual one, as a share"""
     min_light: Annotated[float, Field(ge=0, le=255)] = 50.0
-    """a picture is very dark where even its brightest spots (2 in 1,000) lie below this grey level (0 to 255)"""
+    """a picture is very dark if even its brightest spots (2 in 1,000) are below this grey level (0 to 255)"""
     max_light: Annotated[float, Field(ge=0, le=255)] = 205.0
-    """a picture is very bright where even its darkest spots (2 in 1,000) lie above this grey level"""
+    """a picture is very bright if even its darkest spots (2 in 1,000) are above this grey level (0 to 255)"""
     min_contrast: Annotated[float, Field(ge=0, le=255)] = 3.0
-    """standard deviation of the grey levels below which a picture is flat"""
+    """a picture is flat if the standard deviation of its grey levels is below this"""
     min_sharpness: Fraction = 0.3
-    """sharpness, as a share of the median picture's, below which a picture is blurred"""
+    """a picture is blurred if its sharpness is below this share of the median"""
     min_scale: Annotated[float, Field(gt=0)] = 1.0
-    """a picture's sides, as a share of the model's input, below which it is small"""
+    """a picture is small if a side is below this share of the model's input"""
     max_contradiction: Annotated[float, Field(gt=0)] = 0.75
-    """how far on the way from its own class to the opposite one a box may lie"""
+    """how far a box may lie on the way from the median of its class (0) to that of the opposite one (1)"""
     min_separation: Annotated[float, Field(ge=0.5, le=1)] = 0.75
-    """how often, at least, a box lies where its label says against one of another direction (area under the ROC)"""
+    """how well boxes must separate opposite directions (area under the ROC curve; 0.5: not at all, 1: fully)"""
 
 
 class DataConfig(Section):
     train: Source | None = None
     """hub name (owner/name, owner/name@revision) | saved data set | parquet | class folders | CSV or JSONL | demo"""
     test: Source | None = None
-    """the same, as a test set of its own; without it the source's own test split, else test_fraction of train"""
+    """test data, in the same forms; null: the test split of data.train if there is one, else test_fraction of train"""
     image_column: str = "image"
-    """the column with the picture; in a manifest the file's path"""
+    """column with the picture; in a manifest, with the file's path"""
     response_column: str = "response"
-    """the column with a text that holds a dict of bboxes and labels; read first where it exists"""
+    """column with a text that holds a dict of bboxes and labels; used before label_column if it exists"""
     label_column: str = "label"
-    """the column with a plain label; read where there is no response column"""
+    """column with a plain label; used if there is no response column"""
     val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """share of train kept for validation where the source has no validation split"""
+    """share of train that is held out for validation if the source has no validation split"""
     test_fraction: Fraction = 0.2
-    """share of train kept for the test where there is no test set at all"""
+    """share of train that is held out for the test if there is no test set"""
     calibration_fraction: Fraction = 0.0
-    """share of train kept apart to calibrate confidence and thresholds on"""
+    """share of train that is held out to calibrate confidence and thresholds on"""
     seed: Seed = 0
     """seed of the stratified split"""
     group_by: str | None = None
-    """what must stay on one side of a division: a column, or an expression over the file's name, such as lot(\\d+)"""
+    """rows of a group stay in one split: a column, or a regular expression for the file name, such as lot(\\d+)"""
     slice_by: str | None = None
-    """the same, for the report: what to tell apart in it, such as a camera or a day"""
+    """what the evaluation report is broken down by, such as a camera or a day; given like group_by"""
     part_by: str | None = None
-    """the same, for the report: what names the part, where several pictures show the same one"""
+    """what identifies a part that several pictures show, for audit and report; given like group_by"""
     splits: str | None = None
-    """manifest.json of an earlier `prepare`: divide train as it was divided then"""
+    """manifest.json of an earlier `framevit prepare`: divide train as it was divided then"""
     exclude: str | None = None
-    """CSV file with the column key (and source): rows to leave out; `prepare` writes such a list"""
+    """CSV file of rows to exclude, with the column key (and source); `framevit prepare` writes such a list"""
     on_bad_row: Literal["error", "skip"] = "error"
-    """a row or picture that cannot be read: stop and name it, or leave it out, counted and listed"""
+    """a row or picture that cannot be read: error stops and names it; skip leaves it out, counted and listed"""
     multi: Literal["first", "error"] = "first"
-    """several labels in one row: take the first and count it, or treat the row as bad"""
+    """a row with several labels: first uses the first label and counts the row; error treats it as a bad row"""
     bit_depth: Annotated[int, Field(ge=8, le=16)] = 8
-    """bits a channel really uses in 16-bit pictures (10, 12, 14, 16); 8 refuses such pictures"""
+    """bits that 16-bit pictures really use (10, 12, 14 or 16); 8 refuses 16-bit pictures"""
     roi: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
-    """region of interest [x1, y1, x2, y2], the same for all pictures: shares if none is over 1, else pixels"""
+    """region of interest [x1, y1, x2, y2], the same for all pictures; shares if no number is over 1, else pixels"""
     cache: str | None = None
-    """folder for decoded pictures and the answers of frozen blocks; null: $FRAMEVIT_CACHE, else ~/.cache/framevit"""
+    """folder for decoded pictures and the outputs of frozen blocks; null: $FRAMEVIT_CACHE, else ~/.cache/framevit"""
     audit: AuditConfig = AuditConfig()
-    """what `prepare` calls a finding"""
+    """thresholds of the audit in `framevit prepare`; `framevit help audit` lists the codes"""
     demo: DemoConfig = DemoConfig()
-    """how many frames the drawn data sets have"""
+    """size of the synthetic data sets"""
 
 
 class ScratchConfig(Section):
     image_size: PositiveInt = 64
-    """side of the square picture in pixels; a multiple of patch_size"""
+    """side of the square input in pixels; a multiple of patch_size"""
     patch_size: PositiveInt = 8
     """side of a patch in pixels"""
     hidden_size: PositiveInt = 128
-    """width; a multiple of heads"""
+    """width of the model; a multiple of heads"""
     layers: PositiveInt = 4
-    """transformer blocks"""
+    """number of transformer blocks"""
     heads: PositiveInt = 4
-    """attention heads"""
+    """number of attention heads"""
     mlp_ratio: PositiveInt = 2
-    """width of the hidden layer of a block's MLP, in multiples of hidden_size"""
+    """width of the MLP in a block, in multiples of hidden_size"""
     dropout: Fraction = 0.0
-    """dropout in the blocks"""
+    """dropout rate in the blocks"""
 
 
 class ModelConfig(Section):
     name: str = "google/vit-large-patch16-224"
     """hub name (owner/name, owner/name@revision) or folder of an image classifier with safetensors weights"""
     init: Literal["pretrained", "scratch"] = "pretrained"
-    """go on from model.name, or start an untrained ViT of the sizes in model.scratch"""
+    """pretrained fine-tunes model.name; scratch trains a new ViT of the size in model.scratch"""
     scratch: ScratchConfig = ScratchConfig()
-    """the sizes of an untrained ViT, used where init is scratch"""
+    """size of a new ViT, used if init is scratch"""
 
 
 class AugmentConfig(Section):
     hflip: bool | None = None
-    """mirror left-right, labels and boxes with it; null: where labels.symmetries declares it"""
+    """mirror pictures left-right at random, labels and boxes with them; null: if labels.symmetries declares it"""
     vflip: bool | None = None
-    """mirror top-bottom; null: where declared"""
+    """mirror top-bottom at random; null: if declared"""
     rot180: bool | None = None
-    """half turns; null: where declared"""
+    """turn by 180 degrees at random; null: if declared"""
     rot90: bool | None = None
-    """quarter turns; null: where declared"""
+    """turn by quarter turns at random; null: if declared"""
     brightness: Fraction = 0.1
     """largest change of brightness, as a share of white"""
     contrast: Fraction = 0.1
     """largest change of contrast, as a share"""
     shift: Annotated[float, Field(ge=0, le=0.25)] = 0.0
-    """largest shift of the whole picture, as a share of its side; off: position is the signal"""
+    """largest shift of the whole picture, as a share of its side; 0 by default, because position is the signal"""
 
 
 class TrainingConfig(Section):
     epochs: Annotated[float, Field(gt=0, le=10_000)] = 15
     """passes over the training set"""
     batch_size: PositiveInt = 16
-    """pictures a step on each device, before accumulation"""
+    """pictures per step on each device, before accumulation"""
     gradient_accumulation: PositiveInt = 1
-    """batches added up before the weights move"""
+    """batches whose gradients are added up before the weights are updated"""
     gradient_checkpointing: bool = False
-    """recompute activations instead of keeping them: slower, much less memory"""
+    """recompute activations instead of storing them: slower, but much less memory"""
     deterministic: bool = False
-    """on CUDA: only algorithms that give the same bits each time, somewhat slower; a CPU gives them anyway"""
+    """on CUDA, use only algorithms that give the same bits each time, somewhat slower; a CPU does so anyway"""
     compile: bool = False
-    """torch.compile: some minutes of compiling, then somewhat faster steps; for long runs on large cards"""
+    """torch.compile: minutes of compiling at the start, then somewhat faster steps; for long trainings on large GPUs"""
     freeze: Freeze = "none"
-    """what stays as it is: backbone trains the head only, a number freezes the embeddings and so many first blocks.
-    What is frozen is computed once for each view, so brightness, contrast and shift are not drawn then"""
+    """what is not trained: backbone trains only the head; a number freezes the embeddings and this many first blocks.
+    Outputs of frozen blocks are computed once per view, without random changes of brightness, contrast and shift"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """the highest rate of the schedule"""
+    """highest learning rate of the schedule"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """how the rate falls after the warmup"""
+    """how the learning rate falls after the warmup"""
     warmup: Fraction = 0.1
-    """share of all steps in which the rate rises from nothing"""
+    """share of all steps in which the learning rate rises from 0"""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """AdamW's decay; never on norms and biases"""
+    """weight decay of AdamW; never applied to norms and biases"""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """each block learns at this share of the rate of the block above it; 1: all alike (see framevit help training)"""
+    """learning rate of a block as a share of that of the block above it; 1: the same rate for all blocks"""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """validate, choose and keep a moving average of the weights with this decay, such as 0.99; null: the weights"""
+    """validate and save a moving average of the weights with this decay, such as 0.99; null: the weights themselves"""
     label_smoothing: Fraction = 0.0
-    """share of the target spread over all classes"""
+    """share of the target that is spread over all classes"""
     class_weights: Literal["none", "balanced"] = "none"
-    """weigh the loss by how rare a class is"""
+    """balanced: the rarer a class, the more its pictures weigh in the loss"""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """gradients longer than this are shortened to it"""
+    """gradients with a larger norm are clipped to this norm"""
     eval_steps: PositiveInt | None = None
-    """validate every so many steps; null: after every epoch"""
+    """steps between validations; null: after every epoch"""
     save_steps: PositiveInt | None = None
-    """save every so many steps; null: at every validation; a new best is saved in any case"""
+    """steps between checkpoints; null: at every validation; a new best model is saved in any case"""
     save_total_limit: PositiveInt = 2
-    """the newest so many checkpoints are kept, and the best one"""
+    """checkpoints that are kept: this many of the newest, and the best one"""
     early_stopping: PositiveInt | None = None
-    """stop after so many validations without a better macro-F1; null: never"""
+    """stop after this many validations without a better macro-F1; null: never"""
     logging_steps: PositiveInt = 10
     """steps between two rows of history.csv"""
     precision: Precision = "auto"
@@ -236,20 +237,20 @@ class TrainingConfig(Section):
     device: str = "auto"
     """auto | cpu | cuda | cuda:N | mps"""
     seed: Seed = 0
-    """seed of the weights that start anew, the order of the pictures and the augmentation"""
+    """seed of new weights, the order of the pictures and the augmentation"""
     report_to: list[str] = []
-    """experiment trackers that transformers' Trainer knows: tensorboard, wandb, mlflow, ..."""
+    """experiment trackers that transformers' Trainer supports: tensorboard, wandb, mlflow, ..."""
 
 
 class CostsConfig(Section):
     missed: Annotated[float, Field(ge=0)] = 10.0
-    """a bad part that is called fine"""
+    """cost of a bad part that is called good"""
     false_alarm: Annotated[float, Field(ge=0)] = 1.0
-    """a fine part that is called bad"""
+    """cost of a good part that is called bad"""
     wrong_sign: Annotated[float, Field(ge=0)] = 3.0
-    """a displaced part that is said to be displaced the other way: it would be corrected away from its place"""
+    """cost of a displaced part that is said to be displaced the other way: it would be corrected the wrong way"""
     wrong_axis: Annotated[float, Field(ge=0)] = 2.0
-    """a bad part that is said to be bad in another way"""
+    """cost of a bad part that is said to be bad in another way"""
     matrix: dict[Name, dict[Name, Annotated[float, Field(ge=0)]]] = {}
     """costs by class, {true: {predicted: cost}}, instead of those above"""
 
@@ -258,16 +259,16 @@ class DecisionConfig(Section):
     max_escape_rate: Annotated[float, Field(gt=0, lt=1)] = 0.005
     """largest share of bad parts that may be accepted; the threshold is chosen so that this can be claimed"""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """how sure the claim must be"""
+    """confidence of that claim"""
     review_budget: Fraction = 0.03
-    """share of the parts that a person can look at: those whose scores lie next above the accepted ones"""
+    """share of the parts that a person can review: those with the scores next above the accepted ones"""
     max_overkill_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """instead of the budget: largest share of good parts that may be rejected, as surely; all between is review"""
+    """instead of the budget: largest share of good parts that may be rejected, with the same confidence"""
     bad_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """share of bad parts on the line, for the budget; null: as in the pictures that the thresholds are chosen on"""
     unlike: Literal["review", "note", "off"] = "review"
-    """pictures unlike those of the training (size, colour mode, light, sharpness, embedding): review, only told, or not
-    looked for"""
+    """out-of-distribution pictures (size, colour mode, light, sharpness, embedding): send them to review, only note
+    them, or do not look for them (off)"""
     costs: CostsConfig = CostsConfig()
     """what mistakes cost, in any unit"""
 
@@ -276,9 +277,9 @@ class ExportConfig(Section):
     pictures: PositiveInt = 64
     """pictures of the test split on which an exported model is compared with torch"""
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
-    """largest difference of a logit up to which the exported model is kept"""
+    """an exported model is kept if no logit differs by more than this"""
     int8_changed: Fraction = 0.02
-    """largest share of these pictures whose decision int8 may change"""
+    """an int8 model is kept if it changes the decision on at most this share of the pictures"""
 
 
 class Config(Section):
@@ -291,14 +292,14 @@ class Config(Section):
     export: ExportConfig = ExportConfig()
 
     def label_space(self, names: Sequence[str]) -> LabelSpace:
-        """The label space over these names (the configured ones, or those the training set has)."""
+        """The label space over these names: the configured ones, or those of the training set."""
         return LabelSpace.build(names, self.labels.ok, self.labels.symmetries, self.labels.aliases)
 
     def flips(self) -> list[str]:
-        """The symmetries that augmentation draws from."""
+        """The symmetries that augmentation uses: those that are declared and not switched off."""
         declared = self.labels.symmetries
         return [key for key in GENERATORS if key in declared and getattr(self.augment, key) is not False]
 
     def with_names(self, names: Sequence[str]) -> Config:
-        """The same configuration with the class names written out."""
+        """The same configuration with these class names instead of auto."""
         return self.model_copy(update={"labels": self.labels.model_copy(update={"names": list(names)})})

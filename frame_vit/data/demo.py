@@ -1,4 +1,4 @@
-"""Drawn frames: a terminal in a frame, seen by a fixed camera on a bad day. No network, mirror-exact.
+"""Synthetic frames for the demo and the tests: a terminal in a frame, with varying light, blur and noise. No network.
 
 `draw` is exact under mirroring: the frame with mirrored parameters is the mirrored picture, pixel for pixel. That
 holds because every coordinate is measured from the middle (so mirroring negates it exactly), distances are absolute
@@ -21,34 +21,41 @@ from frame_vit.images.pixel_array import UInt8
 DEMO_VERSION = 1
 """Raise it with every change of what is drawn or how it is encoded: caches of demo frames are keyed by it."""
 WIDTH, HEIGHT = 160, 120
+"""Size of a frame in pixels."""
 NAMES = ("passed", "Xplus", "Xminus", "Yplus", "Yminus")
 SYMMETRIES = {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}, "vflip": {"Yplus": "Yminus", "Yminus": "Yplus"}}
 TOLERANCE = 0.25
-"""A terminal is `passed` while it is off the middle by less than this share of its free play, in both axes."""
+"""A terminal is `passed` if it is off the middle by less than this share of its free play, along both axes."""
 Float = NDArray[np.float64]
 Pair = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Everything that is drawn. Lengths in pixels, positions from the middle of the picture, x then y."""
+    """The parameters of one frame. Lengths are in pixels, positions from the middle of the picture, x before y."""
 
     centre: Pair
+    """of the frame"""
     half: Pair
+    """half the inner width and height of the frame"""
     wall: float
     terminal_half: Pair
+    """half the width and height of the terminal"""
     offset: Pair
+    """the displacement of the terminal from the centre of the frame"""
     light: float
     slope: Pair
+    """how much the light changes across the picture"""
     contrast: float
     blur: int
     noise: float
     noise_seed: int
     mirrored: tuple[bool, bool] = (False, False)
+    """whether the noise is mirrored along x and y"""
 
     @property
     def label(self) -> str:
-        """What the offset makes it: the axis that is off by more than the tolerance, by its sign."""
+        """The class: `passed`, or the axis along which the terminal is further off, with its sign."""
         (x, y), (free_x, free_y) = self.offset, self.free_play
         if max(abs(x) / free_x, abs(y) / free_y) < TOLERANCE:
             return "passed"
@@ -58,7 +65,7 @@ class Frame:
 
     @property
     def free_play(self) -> Pair:
-        """How far the terminal can move within the frame."""
+        """How far the terminal can move within the frame, to each side."""
         return self.half[0] - self.terminal_half[0], self.half[1] - self.terminal_half[1]
 
     @property
@@ -73,7 +80,7 @@ class Frame:
         )
 
     def seen(self, view: View) -> Frame:
-        """The frame as it would lie in a mirrored picture; `view` is one that keeps the picture's shape."""
+        """The frame that a picture in this view shows; the view must keep the picture's shape."""
         assert view.turns % 2 == 0, "a quarter turn does not keep the shape of the picture"
         flip_y = view.turns == 2
         flip_x = view.mirror != flip_y
@@ -87,7 +94,7 @@ class Frame:
 
 
 def sample(label: str, seed: int) -> Frame:
-    """A frame of this label; the same for the same seed. Light, noise, blur, place and sizes vary."""
+    """A frame with this label, the same for the same seed. Light, noise, blur, position and sizes vary."""
     random = np.random.default_rng([seed, NAMES.index(label)])
     half = (random.uniform(34, 46), random.uniform(27, 36))
     terminal_half = (random.uniform(14, 19), random.uniform(10, 14))
@@ -127,24 +134,24 @@ def draw(frame: Frame) -> UInt8:
 
 
 def jpeg(frame: Frame) -> bytes:
-    """The picture as a camera would store it."""
+    """The picture as a JPEG file, as a camera would store it."""
     buffer = io.BytesIO()
     Image.fromarray(draw(frame)).save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
 
 
 def response(frame: Frame) -> str:
-    """The `response` text of the frame, as the hub data sets write it."""
+    """The `response` text of the frame, in the form of the hub data sets."""
     return repr({"bboxes": [[round(v) for v in frame.box]], "labels": [frame.label]})
 
 
 def frames(count: int, seed: int) -> list[Frame]:
-    """`count` frames, the labels in turn."""
+    """`count` frames; each label in turn."""
     return [sample(NAMES[i % len(NAMES)], seed * 1_000_003 + i) for i in range(count)]
 
 
 def _offset(label: str, free: Pair, random: np.random.Generator) -> Pair:
-    # A gap around the tolerance: a person could not tell there either, and labels would be noise.
+    # Offsets near the tolerance are left out: a person could not tell the class either, so labels would be noise.
     inside = [random.uniform(-0.6, 0.6) * TOLERANCE * f for f in free]
     if label == "passed":
         return inside[0], inside[1]
@@ -159,13 +166,13 @@ def _negate(pair: Pair, x: bool, y: bool) -> Pair:
 
 
 def _rectangle(distance: tuple[Float, ...], half: Pair) -> Float:
-    """Coverage 0 to 1 of an upright rectangle, its edges one pixel soft."""
+    """(HEIGHT, WIDTH) coverage, 0 to 1, of an upright rectangle whose edges are one pixel soft."""
     cover_x, cover_y = (np.clip(h - d + 0.5, 0, 1) for d, h in zip(distance, half, strict=True))
     return np.asarray(cover_x * cover_y)
 
 
 def _blur(grey: Float, radius: int) -> Float:
-    """Binomial blur, `radius` times; left and right are added to each other first, so mirroring changes no bit."""
+    """A binomial blur, `radius` times. Opposite neighbours are added to each other first: mirroring changes no bit."""
     for _ in range(radius):
         for axis in (0, 1):
             before = np.take(grey, [0, *range(grey.shape[axis] - 1)], axis)

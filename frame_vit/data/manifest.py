@@ -1,7 +1,7 @@
-"""CSV and JSONL manifests: a file per row, its label or response, and optionally its split.
+"""CSV and JSONL manifests: each row names a picture's file, its label or response, and optionally its split.
 
-Paths are relative to the manifest's folder and stay inside it. Nothing is guessed: a manifest that is not UTF-8, lacks
-a column or names a file outside is refused with its line.
+Paths are relative to the manifest's folder and must stay inside it, because a manifest may come from somebody else.
+Nothing is guessed: a manifest that is not UTF-8, lacks a column or names a file outside is refused, with the line.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from frame_vit.errors import UsageError
 from frame_vit.system.texts import printable
 
 FILE_COLUMNS = ("file_name", "file", "path")
-"""Read in this order where the manifest has no column of the name in data.image_column."""
+"""Columns that are tried, in this order, if the manifest has no column named by data.image_column."""
 
 
 class ManifestRow(NamedTuple):
+    """A row: `key` names its line and file, `answer` is its label or response as it stands in the manifest."""
+
     key: str
     answer: object
     file: Path
@@ -30,16 +32,20 @@ class ManifestRow(NamedTuple):
 
 
 def read_manifest(path: Path, data: DataConfig) -> tuple[dict[str, list[ManifestRow]], Kind]:
-    """Rows by split name (`train` where the manifest has no split column), and what the answers are."""
+    """The rows by split name (`train` if no split is named), and whether answers are labels or responses.
+
+    Raises `UsageError` with the line if the manifest cannot be used.
+    """
     records = _records(path)
     if not records:
-        raise UsageError(f"{path}: the manifest has no rows")
+        raise UsageError(f"{path}: the manifest has no rows", "Write one line for each picture")
     columns = list(records[0][1])
     file_column = next((c for c in (data.image_column, *FILE_COLUMNS) if c in columns), None)
     if file_column is None:
         known = ", ".join((data.image_column, *FILE_COLUMNS))
         raise UsageError(
-            f"{path}: no column with the file's path ({known}); it has {', '.join(columns)}", "Set data.image_column"
+            f"{path}: no column with the file's path ({known}); the columns are {', '.join(columns)}",
+            "Set data.image_column to the right one",
         )
     kind, answer = answer_column(columns, data.response_column, data.label_column, str(path))
     splits: dict[str, list[ManifestRow]] = {}
@@ -53,11 +59,11 @@ def read_manifest(path: Path, data: DataConfig) -> tuple[dict[str, list[Manifest
 
 
 def _records(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """(line number, row) pairs."""
+    """(line number, cells by column) pairs."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 (byte {error.start})", "Save it as UTF-8") from None
+        raise UsageError(f"{path}: not UTF-8 (byte {error.start})", "Save the manifest as UTF-8") from None
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from None
     return _csv(path, text) if path.suffix.lower() == ".csv" else _jsonl(path, text)
@@ -71,7 +77,7 @@ def _csv(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
     try:
         twice = {name for name in reader.fieldnames or () if list(reader.fieldnames or ()).count(name) > 1}
         if twice:
-            raise UsageError(f"{path}: columns that stand twice: {', '.join(sorted(twice))}")
+            raise UsageError(f"{path}: repeated columns: {', '.join(sorted(twice))}", "Rename or remove them")
         for record in reader:
             if None in record or None in record.values():
                 raise UsageError(f"{path}, line {reader.line_num}: not as many cells as the header has columns")
@@ -97,6 +103,7 @@ def _jsonl(path: Path, text: str) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _inside(manifest: Path, name: str, line: int) -> Path:
+    """The path of a file named in the manifest. Raises `UsageError` if it could lie outside the manifest's folder."""
     windows = PureWindowsPath(name)
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if (
@@ -109,6 +116,6 @@ def _inside(manifest: Path, name: str, line: int) -> Path:
     ):
         raise UsageError(
             f"{manifest}, line {line}: {name!r} is not a path inside the manifest's folder",
-            "Absolute paths, '..' and addresses are refused; move the manifest beside the pictures",
+            "Absolute paths, '..' and URLs are refused; put the manifest into the folder of the pictures",
         )
     return manifest.parent.joinpath(*parts)

@@ -1,8 +1,8 @@
-"""The `response` column: text that holds a Python dict (or JSON) of boxes and labels. Standard library only.
+"""Parses a row's answer: a plain label, or a `response` text with boxes and labels. Standard library only.
 
-`"{'bboxes': [[x1, y1, x2, y2]], 'labels': ['Xplus']}"`, as vision-language data sets write it. The text comes from
-outside: `ast.literal_eval` runs no code, but a long or deep text can take the memory or the stack, so length and depth
-are looked at first.
+A response is a Python dict or JSON, as data sets for vision-language models have it:
+`"{'bboxes': [[x1, y1, x2, y2]], 'labels': ['Xplus']}"`. The text comes from outside. `ast.literal_eval` runs no code,
+but a long or deeply nested text can exhaust memory or stack, so length and depth are checked first.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from frame_vit.system.texts import printable
 MAX_CHARACTERS = 100_000
 MAX_DEPTH = 20
 UNPARSED = "FV201"
+"""The code of a response that is not a dict."""
 Kind = Literal["response", "label"]
-"""What a row's answer is: a response text, or a plain label."""
+"""What the answers of a source are: response texts, or plain labels."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """What one row says: labels in the order given (at least one), boxes beside them (one a label, or none)."""
+    """The labels of a row, at least one, in their order; and either one box for each of them or no box."""
 
     labels: tuple[str, ...]
     boxes: tuple[Box, ...] = ()
@@ -36,11 +37,12 @@ class Annotation:
 def parse_response(text: object) -> Annotation:
     """The annotation in a response text.
 
-    Raises `RowError` with the reason and the first characters of the text: not a text, too long, too deep, not a
-    dict, no labels, boxes that are not four finite numbers, or another number of boxes than of labels.
+    Raises `RowError` with the reason, the first characters of the text and the code: FV201 for what is not a text, too
+    long, too deep or not a dict, FV202 for more or fewer boxes than labels, FV203 for a box that is not four finite
+    numbers, FV204 for a response without labels.
     """
     if not isinstance(text, str):
-        raise RowError(f"the response is {type(text).__name__}, not a text: {excerpt(text)}", UNPARSED)
+        raise RowError(f"the response is of type {type(text).__name__}, not a text: {excerpt(text)}", UNPARSED)
     value = _literal(text)
     if not isinstance(value, dict):
         raise RowError(f"the response is not a dict of bboxes and labels: {excerpt(text)}", UNPARSED)
@@ -54,7 +56,10 @@ def parse_response(text: object) -> Annotation:
 
 
 def parse_answer(answer: object, kind: Kind) -> Annotation:
-    """The annotation in a row's answer: a response text, or a plain label (a text or a whole number)."""
+    """The annotation in a row's answer: a response text, or a plain label (a text or an integer).
+
+    Raises `RowError` with the reason and code, as `parse_response`.
+    """
     if kind == "response":
         return parse_response(answer)
     if isinstance(answer, int) and not isinstance(answer, bool):
@@ -65,9 +70,9 @@ def parse_answer(answer: object, kind: Kind) -> Annotation:
 
 
 def answer_column(columns: list[str], response_column: str, label_column: str, where: str) -> tuple[Kind, str]:
-    """Which column says what a row is: the response column where there is one, else the label column.
+    """The kind of the answers and their column: the response column if it exists, else the label column.
 
-    An empty label column: none does, and none is asked for.
+    With an empty `label_column`, no answers are read. Raises `UsageError` if neither column exists.
     """
     if not label_column:
         return "label", ""
@@ -76,7 +81,7 @@ def answer_column(columns: list[str], response_column: str, label_column: str, w
     if label_column in columns:
         return "label", label_column
     raise UsageError(
-        f"{where}: neither a column {response_column!r} nor {label_column!r}; it has {', '.join(columns)}",
+        f"{where}: there is no column {response_column!r} or {label_column!r}; the columns are {', '.join(columns)}",
         "Set data.response_column (a dict of bboxes and labels) or data.label_column (a plain label)",
     )
 
@@ -102,11 +107,11 @@ def _literal(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         pass
-    except RecursionError:  # brackets inside texts can hide the depth from the count above
+    except RecursionError:  # brackets inside quoted texts can hide the depth from the count above
         raise RowError(f"the response is nested too deep: {excerpt(text)}", UNPARSED) from None
     try:
         with warnings.catch_warnings():
-            # An odd escape in somebody's text is not our warning to show.
+            # Python warns of invalid escapes in the text; they are not errors in framevit.
             warnings.simplefilter("ignore")
             return ast.literal_eval(text.strip())
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):

@@ -1,7 +1,8 @@
-"""Whatever a person names as data -> raw rows, split by split. Knows file formats and the hub; no labels, no model.
+"""Adapters: from whatever a user names as data to raw rows, split by split.
 
-hub data set, saved data set, parquet (through `datasets`), class folders, CSV or JSONL manifest, drawn demo frames.
-Pictures stay encoded: a raw row can `read()` its bytes, and nothing is decoded here.
+A source is a hub data set, a saved data set or parquet files (all read through `datasets`), class folders, a CSV or
+JSONL manifest, or the synthetic frames of the demo. Pictures stay encoded: a raw row can read its bytes, and nothing is
+decoded or parsed here. To add a kind of source: a function that returns `RawSplit`s, and a branch in `read_source`.
 """
 
 from __future__ import annotations
@@ -27,30 +28,37 @@ from frame_vit.system.texts import printable
 
 
 class RawRow(NamedTuple):
-    """One row as it stands in its source: `key` names it, `answer` says what it is, `read` gives its picture.
-
-    `stamp` changes when the picture may have changed, without reading it; empty where nothing can tell. `marks` say
-    what it belongs to; `file` is where the picture lies, if in a file of its own.
-    """
+    """One row as the source has it."""
 
     key: str
+    """names the row within its source"""
     answer: object
+    """its label or response, not yet parsed"""
     read: Callable[[], bytes]
+    """gives the encoded picture; raises `RowError` if it cannot"""
     stamp: str = ""
+    """changes whenever the picture may have changed, without reading it; empty if nothing can tell"""
     marks: Marks = Marks()
+    """its group, slice and part"""
     file: Path | None = None
+    """the picture's file, if it has one of its own"""
 
 
 @dataclass(frozen=True)
 class RawSplit:
-    """The rows of one split. `names` are the classes in the source's own order, where it has one."""
+    """The rows of one split of a source."""
 
     source: str
+    """as the user named it"""
     name: str
+    """as the source names the split"""
     kind: Kind
+    """whether answers are labels or responses"""
     rows: list[RawRow]
     names: tuple[str, ...] = ()
+    """class names in the source's own order, if it declares one"""
     revision: str = ""
+    """the hub's commit; empty for local data"""
 
 
 ROLES = {
@@ -59,26 +67,28 @@ ROLES = {
     "calibration": ("calibration", "calib"),
     "test": ("test", "testing"),
 }
-"""The split names that are understood, by what they are used for; in the order in which splits are shown."""
+"""The split names that are understood, by role. This is also the order in which splits are shown and ranked."""
 
 
 def role_of(split: str) -> str:
-    """train, val or test; another name is returned as it is."""
+    """The role of a split with this name; a name that stands for none is returned as it is."""
     return next((role for role, names in ROLES.items() if split.lower() in names), split)
 
 
 def read_source(source: str, data: DataConfig, seed_step: int = 0) -> list[RawSplit]:
-    """The splits of a source. A single split is called as the source calls it, mostly `train`.
+    """The splits of a source, with the names that the source gives them.
 
-    `seed_step` is added to the demo's seed: 0 for training frames, 1 for test frames. Raises `UsageError` where
-    nothing of that name can be found, `FrameVitError` where the hub does not answer.
+    `seed_step` is added to the demo's seed: 0 for training frames, 1 for test frames.
+
+    Raises `UsageError` if there is no such source or its form is not understood, `FrameVitError` if the hub cannot be
+    reached or a file is damaged.
     """
     if source == "demo":
         return [_demo_split(data, seed_step)]
     try:
         path = Path(source).expanduser()
         kind = "file" if path.is_file() else "folder" if path.is_dir() else ""
-    except (OSError, RuntimeError) as error:  # a name that is too long, a home that is not there
+    except (OSError, RuntimeError) as error:  # a name that is too long, an unknown home folder
         raise UsageError(f"no such file or folder: {source} ({error})") from None
     if kind:
         return _from_file(path, data) if kind == "file" else _from_folder(path, data)
@@ -92,17 +102,17 @@ _FILE_KINDS = (".parquet", ".csv", ".jsonl")
 
 def _demo_split(data: DataConfig, seed_step: int) -> RawSplit:
     count = data.demo.test if seed_step else data.demo.train
-    drawn = demo.frames(count, data.demo.seed + seed_step)
+    frames = demo.frames(count, data.demo.seed + seed_step)
     marking = Marking(data, (), "demo")
     rows = [
-        RawRow(key, demo.response(frame), _Drawn(frame), f"demo {demo.DEMO_VERSION} {frame}", marking.of({}, key))
-        for key, frame in ((f"demo-{data.demo.seed + seed_step}-{i}", frame) for i, frame in enumerate(drawn))
+        RawRow(key, demo.response(frame), _DemoPicture(frame), f"demo {demo.DEMO_VERSION} {frame}", marking.of({}, key))
+        for key, frame in ((f"demo-{data.demo.seed + seed_step}-{i}", frame) for i, frame in enumerate(frames))
     ]
     return RawSplit("demo", "test" if seed_step else "train", "response", rows, demo.NAMES)
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class _DemoPicture:
     frame: demo.Frame
 
     def __call__(self) -> bytes:
@@ -118,7 +128,10 @@ def _from_file(path: Path, data: DataConfig) -> list[RawSplit]:
             RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file, r.marks) for r in rows])
             for name, rows in splits.items()
         ]
-    raise UsageError(f"{path}: not a data set; files may be {', '.join(_FILE_KINDS)}")
+    raise UsageError(
+        f"{path}: not a data set",
+        f"A data set file ends in {', '.join(_FILE_KINDS)}; pictures are read from a folder for each class",
+    )
 
 
 def _file_row(key: str, answer: object, file: Path, marks: Marks) -> RawRow:
@@ -127,18 +140,18 @@ def _file_row(key: str, answer: object, file: Path, marks: Marks) -> RawRow:
 
 def _stamp(file: Path) -> str:
     try:
-        found = file.stat()
+        status = file.stat()
     except (OSError, ValueError):
         return f"{file} is not there"
-    # A copy may keep the time of the last change, but not the time at which the file came to be what it is.
-    return f"{file.absolute()} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
+    # A file that replaces another may keep the modification time (mtime), but never the change time (ctime).
+    return f"{file.absolute()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _from_folder(path: Path, data: DataConfig) -> list[RawSplit]:
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         return _saved(path, data)
     if any(path.rglob("*.parquet")):
-        if glob.has_magic(str(path)):  # `datasets` would take the folder's name for a pattern
+        if glob.has_magic(str(path)):  # `datasets` would take the folder's name for a glob pattern
             return _load("parquet", data, str(path), data_dir=glob.escape(str(path)))
         return _load(str(path), data, str(path))
     for name in ("metadata.csv", "metadata.jsonl", "manifest.csv", "manifest.jsonl"):
@@ -148,8 +161,8 @@ def _from_folder(path: Path, data: DataConfig) -> list[RawSplit]:
     others = [child.name for child in _folders(path) if child.name not in parts]
     if "train" in map(role_of, parts) and others:
         raise UsageError(
-            f"{path}: folders for splits ({', '.join(parts)}) beside others ({', '.join(others)})",
-            "Either every folder is a split, or every folder is a class",
+            f"{path} has both folders for splits ({', '.join(parts)}) and other folders ({', '.join(others)})",
+            "Make every folder a split, or every folder a class",
         )
     if parts and not others:
         return [_class_folders(child, name, data) for name, child in sorted(parts.items())]
@@ -162,22 +175,22 @@ def _folders(path: Path) -> list[Path]:
 
 def _class_folders(path: Path, split: str, data: DataConfig) -> RawSplit:
     marking = Marking(data, (), str(path))
-    rows, passed_over = [], sum(file.is_file() and not file.name.startswith(".") for file in path.iterdir())
+    rows, ignored = [], sum(file.is_file() and not file.name.startswith(".") for file in path.iterdir())
     for folder in _folders(path):
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
                 key = printable(file.relative_to(path).as_posix())
                 rows.append(_file_row(key, printable(folder.name), file, marking.of({}, key)))
             elif file.is_file() and not file.name.startswith("."):
-                passed_over += 1
+                ignored += 1
     if not rows:
         raise UsageError(
             f"no pictures found in {path}",
             "Expected a saved data set, parquet files, a metadata.csv, or one folder of pictures per class "
             f"({', '.join(SUFFIXES)})",
         )
-    if passed_over:
-        log.warning("%s: %d files are not pictures in a class folder and were not read", path, passed_over)
+    if ignored:
+        log.warning("%s: %d files are ignored, because they are not pictures in a class folder", path, ignored)
     return RawSplit(str(path), split, "label", rows)
 
 
@@ -186,7 +199,7 @@ def _saved(path: Path, data: DataConfig) -> list[RawSplit]:
 
     try:
         loaded = datasets.load_from_disk(str(path))
-    except Exception as error:  # pyarrow and json raise many kinds on damaged files
+    except Exception as error:  # for damaged files, pyarrow and json raise errors of many kinds
         raise FrameVitError(f"{path}: the saved data set cannot be read: {error}") from None
     splits = loaded if isinstance(loaded, dict) else {"train": loaded}
     return [_from_table(str(path), name, split, data) for name, split in splits.items()]
@@ -207,15 +220,15 @@ def _load(path: str, data: DataConfig, source: str, **options: Any) -> list[RawS
         loaded = datasets.load_dataset(path, **options)
     except datasets.exceptions.DatasetNotFoundError:
         raise UsageError(
-            f"data set {source} is neither a folder here nor found on the hub",
+            f"data set {source} is neither a local folder nor on the hub",
             "Check the spelling; for a private data set log in with `hf auth login`",
         ) from None
     except (ConnectionError, HfHubHTTPError, TimeoutError) as error:
         raise FrameVitError(
-            f"the hub could not be asked for {source}: {_first_line(error)}",
-            f"Check the network, or name a local copy of the data; there is no folder or file {source} here",
+            f"the hub could not be reached for {source}: {_first_line(error)}",
+            f"Check the network, or name a local copy of the data; there is no local folder or file {source}",
         ) from None
-    except Exception as error:  # damaged files and broken downloads come as errors of many libraries
+    except Exception as error:  # damaged files and broken downloads raise errors of many libraries
         raise FrameVitError(f"{source} cannot be read as a data set: {_first_line(error.__cause__ or error)}") from None
     return [_from_table(source, name, split, data) for name, split in loaded.items()]
 
@@ -227,11 +240,15 @@ def _from_table(source: str, name: str, table: Any, data: DataConfig) -> RawSpli
     where = f"{source}, split {name}"
     if data.image_column not in columns:
         raise UsageError(
-            f"{where}: no column {data.image_column!r}; it has {', '.join(columns)}", "Set data.image_column"
+            f"{where}: there is no column {data.image_column!r}; the columns are {', '.join(columns)}",
+            "Set data.image_column to the column with the pictures",
         )
     kind, column = answer_column(columns, data.response_column, data.label_column, where)
     if not isinstance(table.features[data.image_column], datasets.Image):
-        raise UsageError(f"{where}: column {data.image_column!r} does not hold pictures")
+        raise UsageError(
+            f"{where}: column {data.image_column!r} does not hold pictures",
+            "Set data.image_column to a column of the type Image",
+        )
     pictures = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
     feature, answers = (table.features[column], table[column]) if column else (None, [None] * len(table))
     names: tuple[str, ...] = ()
@@ -248,7 +265,7 @@ def _from_table(source: str, name: str, table: Any, data: DataConfig) -> RawSpli
 
 
 def _marks(table: Any, data: DataConfig, keys: list[str]) -> list[Marks]:
-    """What every row belongs to, by columns or by the name that a picture's file had."""
+    """The marks of every row, by its columns or by the name of the file that its picture came from."""
     import datasets
 
     marking = Marking(data, table.column_names, "the data set")
@@ -258,44 +275,46 @@ def _marks(table: Any, data: DataConfig, keys: list[str]) -> list[Marks]:
     values = {column: table[column] for column in columns}
     encoded = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
     named = any(grouping.pattern for grouping in marking.groupings)
-    cells = ((row[data.image_column] or {}).get("path") for row in encoded) if named else [None] * len(keys)
+    paths = ((row[data.image_column] or {}).get("path") for row in encoded) if named else [None] * len(keys)
     return [
-        marking.of({column: of[i] for column, of in values.items()}, path or keys[i]) for i, path in enumerate(cells)
+        marking.of({column: cells[i] for column, cells in values.items()}, path or keys[i])
+        for i, path in enumerate(paths)
     ]
 
 
 def _cell_stamps(table: Any, pictures: Any, column: str) -> list[str]:
-    """A table's own fingerprint and files tell whether its cells have changed; files that cells name, by themselves."""
+    """A stamp for each picture: of the file that the cell names, else of the table's own files and fingerprint."""
     import pyarrow.compute as pc
 
     files = " ".join(_stamp(Path(file["filename"])) for file in table.cache_files)
     if not files or table._indices is not None:
         return [""] * len(table)
     cells = pictures.data.column(column)
-    named, inside = pc.struct_field(cells, "path").to_pylist(), pc.is_valid(pc.struct_field(cells, "bytes")).to_pylist()
+    paths = pc.struct_field(cells, "path").to_pylist()
+    embedded = pc.is_valid(pc.struct_field(cells, "bytes")).to_pylist()
     return [
-        _stamp(Path(path)) if path and not held else f"{table._fingerprint} {files} {i}"
-        for i, (path, held) in enumerate(zip(named, inside, strict=True))
+        _stamp(Path(path)) if path and not has_bytes else f"{table._fingerprint} {files} {i}"
+        for i, (path, has_bytes) in enumerate(zip(paths, embedded, strict=True))
     ]
 
 
 @dataclass(frozen=True)
 class _Cell:
+    """Reads one picture of a table of `datasets`."""
+
     table: Any
     row: int
     column: str
 
     def __call__(self) -> bytes:
         value = self.table[self.row][self.column]
-        if value is None:
-            raise RowError("no picture in this row")
-        if value["bytes"] is None and value["path"] is None:
+        if value is None or (value["bytes"] is None and value["path"] is None):
             raise RowError("no picture in this row")
         return value["bytes"] if value["bytes"] is not None else read_file(Path(value["path"]))
 
 
 def _revision(table: Any) -> str:
-    """The hub's commit that the rows came from: the cache keeps them in a folder of that name. Empty for local data."""
+    """The hub's commit of the rows, which is the name of their folder in the cache of `datasets`; empty if local."""
     folder = Path(table.cache_files[0]["filename"]).parent.name if table.cache_files else ""
     return folder if re.fullmatch("[0-9a-f]{40}", folder) else ""
 

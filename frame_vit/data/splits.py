@@ -1,6 +1,8 @@
-"""Train, validation and test from what the sources give: their own splits as they are, the rest divided by a seed.
+"""Train, validation, calibration and test: the splits that the sources have, and those held out of train by a seed.
 
-Pictures of one group, and one picture that stands in several rows, stay on one side.
+Every class is divided in its proportion. Pictures of one group, and rows that show the same picture, stay in one split.
+With `data.splits`, train is divided as an earlier manifest.json lists it, so that results stay comparable when rows are
+excluded later.
 """
 
 from __future__ import annotations
@@ -23,121 +25,131 @@ from frame_vit.labels import LabelSpace
 from frame_vit.system.progress import log
 
 MOST_FOLDS = 20
-"""Groups are dealt into at most so many folds, of which as many are held out as come nearest to the share."""
+"""Groups are dealt into at most this many folds; the number of folds held out is the one nearest to the share."""
 
 
 def divide(
-    given: dict[str, Split], data: DataConfig, space: LabelSpace, excluded: Collection[str] = ()
+    own: dict[str, Split], data: DataConfig, space: LabelSpace, excluded: Collection[str] = ()
 ) -> dict[str, Split]:
-    """The splits that the sources have, and those held out of train: test, val and, where asked for, calibration.
+    """The sources' `own` splits by role, and those held out of train: test, val and, if configured, calibration.
 
-    Rows whose keys are `excluded` may be missing from what an earlier manifest lists.
+    Rows whose keys are `excluded` may be missing from what an earlier manifest lists. Raises `DataError` if a split
+    would be empty or a class too small, and as `_as_before`.
     """
-    train = given["train"].select(range(len(given["train"])), "train")
+    train = own["train"].select(range(len(own["train"])), "train")
     if data.splits is not None:
-        names = {*ROLES} - ({*given} - {"train"})
-        whole = given | _as_before(train, Path(data.splits).expanduser(), names, excluded)
+        names = {*ROLES} - ({*own} - {"train"})
+        splits = own | _as_before(train, Path(data.splits).expanduser(), names, excluded)
     else:
-        whole, left = {**given}, 1.0
+        splits, left = {**own}, 1.0
         for name in ("test", "val", "calibration"):
             share = getattr(data, f"{name}_fraction")
-            if name not in given and share:
-                train, whole[name] = hold_out(train, share / left, data.seed, name, space)
+            if name not in own and share:
+                train, splits[name] = hold_out(train, share / left, data.seed, name, space)
                 left -= share
-        whole["train"] = train
-    for name, split in whole.items():
+        splits["train"] = train
+    for name, split in splits.items():
         if not len(split):
-            raise DataError(f"the {name} split has no usable pictures")
-    return {name: whole[name] for name in ROLES if name in whole}
+            raise DataError(f"the {name} split has no usable pictures", "framevit prepare lists the rows and reasons")
+    return {name: splits[name] for name in ROLES if name in splits}
 
 
 def _as_before(train: Split, path: Path, names: set[str], excluded: Collection[str]) -> dict[str, Split]:
-    """`train` divided as the manifest of an earlier `prepare` says, as far as it concerns the splits `names`.
+    """`train` divided as an earlier manifest.json lists it, for the splits `names`.
 
-    Raises `UsageError` where the manifest can't be read, `DataError` where the rows are not those that it lists.
+    Raises `UsageError` if the file cannot be used, `DataError` if the rows or pictures are not those that it lists.
     """
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))["splits"]
-        rows = {row["key"]: (name, row["sha256"]) for name in names & {*listed} for row in listed[name]}
+        split_of = {row["key"]: name for name in names & {*listed} for row in listed[name]}
+        digests = {row["key"]: row["sha256"] for name in names & {*listed} for row in listed[name]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"data.splits: {path} is not the manifest.json of a prepare ({error!r})") from None
+        raise UsageError(
+            f"data.splits: {path} is not a manifest.json of framevit prepare ({error!r})",
+            "Name a manifest.json, or remove data.splits",
+        ) from None
     keys = {example.key for example in train.examples}
-    wrong = [f"{e.key} is new" for e in train.examples if e.key not in rows]
-    wrong += [f"{e.key} has another picture" for e in train.examples if rows.get(e.key, ("", e.digest))[1] != e.digest]
-    wrong += [f"{key} is gone" for key in rows if key not in keys and key not in excluded]
-    if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
+    changes = [f"{e.key} is new" for e in train.examples if e.key not in digests]
+    changes += [f"{e.key} has another picture" for e in train.examples if digests.get(e.key, e.digest) != e.digest]
+    changes += [f"{key} is gone" for key in digests if key not in keys and key not in excluded]
+    if changes:
+        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
         raise DataError(
-            f"the data is not what {path} divides: {', '.join(wrong[:5])}{more}",
-            "Leave out what was left out then (data.exclude), or divide it anew: without data.splits",
+            f"the data has changed since {path} was written: {', '.join(changes[:5])}{more}",
+            "Exclude the same rows as then (data.exclude), or remove data.splits to divide the data anew",
         )
-    places: dict[str, list[int]] = {}
+    numbers: dict[str, list[int]] = {}
     for number, example in enumerate(train.examples):
-        places.setdefault(rows[example.key][0], []).append(number)
-    return {name: train.select(numbers, name) for name, numbers in places.items()}
+        numbers.setdefault(split_of[example.key], []).append(number)
+    return {name: train.select(chosen, name) for name, chosen in numbers.items()}
 
 
 def hold_out(split: Split, fraction: float, seed: int, name: str, space: LabelSpace) -> tuple[Split, Split]:
-    """Divides a split: (what stays, the held-out share called `name`), every class in its proportion.
+    """Divides a split into what stays and the held-out share, which is called `name`; every class in its proportion.
 
-    Raises `DataError` with the number needed where a class is too small to have a picture on both sides.
+    Raises `DataError` with the number that is needed if a class is too small to have a picture on both sides.
     """
     groups = np.array(joined([e.marks.group for e in split.examples], [e.seal for e in split.examples]), np.int64)
     if len(set(groups.tolist())) == len(split):
-        held = _by_picture(split, fraction, seed, name, space)
+        held = _choose_pictures(split, fraction, seed, name, space)
     else:
-        held = _by_group(split, groups, fraction, seed, name, space)
+        held = _choose_groups(split, groups, fraction, seed, name, space)
     kept = sorted({*range(len(split))} - {*held})
     return split.select(kept, split.name), split.select(held, name)
 
 
-def _by_picture(split: Split, fraction: float, seed: int, name: str, space: LabelSpace) -> list[int]:
+def _choose_pictures(split: Split, fraction: float, seed: int, name: str, space: LabelSpace) -> list[int]:
     from sklearn.model_selection import train_test_split
 
     needed = math.ceil(1 / min(fraction, 1 - fraction) - 1e-9)
     counts = Counter(split.labels.tolist())
-    _check(counts, needed, "pictures", split, fraction, name, space)
+    _check_counts(counts, needed, "pictures", split, fraction, name, space)
     _, held = train_test_split(list(range(len(split))), test_size=fraction, random_state=seed, stratify=split.labels)
     return sorted(int(row) for row in held)
 
 
-def _by_group(
+def _choose_groups(
     split: Split, groups: NDArray[np.int64], fraction: float, seed: int, name: str, space: LabelSpace
 ) -> list[int]:
     from sklearn.model_selection import StratifiedGroupKFold
 
     labels = split.labels
-    found = Counter(label for label, _ in {*zip(labels.tolist(), groups.tolist(), strict=True)})
-    _check(found, 2, "groups", split, fraction, name, space)
-    folds, held_folds = _folds(fraction, min(MOST_FOLDS, *found.values()))
+    counts = Counter(label for label, _ in {*zip(labels.tolist(), groups.tolist(), strict=True)})
+    _check_counts(counts, 2, "groups", split, fraction, name, space)
+    folds, held_folds = _folds(fraction, min(MOST_FOLDS, *counts.values()))
     dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(split)), labels, groups)
     held = sorted(int(row) for _, (_, part) in zip(range(held_folds), dealt, strict=False) for row in part)
     missing = {*labels.tolist()} - ({*labels[held].tolist()} & {*np.delete(labels, held).tolist()})
     if missing:
         lacking = ", ".join(repr(space.names[label]) for label in sorted(missing))
         raise DataError(
-            f"no division of {split.name} by groups was found that leaves {lacking} on both sides of {name}",
-            "Use smaller groups (data.group_by), another data.seed, or give the splits yourself (data.splits)",
+            f"{split.name} cannot be divided by groups so that both it and {name} have pictures of {lacking}",
+            "Use smaller groups (data.group_by) or another data.seed, or name the splits yourself (data.splits)",
         )
     share = len(held) / len(split)
     if abs(share - fraction) > 0.05:
-        log.warning("%s has %.0f %% of the pictures, not %.0f %%: groups stay whole", name, 100 * share, 100 * fraction)
+        log.warning(
+            "%s has %.0f %% of the pictures instead of %.0f %%, because groups are not divided",
+            name,
+            100 * share,
+            100 * fraction,
+        )
     return held
 
 
 def _folds(fraction: float, most: int) -> tuple[int, int]:
-    """(how many folds, how many of them are held out), nearest to the share; the fewest folds that come as near."""
+    """(number of folds, number of those held out), as near to the share as possible; with as few folds as possible."""
     options = [(folds, min(max(1, round(fraction * folds)), folds - 1)) for folds in range(2, most + 1)]
     return min(options, key=lambda option: (round(abs(option[1] / option[0] - fraction), 3), option[0]))
 
 
-def _check(
-    found: Counter[int], needed: int, what: str, split: Split, fraction: float, name: str, space: LabelSpace
+def _check_counts(
+    counts: Counter[int], needed: int, what: str, split: Split, fraction: float, name: str, space: LabelSpace
 ) -> None:
-    small = {space.names[c]: n for c, n in sorted(found.items()) if n < needed}
-    if small or not found:
+    small = {space.names[c]: n for c, n in sorted(counts.items()) if n < needed}
+    if small or not counts:
         few = ", ".join(f"{label!r} has {n}" for label, n in small.items()) or "there are none"
         raise DataError(
             f"too few {what} to hold out {fraction:.0%} of {split.name} as {name}: every class needs {needed}; {few}",
-            f"Add pictures, leave the class out, or {'raise' if fraction < 0.5 else 'lower'} data.{name}_fraction",
+            f"Add pictures, remove the class, or {'raise' if fraction < 0.5 else 'lower'} data.{name}_fraction",
         )

@@ -1,4 +1,4 @@
-"""A data set into which every fault that lies in a row was planted, and which row has which."""
+"""A data set into which every fault that a row can have was planted, which row has which, and how it is audited."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
+from frame_vit.audit.audit import Audit, audit
+from frame_vit.config.schema import Config
 from frame_vit.data import demo
+from frame_vit.data.dataset import read_dataset
 from frame_vit.images.geometry import View
+from frame_vit.images.preprocessing import Preprocessing
 
+SIDE = Preprocessing(64, 64)
+LABELS = {"names": list(demo.NAMES), "ok": ["passed"], "symmetries": demo.SYMMETRIES}
 PER_CLASS = 24
 """Sound frames of each class in train; a third as many in each of the others."""
 
@@ -192,3 +198,25 @@ def _directions(planted: Planted) -> None:
         offset[axis] = (0.85 if label.endswith("plus") else -0.85) * free[axis]
         frame = replace(frame, centre=(8.0, 0.0) if wrong == "passed" else (0.0, 0.0), offset=(offset[0], offset[1]))
         planted.add(demo.jpeg(frame), demo.response(frame).replace(label, wrong), codes="FV601")
+
+
+def audited(source: str | Path, preprocessing: Preprocessing = SIDE, names: Any = None, **data: Any) -> Audit:
+    labels = LABELS | ({"names": names} if names else {})
+    config = Config.model_validate({"labels": labels, "data": {"train": str(source), **data}})
+    return audit(read_dataset(config, preprocessing, tolerant=True), config.data, preprocessing)
+
+
+def keys_by_code(audit: Audit) -> dict[str, set[str]]:
+    """Keys by code; findings that are about no rows have none."""
+    return {finding.kind.code: {row.key for row in finding.rows} for finding in audit.findings}
+
+
+def drawn(folder: Path, counts: dict[str, int], split: str = "train", into: Planted | None = None) -> Planted:
+    """So many sound frames of each class."""
+    folder.mkdir(parents=True, exist_ok=True)
+    planted = into or Planted(folder)
+    for label, count in counts.items():
+        for _ in range(count):
+            frame = planted.frame(label)
+            planted.add(demo.jpeg(frame), demo.response(frame), split)
+    return planted

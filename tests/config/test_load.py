@@ -40,7 +40,7 @@ def mistakes(folder: Path, text: str, *overrides: str) -> list[str]:
         ("training: {learing_rate: 0.1}", "training.learing_rate: unknown key; did you mean learning_rate?"),
         ("trainig: {epochs: 1}", "trainig: unknown key; did you mean training?"),
         ("data: {demo: {trian: 1}}", "data.demo.trian: unknown key; did you mean train?"),
-        ("data: {demo: {zzz: 1}}", "data.demo.zzz: unknown key; known here: train, test, seed"),
+        ("data: {demo: {zzz: 1}}", "data.demo.zzz: unknown key; the keys are train, test, seed"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path, text: str, line: str) -> None:
@@ -105,7 +105,8 @@ def test_a_value_that_cannot_work_is_refused_by_its_key(tmp_path: Path, key: str
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
     assert mistakes(tmp_path, "data: {val_fraction: 0.5, test_fraction: 0.5}") == [
-        "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on"
+        "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on; "
+        "their sum must be below 1"
     ]
 
 
@@ -135,7 +136,7 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path, text: str) -> None:
 
 def test_a_duplicate_key_is_refused_with_file_and_line(tmp_path: Path) -> None:
     found = mistakes(tmp_path, "training:\n  epochs: 1\n  epochs: 2\n")
-    assert found == [f"{tmp_path / 'config.yaml'}, line 3: key 'epochs' stands twice"]
+    assert found == [f"{tmp_path / 'config.yaml'}, line 3: duplicate key 'epochs'"]
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_every_mistake_hints_at_where_all_keys_stand(tmp_path: Path) -> None:
 def test_a_flip_asked_for_but_not_declared_is_refused_and_explained(tmp_path: Path, key: str) -> None:
     found = mistakes(tmp_path, f"{NAMES}}}\naugment: {{{key}: true}}")
     assert len(found) == 1
-    assert found[0].startswith(f"augment.{key}: not declared.")
+    assert found[0].startswith(f"augment.{key}: true, but labels.symmetries does not declare {key}.")
     assert "has another class" in found[0]
     assert f"labels.symmetries.{key}" in found[0]
 
@@ -265,7 +266,7 @@ def test_an_override_may_hold_equals_signs_and_colons(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("override", ["training.epochs", "=3", " =3", "epochs"])
 def test_an_override_without_key_or_value_says_what_is_expected(tmp_path: Path, override: str) -> None:
-    assert mistakes(tmp_path, "", override) == [f"--set {override}: expected key.sub=value"]
+    assert mistakes(tmp_path, "", override) == [f"--set {override}: expected section.key=value"]
 
 
 def test_an_override_into_a_value_is_refused(tmp_path: Path) -> None:
@@ -358,3 +359,10 @@ def test_any_config_dumps_and_loads_back(
     tmp_path_factory: pytest.TempPathFactory, config: Config, comments: bool
 ) -> None:
     assert loaded(tmp_path_factory.getbasetemp(), dump_config(config, comments)) == config
+
+
+@pytest.mark.parametrize("key", ["severity", "allow"])
+def test_an_unknown_code_is_refused(key: str) -> None:
+    value = {"severity": "off", "allow": "1"}[key]
+    with pytest.raises(ConfigError, match=rf"data.audit.{key}.FV999: unknown code .*; `framevit help audit` lists them"):
+        load_config(None, ["data.train=demo", f"data.audit.{key}={{FV999: {value}}}"])

@@ -73,7 +73,7 @@ def test_blocks_and_flows_nest() -> None:
 
 
 def test_a_duplicate_key_is_refused_with_its_line() -> None:
-    with pytest.raises(ConfigError, match=r"a\.yaml, line 4: key 'epochs' stands twice"):
+    with pytest.raises(ConfigError, match=r"a\.yaml, line 4: duplicate key 'epochs'"):
         parse_yaml("training:\n  epochs: 1\n  seed: 2\n  epochs: 3\n", "a.yaml")
 
 

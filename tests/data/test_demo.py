@@ -154,3 +154,13 @@ def test_the_response_is_a_python_dict_that_says_label_and_box() -> None:
 def test_a_quarter_turn_that_changes_the_pictures_shape_is_a_broken_invariant() -> None:
     with pytest.raises(AssertionError, match="quarter turn"):
         demo.sample("passed", 0).seen(GENERATORS["rot90"])
+
+
+GOLDEN = {
+    "passed": [[87, 163, 164, 106], [87, 36, 30, 100], [67, 124, 126, 75]],
+    "Xplus": [[84, 92, 102, 94], [74, 36, 106, 93], [80, 93, 88, 104]],
+    "Xminus": [[117, 190, 201, 114], [134, 167, 29, 115], [108, 96, 134, 102]],
+    "Yplus": [[82, 132, 137, 109], [87, 37, 165, 92], [93, 85, 92, 103]],
+    "Yminus": [[105, 90, 90, 88], [97, 56, 127, 71], [73, 73, 61, 65]],
+}
+"""Every fortieth red pixel of a frame of each class, as version 1 draws it."""

@@ -47,7 +47,7 @@ def test_what_is_listed_and_not_there_is_said(tmp_path: Path, caplog: pytest.Log
     assert len(gone) == 2
 
 
-@pytest.mark.parametrize(("text", "said"), [("name\nrow 1\n", "no column key; it has name"), ("", "it has nothing")])
+@pytest.mark.parametrize(("text", "said"), [("name\nrow 1\n", "no column key; it has name"), ("", "it has no columns")])
 def test_a_file_without_keys_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "x.csv").write_text(text)
     with pytest.raises(UsageError, match=said):

@@ -35,15 +35,15 @@ def test_a_column_goes_before_an_expression() -> None:
 
 
 def test_a_row_without_a_group_is_refused_and_named() -> None:
-    with pytest.raises(UsageError, match=r"finds nothing in 'b\.png'"):
+    with pytest.raises(UsageError, match=r"does not match 'b\.png'"):
         Grouping("data.group_by", "lot", (), "src").of({}, "b.png")
     for empty in (None, ""):
-        with pytest.raises(UsageError, match=r"b\.png has nothing in the column 'lot'"):
+        with pytest.raises(UsageError, match=r"b\.png has no value in the column 'lot'"):
             Grouping("data.group_by", "lot", ("lot",), "src").of({"lot": empty}, "b.png")
 
 
 def test_what_is_neither_column_nor_expression_is_refused_with_the_columns() -> None:
-    with pytest.raises(UsageError, match=r"neither a column nor an expression.*its columns are image, lot"):
+    with pytest.raises(UsageError, match=r"neither a column nor a regular expression.*the columns are image, lot"):
         Grouping("data.group_by", "lot(", ("image", "lot"), "src")
 
 

@@ -150,12 +150,12 @@ def test_a_manifest_without_rows_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_missing_file_column_is_refused_with_the_columns_there_are(tmp_path: Path) -> None:
     said = refusal(tmp_path, "name,label\na.png,x\n")
-    assert said == ": no column with the file's path (image, file_name, file, path); it has name, label"
+    assert said == ": no column with the file's path (image, file_name, file, path); the columns are name, label"
 
 
 def test_a_missing_label_column_is_refused_with_the_columns_there_are(tmp_path: Path) -> None:
     said = refusal(tmp_path, "file_name,lable\na.png,x\n")
-    assert said == ": neither a column 'response' nor 'label'; it has file_name, lable"
+    assert said == ": there is no column 'response' or 'label'; the columns are file_name, lable"
 
 
 def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:

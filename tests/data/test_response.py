@@ -68,7 +68,7 @@ def test_what_is_not_usable_is_refused_with_the_reason_and_the_text(text: str, r
 
 @pytest.mark.parametrize("value", [None, 3, b"{'labels': ['a']}", {"labels": ["a"]}])
 def test_a_response_that_is_no_text_is_refused(value: object) -> None:
-    with pytest.raises(RowError, match=f"the response is {type(value).__name__}, not a text"):
+    with pytest.raises(RowError, match=f"the response is of type {type(value).__name__}, not a text"):
         parse_response(value)
 
 
@@ -189,7 +189,9 @@ def test_the_response_column_is_read_first(columns: list[str], found: tuple[str,
 
 
 def test_without_an_answer_column_the_columns_there_are_are_listed() -> None:
-    with pytest.raises(UsageError, match="here: neither a column 'answer' nor 'class'; it has image, label") as caught:
+    with pytest.raises(
+        UsageError, match="here: there is no column 'answer' or 'class'; the columns are image, label"
+    ) as caught:
         answer_column(["image", "label"], "answer", "class", "here")
     assert "data.response_column" in caught.value.hint and "data.label_column" in caught.value.hint
 

@@ -108,7 +108,7 @@ def test_files_that_are_no_pictures_by_name_are_counted_not_read(
     with caplog.at_level(logging.WARNING, "framevit"):
         (split,) = read_source(str(tmp_path), DATA)
     assert [row.key for row in split.rows] == ["a/1.png"]
-    assert f"{tmp_path}: 2 files are not pictures" in caplog.text
+    assert f"{tmp_path}: 2 files are ignored, because they are not pictures" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["empty", "loose", "no-pictures"])
@@ -158,7 +158,9 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_single_picture_is_no_data_set(tmp_path: Path) -> None:
     put(tmp_path / "1.png")
-    assert refusal(tmp_path / "1.png").endswith("not a data set; files may be .parquet, .csv, .jsonl")
+    with pytest.raises(UsageError, match=r"1\.png: not a data set") as caught:
+        read_source(str(tmp_path / "1.png"), DATA)
+    assert ".parquet, .csv, .jsonl" in caught.value.hint
 
 
 # Manifests
@@ -259,8 +261,8 @@ def test_the_order_of_a_class_label_column_is_kept(tmp_path: Path, form: str) ->
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (DataConfig(image_column="picture"), "no column 'picture'; it has image, label"),
-        (DataConfig(label_column="class"), "neither a column 'response' nor 'class'; it has image, label"),
+        (DataConfig(image_column="picture"), "there is no column 'picture'; the columns are image, label"),
+        (DataConfig(label_column="class"), "there is no column 'response' or 'class'; the columns are image, label"),
         (DataConfig(image_column="label"), "column 'label' does not hold pictures"),
     ],
 )

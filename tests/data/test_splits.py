@@ -175,7 +175,7 @@ class TestGroups:
         whole = grouped(*((label, f"g{lot}", "") for lot in range(2) for label in (0, 1) for _ in range(5)))
         kept, held = hold_out(whole, 0.2, 0, "val", SPACE)
         assert (len(kept), len(held)) == (10, 10)
-        assert "val has 50 % of the pictures, not 20 %" in caplog.text
+        assert "val has 50 % of the pictures instead of 20 %" in caplog.text
 
     @given(
         rows=st.lists(st.tuples(st.integers(0, 2), st.sampled_from("abcdefgh"), st.just("")), min_size=4, max_size=60),
@@ -232,7 +232,7 @@ class TestDivide:
     @pytest.mark.parametrize("content", ["", "{}", "[]", '{"splits": 3}', '{"splits": {"train": [{"key": "a"}]}}'])
     def test_what_is_no_manifest_is_refused(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "m.json").write_text(content)
-        with pytest.raises(UsageError, match=r"m\.json is not the manifest"):
+        with pytest.raises(UsageError, match=r"m\.json is not a manifest\.json of framevit prepare"):
             divide({"train": split_of(10, 10)}, DataConfig(splits=str(tmp_path / "m.json")), SPACE)
 
 
