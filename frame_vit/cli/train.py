@@ -64,7 +64,7 @@ def train(
     if resume is not None and (
         config or overrides or output or any(v is not None for v in flags.values()) or print_config
     ):
-        raise UsageError("--resume uses the run's own config and takes no other options")
+        raise UsageError("--resume uses the run's own config and takes nothing else")
     settings = None if resume else load_settings(config, overrides, flags, print_config)
     if settings is not None:
         settings = _on_one_card(settings)

@@ -78,7 +78,7 @@ SEAMS = (
         "to validate the average, with smaller batches where memory is short",
     ),
     Seam(_TRAINER, "_save_checkpoint", ("self", "model", "trial"), "to write checkpoints without pickles"),
-    Seam(_TRAINER, "_load_from_checkpoint", ("self", "resume_from_checkpoint", "model"), "to read their weights"),
+    Seam(_TRAINER, "_load_from_checkpoint", ("self", "resume_from_checkpoint", "model"), "to read weights from them"),
     Seam(_TRAINER, "_load_optimizer_and_scheduler", ("self", "checkpoint"), "to read the optimizer and the schedule"),
     Seam(_TRAINER, "_load_scaler", ("self", "checkpoint"), "to read the loss scale of fp16"),
     Seam(_TRAINER, "_load_rng_state", ("self", "checkpoint"), "to read nothing: seeds follow from the step"),

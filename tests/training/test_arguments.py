@@ -31,23 +31,23 @@ def rates(tmp_path: Path, steps: int, **settings: Any) -> list[float]:
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=training.learning_rate)
     warmup = arguments.get_warmup_steps(steps)
     schedule = get_scheduler(arguments.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
-    found = []
+    values = []
     for _ in range(steps):
-        found.append(schedule.get_last_lr()[0])
+        values.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    return [*found, schedule.get_last_lr()[0]]
+    return [*values, schedule.get_last_lr()[0]]
 
 
 def test_a_linear_schedule_rises_in_the_warmup_and_falls_to_nothing(tmp_path: Path) -> None:
-    found = rates(tmp_path, 10, schedule="linear", warmup=0.2)
-    assert found == pytest.approx([0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0])
+    values = rates(tmp_path, 10, schedule="linear", warmup=0.2)
+    assert values == pytest.approx([0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0])
 
 
 def test_a_cosine_schedule_is_halfway_in_the_middle(tmp_path: Path) -> None:
-    found = rates(tmp_path, 10, schedule="cosine", warmup=0.0)
-    assert (found[0], found[5], found[10]) == pytest.approx((1, 0.5, 0), abs=1e-9)
-    assert found == sorted(found, reverse=True)
+    values = rates(tmp_path, 10, schedule="cosine", warmup=0.0)
+    assert (values[0], values[5], values[10]) == pytest.approx((1, 0.5, 0), abs=1e-9)
+    assert values == sorted(values, reverse=True)
 
 
 def test_a_constant_schedule_has_its_warmup_too(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_constant_schedule_has_its_warmup_too(tmp_path: Path) -> None:
 def test_the_notebooks_arguments_reach_the_trainer(tmp_path: Path) -> None:
     config = load_config(Path(__file__).parents[2] / "configs" / "notebook.yaml")
     arguments = training_arguments(config.training, tmp_path, CPU, "fp32")
-    found = (
+    changed = (
         arguments.per_device_train_batch_size,
         arguments.num_train_epochs,
         arguments.learning_rate,
@@ -69,7 +69,7 @@ def test_the_notebooks_arguments_reach_the_trainer(tmp_path: Path) -> None:
         arguments.warmup_steps,
         arguments.weight_decay,
     )
-    assert found == (16, 3, 2e-4, 20, 100, 50, 2, "linear", 0, 0)
+    assert changed == (16, 3, 2e-4, 20, 100, 50, 2, "linear", 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_smaller_batches_keep_the_pictures_of_a_step(
 ) -> None:
     training = TrainingConfig(batch_size=batch, gradient_accumulation=accumulation)
     with caplog.at_level(logging.WARNING, "framevit"):
-        found = smaller_batches(training, RuntimeError("CUDA out of memory"))
-    assert (found.batch_size, found.gradient_accumulation) == smaller
-    assert found.batch_size * found.gradient_accumulation == batch * accumulation
+        changed = smaller_batches(training, RuntimeError("CUDA out of memory"))
+    assert (changed.batch_size, changed.gradient_accumulation) == smaller
+    assert changed.batch_size * changed.gradient_accumulation == batch * accumulation
     assert f"so that a step still takes {batch * accumulation} pictures" in caplog.text
 
 

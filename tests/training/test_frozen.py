@@ -1,4 +1,4 @@
-"""Frozen blocks computed once: the cut is where it was asked for, and nothing but time is different."""
+"""Frozen blocks computed once: the model is cut at the right place, and the training differs in nothing but time."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def classifier(kind: str) -> Classifier:
 
 @pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("freeze", [1, 2, "backbone"])
-def test_the_parts_answer_as_the_whole_and_train_only_what_is_above_the_border(kind: str, freeze: int | str) -> None:
+def test_the_parts_give_the_logits_of_the_whole_and_only_the_tail_is_trained(kind: str, freeze: int | str) -> None:
     model = classifier(kind)
     if (kind, freeze) in {("ResNet", 1), ("ResNet", 2)}:
         with pytest.raises(ModelError, match="not a stack of transformer blocks"):
@@ -98,8 +98,8 @@ def test_a_model_that_cannot_be_cut_is_refused_and_not_cut_wrongly() -> None:
 
 
 @pytest.mark.parametrize("freeze", [2, "backbone"])
-def test_the_feed_gives_what_the_frozen_blocks_say_of_the_augmented_picture(tmp_path: Path, freeze: int | str) -> None:
-    """Same rows, same step: the coins that move pixels and labels are those that choose view and label."""
+def test_batches_hold_the_activations_of_the_augmented_pictures(tmp_path: Path, freeze: int | str) -> None:
+    """Same rows, same step: the draws that move pixels and labels are those that choose view and label."""
     config = tiny(tmp_path, THREE, *STILL)
     model, prepared = begin(config)
     train_split, val = prepared.splits["train"], prepared.splits["val"]
@@ -107,26 +107,26 @@ def test_the_feed_gives_what_the_frozen_blocks_say_of_the_augmented_picture(tmp_
     parts = cut_model(model, freeze)
     frozen = FrozenFeatures(parts, model.preprocessing, CPU, "fp32", tmp_path / "cache")
     features = frozen.features(train_split, augment.views), frozen.features(val, augment.views[:1])
-    feed, pixels = (
+    batches, pixels = (
         FeatureBatches(train_split, *features, augment, CPU),
         PixelBatches(train_split, val, augment, model.preprocessing, CPU),
     )
     rows, views = np.arange(len(train_split))[::-3].copy(), set()
     for step in range(6):
-        answers, labels = feed.training(rows, step)
+        activations, labels = batches.training(rows, step)
         pictures, expected = pixels.training(rows, step)
         assert torch.equal(labels, expected)
         with torch.no_grad():
-            assert torch.allclose(answers, parts.front(pictures), atol=5e-3), "but for half precision"
+            assert torch.allclose(activations, parts.front(pictures), atol=5e-3), "but for half precision"
         views |= set(augment.draw(torch.from_numpy(rows), step, 1).view.tolist())
     assert views == {0, 1, 2, 3}
     last = np.array([len(val) - 1, 0])
     with torch.no_grad():
-        assert torch.allclose(feed.validation(last), parts.front(pixels.validation(last)), atol=5e-3)
+        assert torch.allclose(batches.validation(last), parts.front(pixels.validation(last)), atol=5e-3)
 
 
 def features_of(tmp_path: Path, *settings: str, change: Callable[[Any], None] | None = None) -> tuple[bytes, list[str]]:
-    """What frozen blocks answer, and what was said while they did."""
+    """The activations of frozen blocks, and the notes of the progress while they were computed."""
     config = tiny(tmp_path, THREE, *settings)
     model, prepared = begin(config)
     if change:
@@ -163,7 +163,7 @@ def test_they_are_computed_once_and_again_when_anything_changes(tmp_path: Path) 
     assert features_of(tmp_path) == (first, [])
 
 
-def test_damaged_answers_are_computed_anew(tmp_path: Path) -> None:
+def test_damaged_activations_are_computed_anew(tmp_path: Path) -> None:
     first, _ = features_of(tmp_path)
     (file,) = (tmp_path / "cache").rglob("features.f16")
     content = bytearray(file.read_bytes())
@@ -174,7 +174,7 @@ def test_damaged_answers_are_computed_anew(tmp_path: Path) -> None:
     assert ticks
 
 
-def test_answers_too_large_for_half_precision_are_refused(tmp_path: Path) -> None:
+def test_activations_too_large_for_half_precision_are_refused(tmp_path: Path) -> None:
     def loud(module: Any) -> None:
         with torch.no_grad():
             for name, parameter in module.named_parameters():
@@ -205,7 +205,7 @@ def test_only_what_is_above_the_border_is_trained_and_the_whole_model_has_it(tmp
 
 
 def test_a_frozen_training_is_the_training_of_the_same_parameters_in_the_whole_model(tmp_path: Path) -> None:
-    """A plain loop over the whole model, with pixels augmented anew at each step, comes to the same weights."""
+    """A plain loop over the whole model, with pixels augmented again at each step, comes to the same weights."""
     config = tiny(tmp_path, THREE, *STILL)
     model, prepared = begin(config)
     other, _ = begin(config)
@@ -213,13 +213,13 @@ def test_a_frozen_training_is_the_training_of_the_same_parameters_in_the_whole_m
     augment = augmentation(config, model.labels, model.preprocessing)
     parts = cut_model(model, 2)
     frozen = FrozenFeatures(parts, model.preprocessing, CPU, "fp32", tmp_path / "cache")
-    feed = FeatureBatches(
+    batches = FeatureBatches(
         split, frozen.features(split, augment.views), frozen.features(val, augment.views[:1]), augment, CPU
     )
     pixels = PixelBatches(split, val, augment, other.preprocessing, CPU)
     theirs = list(cut_model(other, 2).tail.parameters())
     loops = (
-        (torch.optim.SGD(parts.tail.parameters(), 0.1), feed, lambda x: parts.tail(pixel_values=x)["logits"]),
+        (torch.optim.SGD(parts.tail.parameters(), 0.1), batches, lambda x: parts.tail(pixel_values=x)["logits"]),
         (torch.optim.SGD(theirs, 0.1), pixels, lambda x: other.module(pixel_values=x).logits),
     )
     for optimizer, source, answer in loops:

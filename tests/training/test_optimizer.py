@@ -19,21 +19,21 @@ def vit() -> ViTForImageClassification:
     return ViTForImageClassification(ViTConfig(**SIZES, image_size=16, patch_size=8))
 
 
-def by_name(module: nn.Module, found: list[dict[str, object]]) -> dict[str, tuple[float, float]]:
+def by_name(module: nn.Module, groups: list[dict[str, object]]) -> dict[str, tuple[float, float]]:
     """(rate, decay) of each parameter."""
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in found for p in g["params"]}  # type: ignore
+    return {names[id(p)]: (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}  # type: ignore
 
 
 def test_every_parameter_is_in_one_group_and_norms_and_biases_do_not_decay() -> None:
     module = vit()
-    found = parameter_groups(module, TrainingConfig(learning_rate=0.1, weight_decay=0.3), None)
-    assert sum(len(group["params"]) for group in found) == len(list(module.parameters()))
-    settings = by_name(module, found)
+    groups = parameter_groups(module, TrainingConfig(learning_rate=0.1, weight_decay=0.3), None)
+    assert sum(len(group["params"]) for group in groups) == len(list(module.parameters()))
+    settings = by_name(module, groups)
     assert {rate for rate, _ in settings.values()} == {0.1}
     for name, (_, decay) in settings.items():
         assert decay == (0.0 if "bias" in name or "layernorm" in name else 0.3), name
-    assert len(found) == 2
+    assert len(groups) == 2
 
 
 def test_rates_fall_by_depth_with_the_embeddings_lowest() -> None:
@@ -69,7 +69,7 @@ def steps(module: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> No
         optimizer.step()
 
 
-def test_an_optimizer_goes_on_from_its_tensors_bit_for_bit() -> None:
+def test_an_optimizer_resumes_from_its_tensors_bit_for_bit() -> None:
     training = TrainingConfig(learning_rate=0.01, layer_decay=0.7)
     module = vit()
     path, _ = blocks(module)
@@ -107,7 +107,7 @@ def test_the_average_follows_its_definition() -> None:
         assert average.state()["weight"].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_average_is_worn_and_taken_off_bit_for_bit() -> None:
+def test_the_average_is_applied_and_taken_back_bit_for_bit() -> None:
     module = vit()
     average = WeightAverage(module, 0.5)
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -117,9 +117,9 @@ def test_the_average_is_worn_and_taken_off_bit_for_bit() -> None:
     average.update(1)
     own = {name: value.clone() for name, value in module.state_dict().items()}
     with pytest.raises(KeyError), average.applied():
-        worn = module.classifier.weight.clone()
+        averaged = module.classifier.weight.clone()
         raise KeyError
     assert torch.equal(module.classifier.weight, own["classifier.weight"])
-    assert not torch.equal(worn, own["classifier.weight"])
-    assert not torch.equal(worn, before["classifier.weight"])
+    assert not torch.equal(averaged, own["classifier.weight"])
+    assert not torch.equal(averaged, before["classifier.weight"])
     assert set(average.state()) == {name for name, _ in module.named_parameters()}

@@ -1,4 +1,4 @@
-"""Runs that are killed, stopped, filled up or started twice: nothing is lost, and what goes on is the same run."""
+"""Runs that are killed, stopped, filled up or started twice: nothing is lost, and a resumed run is the same run."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def whole(nursery: Nursery) -> Path:
     return nursery.folder / "whole"
 
 
-def until(found: Callable[[], bool], process: int) -> None:
+def until(condition: Callable[[], bool], process: int) -> None:
     """Waits for a moment of a process that is running."""
     end = time.monotonic() + 60
-    while not found():
+    while not condition():
         assert time.monotonic() < end, "the moment did not come"
         os.kill(process, 0)
 
@@ -127,7 +127,7 @@ def test_a_run_that_is_killed_again_and_again_equals_the_one_that_is_not(nursery
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_finishes_the_step_and_says_how_to_go_on(
+def test_a_signal_finishes_the_step_and_says_how_to_resume(
     nursery: Nursery, whole: Path, number: int, code: int
 ) -> None:
     run = nursery.folder / f"signal {number}"
@@ -256,7 +256,7 @@ def stopped(nursery: Nursery, whole: Path) -> Path:
         ("model.scratch", {"layers": 3, "hidden_size": 64}, "weights at the start: was"),
     ],
 )
-def test_another_run_is_not_gone_on_with(nursery: Nursery, stopped: Path, key: str, value: object, said: str) -> None:
+def test_another_run_is_not_resumed(nursery: Nursery, stopped: Path, key: str, value: object, said: str) -> None:
     path = stopped / "config.yaml"
     before = path.read_text()
     config = yaml.safe_load(before)
@@ -273,7 +273,7 @@ def test_another_run_is_not_gone_on_with(nursery: Nursery, stopped: Path, key: s
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "other"])
-def test_a_run_that_does_not_say_what_it_was_is_not_gone_on_with(nursery: Nursery, stopped: Path, damage: str) -> None:
+def test_a_run_without_its_environment_is_not_resumed(nursery: Nursery, stopped: Path, damage: str) -> None:
     path = stopped / "environment.json"
     before = path.read_text()
     path.write_text({"missing": "", "empty": "", "other": "{}"}[damage])

@@ -1,4 +1,4 @@
-"""The Trainer made exact: numbers that are none, memory that is too small, the weights that are kept."""
+"""The Trainer made exact: numbers that are not finite, memory that is too small, averages, and the seams."""
 
 from __future__ import annotations
 
@@ -55,8 +55,10 @@ class Poisoned(PixelBatches):
         return Batch(values, labels)
 
 
-class TestNumbersGoneBad:
-    def test_a_loss_that_is_none_stops_names_and_keeps(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class TestNotFinite:
+    def test_a_loss_ends_the_training_and_names_the_pictures(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(batches, "PixelBatches", Poisoned)
         with pytest.raises(FrameVitError) as error:
             run(tmp_path, "training.eval_steps=2", "training.epochs=8", "training.gradient_accumulation=2")
@@ -72,7 +74,7 @@ class TestNumbersGoneBad:
         assert all(value.isfinite().all() for value in checkpoint.tensors("model").values())
         assert any(row["loss"] != row["loss"] for row in read_history(tmp_path / "history.csv") if "loss" in row)
 
-    def test_a_gradient_that_is_none_stops_too(self, tmp_path: Path) -> None:
+    def test_a_gradient_ends_the_training_too(self, tmp_path: Path) -> None:
         count = 0
 
         def burst(gradient: Tensor) -> Tensor:
@@ -85,7 +87,7 @@ class TestNumbersGoneBad:
         assert "demo-0-" in error.value.message
         assert all(verify(checkpoint.folder) is None for checkpoint in found(tmp_path / "checkpoints"))
 
-    def test_a_validation_that_is_none_is_never_the_best(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_validation_is_never_the_best(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class PoisonedValidation(PixelBatches):
             def validation(self, rows: RowIds) -> Tensor:
                 return super().validation(rows) * float("nan")
@@ -121,9 +123,9 @@ class TestMemory:
         (tmp_path / "tight").mkdir()
         small, _, _ = run(tmp_path / "small", "training.batch_size=4", "training.gradient_accumulation=4")
         tight, _, outcome = run(tmp_path / "tight", "training.batch_size=16", change=limited(4))
-        said = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
+        messages = [record.getMessage() for record in caplog.records if "out of memory" in record.getMessage()]
         same = "so that a step still takes 16 pictures"
-        assert said == [
+        assert messages == [
             f"out of memory with batches of 16: trying 2 accumulated batches of 8, {same}",
             f"out of memory with batches of 8: trying 4 accumulated batches of 4, {same}",
         ]

@@ -1,4 +1,4 @@
-"""Augmentation: one coin moves pixels, labels and boxes; coins are a pure function of seed, step and row."""
+"""Augmentation: one draw moves pixels, labels and boxes; draws are a pure function of seed, step and row."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def marked(boxes: torch.Tensor, side: int) -> torch.Tensor:
     return pictures
 
 
-def test_pixels_labels_and_boxes_move_by_the_same_coin() -> None:
+def test_pixels_labels_and_boxes_move_by_the_same_draw() -> None:
     side = 40
     boxes = torch.tensor([[12.0, 14.0, 20.0, 17.0]]).repeat(64, 1)
     augment = Augmentation(SPACE.group(), shift=0.2, seed=3)
-    coins = augment.draw(ROWS, 5, side)
-    pictures = augment.pixels(marked(boxes, side), coins)
-    assert torch.equal(pictures, marked(augment.boxes(boxes, coins, side, side), side).float())
-    assert len({tuple(box) for box in augment.boxes(boxes, coins, side, side).tolist()}) > 20
-    labels = augment.labels(torch.full((64,), SPACE.id("Xplus")), coins)
-    for view, label in zip(coins.view.tolist(), labels.tolist(), strict=True):
+    draws = augment.draw(ROWS, 5, side)
+    pictures = augment.pixels(marked(boxes, side), draws)
+    assert torch.equal(pictures, marked(augment.boxes(boxes, draws, side, side), side).float())
+    assert len({tuple(box) for box in augment.boxes(boxes, draws, side, side).tolist()}) > 20
+    labels = augment.labels(torch.full((64,), SPACE.id("Xplus")), draws)
+    for view, label in zip(draws.view.tolist(), labels.tolist(), strict=True):
         assert label == augment.views[view].classes[SPACE.id("Xplus")]
 
 
@@ -47,10 +47,10 @@ def test_a_flipped_drawn_frame_gets_the_label_of_the_frame_it_shows() -> None:
     augment = Augmentation(SPACE.group(["hflip", "vflip"]), seed=1)
     drawn = [demo.sample(demo.NAMES[i % 5], i) for i in range(64)]
     pixels = torch.from_numpy(np.stack([demo.draw(frame) for frame in drawn])).permute(0, 3, 1, 2)
-    coins = augment.draw(ROWS, 0, demo.WIDTH)
-    labels = augment.labels(torch.tensor([SPACE.id(frame.label) for frame in drawn]), coins)
-    moved = augment.pixels(pixels, coins).byte().permute(0, 2, 3, 1).numpy()
-    for frame, view, picture, label in zip(drawn, coins.view.tolist(), moved, labels.tolist(), strict=True):
+    draws = augment.draw(ROWS, 0, demo.WIDTH)
+    labels = augment.labels(torch.tensor([SPACE.id(frame.label) for frame in drawn]), draws)
+    moved = augment.pixels(pixels, draws).byte().permute(0, 2, 3, 1).numpy()
+    for frame, view, picture, label in zip(drawn, draws.view.tolist(), moved, labels.tolist(), strict=True):
         seen = frame.seen(augment.views[view].view)
         assert np.array_equal(picture, demo.draw(seen))
         assert SPACE.names[label] == seen.label
@@ -59,9 +59,9 @@ def test_a_flipped_drawn_frame_gets_the_label_of_the_frame_it_shows() -> None:
 def test_without_declared_symmetries_nothing_is_moved() -> None:
     pixels, labels = frames(10)
     augment = Augmentation(LabelSpace.build(demo.NAMES).group(), seed=1)
-    coins = augment.draw(ROWS[:10], 1, 120)
-    assert torch.equal(augment.pixels(pixels, coins), pixels.float())
-    assert torch.equal(augment.labels(labels, coins), labels)
+    draws = augment.draw(ROWS[:10], 1, 120)
+    assert torch.equal(augment.pixels(pixels, draws), pixels.float())
+    assert torch.equal(augment.labels(labels, draws), labels)
 
 
 def test_every_view_is_drawn_about_equally_often() -> None:
@@ -70,7 +70,7 @@ def test_every_view_is_drawn_about_equally_often() -> None:
     assert torch.bincount(views, minlength=8).div(4000).sub(1 / 8).abs().max() < 0.02  # 4 standard deviations
 
 
-def test_coins_depend_on_seed_step_and_row_and_on_nothing_else() -> None:
+def test_draws_depend_on_seed_step_and_row_and_on_nothing_else() -> None:
     whole = uniform(7, 11, ROWS, 5)
     assert torch.equal(torch.cat([uniform(7, 11, rows, 5) for rows in torch.split(ROWS, 5)]), whole)
     assert torch.equal(uniform(7, 11, ROWS.flip(0), 5).flip(0), whole)
@@ -78,13 +78,13 @@ def test_coins_depend_on_seed_step_and_row_and_on_nothing_else() -> None:
         assert not torch.isclose(other, whole).any(dim=1).all()
 
 
-def test_coins_are_uniform_and_uncorrelated() -> None:
-    coins = torch.cat([uniform(0, step, torch.arange(1000), 4) for step in range(20)])
-    assert coins.min() >= 0
-    assert coins.max() < 1
-    deciles = torch.histc(coins, 10, 0, 1) / coins.numel()
+def test_draws_are_uniform_and_uncorrelated() -> None:
+    draws = torch.cat([uniform(0, step, torch.arange(1000), 4) for step in range(20)])
+    assert draws.min() >= 0
+    assert draws.max() < 1
+    deciles = torch.histc(draws, 10, 0, 1) / draws.numel()
     assert deciles.sub(0.1).abs().max() < 0.005
-    between = torch.corrcoef(torch.stack([*coins.T, coins[:, 0].roll(1), coins[:, 0].roll(1000)]))
+    between = torch.corrcoef(torch.stack([*draws.T, draws[:, 0].roll(1), draws[:, 0].roll(1000)]))
     assert between.fill_diagonal_(0).abs().max() < 0.03
 
 
