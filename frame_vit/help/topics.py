@@ -61,7 +61,7 @@ def keys_list() -> str:
 
     lines: list[str] = []
     for name, section in Config().__dict__.items():
-        lines += [f"## {name}", "", *_keys(section, f"{name}."), ""]
+        lines += [f"### {name}", "", *_keys(section, f"{name}."), ""]
     return "\n".join(lines).rstrip()
 
 
