@@ -95,7 +95,7 @@ def _show_trained(done: Trained) -> None:
     from frame_vit.cli import tables
 
     tables.show_metrics(done.evaluation.metrics)
-    tested = done.run / "evaluation" / done.evaluation.metrics["split"]
+    tested = done.run / "evaluation" / done.evaluation.metrics.split
     tables.show_files(
         {
             "run folder": done.run,

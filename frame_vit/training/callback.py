@@ -41,7 +41,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     def compute_metrics(self, answer: Any) -> dict[str, float]:
         logits = answer.predictions[0] if isinstance(answer.predictions, tuple) else answer.predictions
         numbers = score(answer.label_ids, np.asarray(logits, np.float32), self.labels)
-        return {"accuracy": numbers["accuracy"], "macro_f1": numbers["macro_f1"]}
+        return {"accuracy": numbers.accuracy, "macro_f1": numbers.macro_f1}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None

@@ -24,6 +24,7 @@ from frame_vit.data.dataset import Dataset, prepare
 from frame_vit.errors import FrameVitError, Interrupted, UsageError
 from frame_vit.evaluation.calibrate import choose_point
 from frame_vit.evaluation.directions import check_costs
+from frame_vit.evaluation.metrics import Metrics
 from frame_vit.evaluation.report import write_evaluation
 from frame_vit.evaluation.results import Evaluation, evaluate_split
 from frame_vit.model.classifier import Classifier, fingerprint
@@ -201,26 +202,26 @@ def _finish(run: Path, begin: _Start, outcome: Outcome, tick: Tick) -> Trained:
     split = prepared.splits["test" if "test" in prepared.splits else "val"]
     # What is tested is what lies on the disk, through the predictor that `predict` uses.
     predictor = Predictor(Torch(load_trained(str(run / "model")), config.training.device, config.training.precision))
-    evaluation = evaluate_split(predictor, split, config.decision.costs, tick)
-    evaluation.metrics["skipped"] = len(prepared.rejects)
+    evaluation = evaluate_split(predictor, split, config.decision.costs, tick).completed(len(prepared.rejects))
     _warn_of_chance(evaluation.metrics)
     write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), prepared, split.name))
     base = "scratch" if config.model.init == "scratch" else config.model.name
     (run / "model" / "README.md").write_text(
-        model_card(prepared.labels, begin.classifier.preprocessing, base, evaluation.metrics), encoding="utf-8"
+        model_card(prepared.labels, begin.classifier.preprocessing, base, evaluation.metrics.for_card()),
+        encoding="utf-8",
     )
     set_latest(run)
     return Trained(run, outcome, evaluation, len(prepared.rejects))
 
 
-def _warn_of_chance(metrics: dict[str, Any]) -> None:
+def _warn_of_chance(metrics: Metrics) -> None:
     """Of a model that may have learned nothing, no number below should be taken for a result."""
-    most, row = max((row["support"], name) for name, row in metrics["per_class"].items())
-    share = most / metrics["n"]
-    if metrics["accuracy_interval"]["low"] <= share:
+    most, row = max((row.support, name) for name, row in metrics.scores.per_class.items())
+    share = most / metrics.n
+    if metrics.scores.accuracy_interval.low <= share:
         log.warning(
             "accuracy %.3f is not shown to be better than always saying %r (%.3f): train longer, check the labels",
-            metrics["accuracy"],
+            metrics.scores.accuracy,
             row,
             share,
         )
