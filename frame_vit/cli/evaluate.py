@@ -75,11 +75,12 @@ def evaluate(
     request = DataRequest(evaluation_config(place.run, config, overrides or []), data, split or "test")
     with console.progress() as tick:
         done = evaluate_model(predictor, request, output, corrupt, tick)
-    broken = failed(conditions, done.evaluation.metrics)
+    metrics = done.evaluation.metrics
+    broken = failed(conditions, metrics.to_json())
     if json_output:
-        echo_json(done.evaluation.metrics)
+        echo_json(metrics.to_json())
     else:
-        tables.show_metrics(done.evaluation.metrics)
+        tables.show_metrics(metrics)
         if done.folder:
             tables.show_files({"report": done.folder / "report.html", "written to": done.folder})
     for gate in conditions if not broken else ():
@@ -152,8 +153,8 @@ def compare(
     one, other = load_predictor(first, options), load_predictor(second, options)
     request = DataRequest(evaluation_config(one.run, None, overrides or []), data, split)
     with console.progress() as tick:
-        found = compare_models(one, other, request, tick)
+        comparison = compare_models(one, other, request, tick)
     if json_output:
-        echo_json(found)
+        echo_json(comparison.to_json())
     else:
-        tables.show_comparison(found, (first, second))
+        tables.show_comparison(comparison, (first, second))

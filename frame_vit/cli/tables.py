@@ -17,6 +17,9 @@ from frame_vit.cli.console import out, plain
 
 if TYPE_CHECKING:
     from frame_vit.audit.audit import Audit
+    from frame_vit.decision.rates import Rate
+    from frame_vit.evaluation.compare import Comparison
+    from frame_vit.evaluation.metrics import Metrics
 
 SHOWN_CHANGES = 20
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -70,59 +73,53 @@ def show_audit(audit: Audit, files: Mapping[str, Path]) -> None:
     show_files(files)
 
 
-def show_metrics(metrics: Mapping[str, Any]) -> None:
-    """Confusion matrix, the numbers per class, and the ones that decide."""
+def show_metrics(metrics: Metrics) -> None:
+    """Confusion matrix, the scores of each class, and the rates that matter."""
+    scores, tta, answered_by = metrics.scores, metrics.tta, metrics.answered_by
     out.print(_confusion(metrics))
     table = Table()
     for heading in ("class", "precision", "recall", "F1", "support"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
-    for name, row in metrics["per_class"].items():
-        values = (row["precision"], row["recall"], row["f1"])
-        table.add_row(Text(plain(name)), *("-" if v is None else f"{v:.3f}" for v in values), str(row["support"]))
+    for name, row in scores.per_class.items():
+        values = (row.precision, row.recall, row.f1)
+        table.add_row(Text(plain(name)), *("-" if v is None else f"{v:.3f}" for v in values), str(row.support))
     out.print(table)
     out.print()
-    tta = metrics["tta"]
     lines = {
-        "answered by": f"{metrics['backend']} on {metrics['device']}, {metrics['precision']}",
-        "accuracy": _rate(metrics["accuracy_interval"]),
-        "macro-F1": f"{metrics['macro_f1']:.4f}",
-        "escape rate": _rate(metrics["escape_rate"]) + "  bad parts accepted",
-        "overkill rate": _rate(metrics["overkill_rate"]) + "  good parts rejected",
-        "review rate": _rate(metrics["review_rate"]) + "  shown to a person",
+        "answered by": f"{answered_by.backend} on {metrics.device}, {answered_by.precision}",
+        "accuracy": _rate(scores.accuracy_interval),
+        "macro-F1": f"{scores.macro_f1:.4f}",
+        "escape rate": _rate(scores.escape_rate) + "  bad parts accepted",
+        "overkill rate": _rate(scores.overkill_rate) + "  good parts rejected",
+        "review rate": _rate(scores.review_rate) + "  shown to a person",
     }
-    if tta["used"]:
-        lines["averaged over"] = (
-            f"{', '.join(tta['views'])}; the picture alone: accuracy {tta['without_tta']['accuracy']:.4f}"
-        )
+    if tta.used:
+        lines["averaged over"] = f"{', '.join(tta.views)}; the picture alone: accuracy {tta.without_tta.accuracy:.4f}"
     for what, value in lines.items():
         out.print(f"{what:<14} {value}", soft_wrap=True)
     out.print()
 
 
-def show_comparison(found: Mapping[str, Any], names: tuple[str, str]) -> None:
-    """Both models' rates, on how many only one is right, the decisions that differ, and the verdict."""
-    table = Table(title=f"{found['split']}: {found['n']} pictures; A is {plain(names[0])}, B is {plain(names[1])}")
+def show_comparison(comparison: Comparison, names: tuple[str, str]) -> None:
+    """The rates of both models and their paired tests, the decisions that differ, and the conclusion."""
+    title = f"{comparison.split}: {comparison.n} pictures; A is {plain(names[0])}, B is {plain(names[1])}"
+    table = Table(title=title)
     for heading in ("", "A", "B", "only A right", "only B right", "p"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for key in ("accuracy", "escape_rate", "overkill_rate", "review_rate"):
-        if key in found:
-            there = found[key]
-            rates = ("-" if there[m]["value"] is None else f"{there[m]['value']:.4f}" for m in "ab")
-            table.add_row(
-                key.replace("_", " "), *rates, str(there["only_a"]), str(there["only_b"]), f"{there['p']:.2g}"
-            )
+    for name, row in comparison.rates.items():
+        rates = ("-" if rate.value is None else f"{rate.value:.4f}" for rate in (row.a, row.b))
+        table.add_row(name.replace("_", " "), *rates, str(row.only_a), str(row.only_b), f"{row.p:.2g}")
     out.print(table)
-    changed = found.get("changed", [])
-    if changed:
-        rows = Table(title=f"Decisions that differ: {len(changed)}", title_justify="left")
+    if comparison.changed:
+        rows = Table(title=f"Decisions that differ: {len(comparison.changed)}", title_justify="left")
         for heading in ("file", "true", "A", "B"):
             rows.add_column(heading, overflow="fold")
-        for row in changed[:SHOWN_CHANGES]:
-            rows.add_row(*(Text(plain(row[key])) for key in ("file", "true", "a", "b")))
+        for changed in comparison.changed[:SHOWN_CHANGES]:
+            rows.add_row(*(Text(plain(text)) for text in (changed.file, changed.true, changed.a, changed.b)))
         out.print(rows)
-        if len(changed) > SHOWN_CHANGES:
-            out.print(f"... and {len(changed) - SHOWN_CHANGES} more; --json has all")
-    out.print(found["verdict"], soft_wrap=True)
+        if len(comparison.changed) > SHOWN_CHANGES:
+            out.print(f"... and {len(comparison.changed) - SHOWN_CHANGES} more; --json has all")
+    out.print(comparison.conclusion, soft_wrap=True)
 
 
 def show_files(places: Mapping[str, Path | str]) -> None:
@@ -205,21 +202,20 @@ def show_looked(facts: Mapping[str, Any]) -> None:
     out.print()
 
 
-def _confusion(metrics: Mapping[str, Any]) -> Table:
-    names = [plain(name) for name in metrics["labels"]]
-    table = Table(
-        title=f"{metrics['split']}: {metrics['n']} pictures (rows true, columns predicted)", title_justify="left"
-    )
+def _confusion(metrics: Metrics) -> Table:
+    names = [plain(name) for name in metrics.labels]
+    title = f"{metrics.split}: {metrics.n} pictures (rows true, columns predicted)"
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for name in names:
         table.add_column(Text(name), justify="right")
-    for i, (name, row) in enumerate(zip(names, metrics["confusion_matrix"], strict=True)):
+    for i, (name, row) in enumerate(zip(names, metrics.scores.confusion_matrix, strict=True)):
         styles = ["bold green" if i == j and n else "red" if n else "dim" for j, n in enumerate(row)]
         table.add_row(Text(name), *(Text(str(n), style=s) for n, s in zip(row, styles, strict=True)))
     return table
 
 
-def _rate(rate: Mapping[str, Any]) -> str:
-    if rate["value"] is None:
+def _rate(rate: Rate) -> str:
+    if rate.value is None:
         return "not defined: there is no such part, or labels.ok names no class;"
-    return f"{rate['value']:.4f} (95 %: {rate['low']:.4f} to {rate['high']:.4f}, n = {rate['n']})"
+    return f"{rate.value:.4f} (95 %: {rate.low:.4f} to {rate.high:.4f}, n = {rate.n})"

@@ -95,7 +95,7 @@ def _show_trained(trained: Trained) -> None:
     from frame_vit.cli import tables
 
     tables.show_metrics(trained.evaluation.metrics)
-    evaluation = trained.run / "evaluation" / trained.evaluation.metrics["split"]
+    evaluation = trained.run / "evaluation" / trained.evaluation.metrics.split
     tables.show_files(
         {
             "run folder": trained.run,

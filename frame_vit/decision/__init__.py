@@ -1,6 +1,6 @@
-"""From probabilities to decisions with bounds: pure functions over arrays.
+"""From probabilities to decisions with statistical bounds: pure functions over arrays.
 
-Takes logits, labels and measures of pictures.
-Gives temperature, thresholds, rates with intervals, and novelty flags.
+Takes logits, labels and features of pictures.
+Gives a temperature, thresholds, verdicts, rates with intervals, and novelty flags.
 Must not know files, data sets, models or torch.
 """

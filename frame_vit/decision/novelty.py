@@ -1,10 +1,14 @@
-"""Is a picture like those the model was trained on? Size, colour mode, light, contrast, sharpness, embedding.
+"""Novelty (out-of-distribution) detection: does a picture resemble those that the model was trained with?
 
-A model answers for a cat, too, and mostly surely. So what its pictures were like is stored with it, as ranges: from the
-smallest to the largest value of all of them, a little wider. Were new pictures drawn as the n old ones were, a value
-beyond the smallest or largest of n would come up 2 times in n + 1. The embedding (what the head is given) is compared
-with those of training pictures, by the cosine to the nearest (Sun et al. 2022); its limit is from pictures that
-the model was not trained on, for those it was trained on lie nearer. Pure functions over arrays, no torch.
+A classifier answers for a picture of a cat, too, and usually with high confidence. The model therefore carries a
+`NoveltyReference`: for each feature of its pictures (size, light, contrast, sharpness, distance of the embedding) the
+range from the smallest to the largest value, slightly widened, and the colour modes. A picture outside a range is
+flagged. If new pictures come from the same distribution as the n old ones, a value lies beyond the smallest or the
+largest of them 2 times in n + 1.
+
+The embedding is the vector that the head receives. It is compared with those of training pictures by the cosine to the
+nearest one (Sun et al. 2022). Its limit comes from pictures that the model was not trained on, because training
+pictures lie closer. Pure functions over arrays; no files, no torch.
 """
 
 from __future__ import annotations
@@ -14,25 +18,29 @@ import io
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from frame_vit.images.pixel_array import Float32
 
 KEPT = 512
-"""At most so many embeddings are kept to compare with."""
+"""At most this many training embeddings are stored for comparison."""
 SLACK = 0.1
-"""So much wider than it was, as a share of its width, is a range."""
+"""Each range is widened at both ends by this share of its width."""
 EXACT = ("width", "height", "aspect")
-"""What a camera does not vary: these ranges are not widened."""
+"""A camera does not vary these: their ranges are not widened."""
 WORDS = {"light": "light", "contrast": "contrast", "sharpness": "sharpness", "distance": "embedding, distance"}
+
+PictureFlags: TypeAlias = dict[str, str]
+"""Why one picture is flagged: a text for each flag, by its short name (size, mode, light ...); empty if it is not."""
 
 
 class PictureFeatures(NamedTuple):
-    """What can be seen of N pictures without knowing what they show, each (N,): sizes in pixels before resizing.
+    """Features of N pictures that do not depend on what they show; sizes in pixels before resizing.
 
-    `modes` are Pillow's; `distance` is 1 - cosine to the nearest training picture, None where no embedding is given.
+    `modes` are Pillow's. `light`, `contrast`, `sharpness` and `distance` are (N,) float32; `distance` is 1 - cosine to
+    the nearest training picture, None where there are no embeddings.
     """
 
     width: Sequence[int]
@@ -46,9 +54,10 @@ class PictureFeatures(NamedTuple):
 
 @dataclass(frozen=True)
 class NoveltyReference:
-    """How the pictures were: `n` of them; inclusive ranges by name; colour modes; what embeddings are compared with.
+    """What new pictures are compared with: inclusive ranges by feature and colour modes of `n` pictures, embeddings.
 
-    `mode` says what becomes of a picture unlike them: review, note (it is only told of) or off (not looked for).
+    `mode` says what happens to a flagged picture: `review` (a person decides), `note` (the flag is only reported) or
+    `off` (nothing is flagged). `embeddings` (M, D) are those of training pictures.
     """
 
     n: int
@@ -58,7 +67,7 @@ class NoveltyReference:
     embeddings: Float32 | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        """Without the embeddings, which are stored beside: see `packed`."""
+        """Without the embeddings, which are stored separately (see `packed`)."""
         return {
             "n": self.n,
             "ranges": {key: list(ends) for key, ends in self.ranges.items()},
@@ -73,66 +82,72 @@ class NoveltyReference:
 
     @property
     def reviewed(self) -> bool:
+        """Whether a person decides on flagged pictures, whatever their class."""
         return self.mode == "review"
 
 
-def usual(looks: PictureFeatures, apart: Float32 | None, embeddings: Float32 | None, mode: str) -> NoveltyReference:
-    """What to hold new pictures against: ranges of all pictures, distances of those `apart` from the training."""
-    values = _values(looks)
-    if apart is not None and embeddings is not None:
-        values["distance"] = apart
+def novelty_reference(
+    features: PictureFeatures, held_out: Float32 | None, embeddings: Float32 | None, mode: str
+) -> NoveltyReference:
+    """The reference from the features of all pictures.
+
+    The range of `distance` comes from `held_out`, the distances of pictures that the model was not trained on.
+    """
+    values = _values(features)
+    if held_out is not None and embeddings is not None:
+        values["distance"] = held_out
     ranges = {}
-    for key, found in values.items():
-        low, high = float(found.min()), float(found.max())
+    for key, column in values.items():
+        low, high = float(column.min()), float(column.max())
         slack = 0.0 if key in EXACT else SLACK * (high - low) + 1e-6
         ranges[key] = (0.0 if key == "distance" else low - slack, high + slack)
-    return NoveltyReference(len(looks.width), ranges, tuple(sorted({*looks.modes})), mode, embeddings)
+    return NoveltyReference(len(features.width), ranges, tuple(sorted({*features.modes})), mode, embeddings)
 
 
-def unlike(looks: PictureFeatures, was: NoveltyReference | None) -> list[dict[str, str]]:
-    """For each picture what is unusual about it, in words, by a short name; empty where nothing is."""
-    found: list[dict[str, str]] = [{} for _ in looks.width]
-    if was is None or was.mode == "off":
-        return found
-    for row, mode in enumerate(looks.modes):
-        if mode not in was.modes:
-            found[row]["mode"] = f"colour mode {mode}, theirs {' '.join(was.modes)}"
-    for key, values in _values(looks).items():
-        if key not in was.ranges:
+def novelty_flags(features: PictureFeatures, reference: NoveltyReference | None) -> list[PictureFlags]:
+    """The flags of each of N pictures. Without a reference, or with mode `off`, nothing is flagged."""
+    flags: list[PictureFlags] = [{} for _ in features.width]
+    if reference is None or reference.mode == "off":
+        return flags
+    for row, mode in enumerate(features.modes):
+        if mode not in reference.modes:
+            flags[row]["mode"] = f"colour mode {mode}, theirs {' '.join(reference.modes)}"
+    for key, values in _values(features).items():
+        if key not in reference.ranges:
             continue
-        low, high = was.ranges[key]
-        for odd in np.flatnonzero((values < low) | (values > high)).tolist():
+        low, high = reference.ranges[key]
+        for row in np.flatnonzero((values < low) | (values > high)).tolist():
             if key in EXACT:
-                found[odd]["size"] = _size(looks, odd, was)
+                flags[row]["size"] = _size(features, row, reference)
             else:
-                found[odd][key] = f"{WORDS[key]} {_range(key, values[odd], low, high)}"
-    return found
+                flags[row][key] = f"{WORDS[key]} {_range(key, values[row], low, high)}"
+    return flags
 
 
-def distances(embeddings: Float32 | None, was: Float32 | None) -> Float32 | None:
+def distances(embeddings: Float32 | None, reference: Float32 | None) -> Float32 | None:
     """1 - cosine of each embedding (N, D) to the nearest of (M, D): (N,) float32 in 0..2; None without either."""
-    if embeddings is None or was is None:
+    if embeddings is None or reference is None:
         return None
-    return np.asarray(1 - (_unit(embeddings) @ _unit(was).T).max(axis=1), np.float32)
+    return np.asarray(1 - (_unit(embeddings) @ _unit(reference).T).max(axis=1), np.float32)
 
 
-def some(count: int, kept: int = KEPT) -> list[int]:
-    """At most `kept` of so many rows, always the same, in order.
+def sample_rows(count: int, kept: int = KEPT) -> list[int]:
+    """At most `kept` of `count` row numbers, drawn with a fixed seed, in ascending order.
 
-    Drawn, not every n-th: where classes or cameras alternate, every n-th row may leave one out.
+    Every n-th row would not do: where classes or cameras alternate, it can leave one out.
     """
     return sorted(random.Random(0).sample(range(count), min(count, kept)))
 
 
 def packed(embeddings: Float32) -> str:
-    """Embeddings as text: float16, as numpy stores an array, in base64."""
+    """Embeddings as text: a float16 .npy file in base64."""
     buffer = io.BytesIO()
     np.save(buffer, embeddings.astype(np.float16), allow_pickle=False)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def unpacked(text: str) -> Float32:
-    """What `packed` made text of."""
+    """The embeddings that `packed` turned into text, as float32."""
     return np.asarray(np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False), np.float32)
 
 
@@ -140,17 +155,17 @@ def _unit(vectors: Float32) -> Float32:
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
 
 
-def _values(looks: PictureFeatures) -> dict[str, Float32]:
-    width, height = np.asarray(looks.width, np.float32), np.asarray(looks.height, np.float32)
+def _values(features: PictureFeatures) -> dict[str, Float32]:
+    width, height = np.asarray(features.width, np.float32), np.asarray(features.height, np.float32)
     values = {"width": width, "height": height, "aspect": np.asarray(width / height, np.float32)}
-    values |= {"light": looks.light, "contrast": looks.contrast, "sharpness": looks.sharpness}
-    return values if looks.distance is None else values | {"distance": looks.distance}
+    values |= {"light": features.light, "contrast": features.contrast, "sharpness": features.sharpness}
+    return values if features.distance is None else values | {"distance": features.distance}
 
 
-def _size(looks: PictureFeatures, row: int, was: NoveltyReference) -> str:
-    ends = [(round(low), round(high)) for low, high in (was.ranges["width"], was.ranges["height"])]
+def _size(features: PictureFeatures, row: int, reference: NoveltyReference) -> str:
+    ends = [(round(low), round(high)) for low, high in (reference.ranges["width"], reference.ranges["height"])]
     width, height = (str(low) if low == high else f"{low} to {high}" for low, high in ends)
-    return f"{looks.width[row]} x {looks.height[row]} pixels, theirs {width} x {height}"
+    return f"{features.width[row]} x {features.height[row]} pixels, theirs {width} x {height}"
 
 
 def _range(key: str, value: float, low: float, high: float) -> str:

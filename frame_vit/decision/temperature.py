@@ -1,12 +1,14 @@
-"""Is 0.9 right nine times in ten? Temperature, calibration error, the points of a reliability picture. Pure functions.
+"""Calibration of probabilities: temperature scaling, calibration error, and the bins of a reliability diagram.
 
-One number divides all logits (Guo et al. 2017): it changes no class, only how sure the model says it is. It is fitted
-on a split of its own, then folded into the weights of the head, so that whatever loads the model is as sure.
+A calibrated model that is 90 % sure is right nine times in ten. Temperature scaling (Guo et al. 2017) divides all
+logits by one number. That changes no predicted class, only the confidence. The temperature is fitted on a split of its
+own and then folded into the weights of the head, so that any program that loads the model gets calibrated
+probabilities. Pure functions over arrays; no files, no torch.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,39 @@ from frame_vit.decision.rates import Ids, Logits, softmax
 
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
+"""The range in which a temperature is looked for."""
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """`n` parts of similar confidence: their mean confidence, and the share whose class is right."""
+
+    n: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """How well confidence and accuracy agree.
+
+    `ece` is the expected calibration error, `nll` the mean negative log-likelihood (None without parts).
+    """
+
+    ece: float
+    nll: float | None
+    mean_confidence: float
+    accuracy: float
+    bins: list[ReliabilityBin]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The temperature of a model, and its calibration before and after the logits were divided by it."""
+
+    temperature: float
+    before: CalibrationError
+    after: CalibrationError
 
 
 def nll(labels: Ids, logits: Logits, temperature: float = 1.0) -> float:
@@ -26,10 +61,10 @@ def nll(labels: Ids, logits: Logits, temperature: float = 1.0) -> float:
 
 
 def fit_temperature(labels: Ids, logits: Logits) -> float:
-    """The temperature with the smallest negative log-likelihood, between 0.05 and 20.
+    """The temperature with the smallest negative log-likelihood, between 0.05 and 20; 1 without parts.
 
-    Where every answer is right, ever colder would be ever better: one mistake more than was seen, spread over the
-    parts, is assumed (as Laplace did), which bounds it. Without parts it is 1.
+    Where every answer is right, a colder temperature is always better, down to zero. One more mistake than was seen is
+    therefore assumed, spread over all parts (Laplace's rule of succession), which bounds the result.
     """
     from scipy.optimize import minimize_scalar
 
@@ -47,48 +82,37 @@ def fit_temperature(labels: Ids, logits: Logits) -> float:
         others = (logs.sum(axis=1) - own) / max(logs.shape[1] - 1, 1)
         return float(-((1 - share) * own + share * others).mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
-    return float(np.exp(found.x))
+    best = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded")
+    return float(np.exp(best.x))
 
 
-def calibration(labels: Ids, logits: Logits, temperature: float) -> dict[str, Any]:
-    """Before and after: of logits as the model gives them (after), and as they were before they were divided."""
-    return {
-        "temperature": temperature,
-        "before": _measured(labels, logits * np.float32(temperature)),
-        "after": _measured(labels, logits),
-    }
+def calibration(labels: Ids, logits: Logits, temperature: float) -> Calibration:
+    """Calibration after the division, of the (N, C) logits as the model gives them; and before, of the undivided."""
+    before = calibration_error(labels, logits * np.float32(temperature))
+    return Calibration(temperature, before, calibration_error(labels, logits))
 
 
-def _measured(labels: Ids, logits: Logits) -> dict[str, Any]:
+def calibration_error(labels: Ids, logits: Logits) -> CalibrationError:
+    """The calibration of (N, C) logits on parts with (N,) true class ids."""
     probabilities = softmax(logits.astype(np.float64))
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bins = reliability(confidence, right)
-    gaps = [row["n"] * abs(row["confidence"] - row["accuracy"]) for row in bins]
-    return {
-        "ece": sum(gaps) / max(len(labels), 1),
-        "nll": nll(labels, logits) if len(labels) else None,
-        "mean_confidence": float(confidence.mean()),
-        "accuracy": float(right.mean()),
-        "bins": bins,
-    }
+    gaps = [row.n * abs(row.confidence - row.accuracy) for row in bins]
+    return CalibrationError(
+        ece=sum(gaps) / max(len(labels), 1),
+        nll=nll(labels, logits) if len(labels) else None,
+        mean_confidence=float(confidence.mean()),
+        accuracy=float(right.mean()),
+        bins=bins,
+    )
 
 
-def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Bins of equally many parts (Nguyen and O'Connor 2015), from the least sure: n, mean confidence, accuracy.
+def reliability(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> list[ReliabilityBin]:
+    """Bins of equally many parts (Nguyen and O'Connor 2015), the least confident first.
 
-    Bins of equal width would hold nearly all parts of a good model in one. Equal confidences share a bin.
+    With bins of equal width, one bin would hold nearly all parts of a good model. Equal confidences share a bin.
     """
     edges = np.unique(np.quantile(confidence, np.linspace(0, 1, BINS + 1))) if len(confidence) else np.zeros(0)
     place = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, max(len(edges) - 2, 0))
-    rows = []
-    for index in np.unique(place):
-        there = place == index
-        rows.append(
-            {
-                "n": int(there.sum()),
-                "confidence": float(confidence[there].mean()),
-                "accuracy": float(right[there].mean()),
-            }
-        )
-    return rows
+    inside = [place == index for index in np.unique(place)]
+    return [ReliabilityBin(int(m.sum()), float(confidence[m].mean()), float(right[m].mean())) for m in inside]

@@ -1,4 +1,4 @@
-"""`framevit evaluate`, `calibrate` and `compare`: how good a model is, and with what certainty.
+"""`framevit evaluate`, `calibrate` and `compare`: how good a model is, and how certain that is.
 
 Takes a predictor and labelled splits.
 Gives metrics with intervals, thresholds, reports and gates.

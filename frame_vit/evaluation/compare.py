@@ -1,86 +1,147 @@
-"""`framevit compare`: two models on the same pictures, where they differ, and whether that could be chance."""
+"""`framevit compare` as a function: two models on the same pictures, and whether their difference could be chance.
+
+Both models answer for the same parts, so the comparison is paired: only the parts on which exactly one of the two is
+right say anything about which is better (McNemar 1947).
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from frame_vit.decision.rates import Ids, Logits, rate
-from frame_vit.decision.thresholds import ACCEPT, REJECT, REVIEW, VERDICTS, Verdicts
+from frame_vit.data.examples import Split
+from frame_vit.decision.json_values import json_value
+from frame_vit.decision.judged import Judged
+from frame_vit.decision.rates import Rate, rate
+from frame_vit.decision.verdicts import Verdict
 from frame_vit.errors import DataError, UsageError
-from frame_vit.images.measures import measure
-from frame_vit.labels import LabelSpace
 from frame_vit.prediction.predictor import Predictor
-from frame_vit.runs.data import DataRequest, recorded_fingerprint, select_split
+from frame_vit.runs.data import DataRequest, SelectedSplit, recorded_fingerprint, select_split
 from frame_vit.system.progress import Tick, log, silent
 
 LEVEL = 0.05
+"""A difference is claimed where chance alone would give it with less than this probability, over all questions."""
+BETTER = {
+    "accuracy": "names the class more often rightly",
+    "escape_rate": "lets fewer bad parts escape",
+    "overkill_rate": "rejects fewer good parts",
+    "review_rate": "sends fewer parts to review",
+}
 
 
-def mcnemar(one_right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> dict[str, float | int]:
-    """The exact test (McNemar 1947, binomial): on how many only one of the two is right, and how likely by chance."""
+class PairedTest(NamedTuple):
+    """On how many parts only one of the two is right, and the probability of such a difference by chance."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+@dataclass(frozen=True)
+class ComparedRate:
+    """The rates of A and B on the same parts, and the paired test of their difference."""
+
+    a: Rate
+    b: Rate
+    only_a: int
+    only_b: int
+    p: float
+
+
+@dataclass(frozen=True)
+class ChangedDecision:
+    """A picture on which the two models decide differently, with its true class."""
+
+    a: str
+    b: str
+    file: str
+    true: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the `n` pictures of a split; without fine classes only the accuracy is compared."""
+
+    split: str
+    n: int
+    accuracy: ComparedRate
+    escape_rate: ComparedRate | None = None
+    overkill_rate: ComparedRate | None = None
+    review_rate: ComparedRate | None = None
+    changed: list[ChangedDecision] | None = None
+
+    @property
+    def rates(self) -> dict[str, ComparedRate]:
+        """The rates that are compared, by their name in JSON."""
+        rates = {
+            "accuracy": self.accuracy,
+            "escape_rate": self.escape_rate,
+            "overkill_rate": self.overkill_rate,
+            "review_rate": self.review_rate,
+        }
+        return {name: compared for name, compared in rates.items() if compared is not None}
+
+    @property
+    def conclusion(self) -> str:
+        """Who is better at what, or that no difference can be shown, in one sentence."""
+        claims = []
+        for name, compared in self.rates.items():
+            # Several questions are asked of the same parts, so p is corrected for their number (Bonferroni).
+            if compared.p * len(self.rates) < LEVEL:
+                winner = "A" if compared.only_a > compared.only_b else "B"
+                high, low = sorted((compared.only_a, compared.only_b), reverse=True)
+                claims.append(f"{winner} {BETTER[name]} ({high} against {low}, p = {compared.p:.2g})")
+        if claims:
+            return "; ".join(claims) + "."
+        differing = self.accuracy.only_a + self.accuracy.only_b
+        return (
+            f"No difference can be shown on these {self.n} pictures: only one of the two is right on {differing} of "
+            f"them (p = {self.accuracy.p:.2g})."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What `framevit compare --json` prints; what is not compared has no key."""
+        values: dict[str, Any] = {"split": self.split, "n": self.n} | json_value(self.rates)
+        if self.changed is not None:
+            values["changed"] = json_value(self.changed)
+        return values | {"verdict": self.conclusion}
+
+
+def mcnemar(a_right: NDArray[np.bool_], b_right: NDArray[np.bool_]) -> PairedTest:
+    """The exact (binomial) test by McNemar (1947), from where A and where B is right, (N,) each."""
     from scipy.stats import binomtest
 
-    only_one, only_other = int((one_right & ~other_right).sum()), int((~one_right & other_right).sum())
-    p = float(binomtest(only_one, only_one + only_other).pvalue) if only_one + only_other else 1.0
-    return {"only_a": only_one, "only_b": only_other, "p": p}
+    only_a, only_b = int((a_right & ~b_right).sum()), int((~a_right & b_right).sum())
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return PairedTest(only_a, only_b, p)
 
 
-def compare_arrays(
-    labels: Ids, logits: tuple[Logits, Logits], judged: tuple[Verdicts | None, Verdicts | None], space: LabelSpace
-) -> dict[str, Any]:
-    """Classes, escapes and overkill of models A and B on the same parts, and which decisions differ (by row)."""
-    right = [each.argmax(axis=1) == labels for each in logits]
-    good = np.isin(labels, space.ok_ids)
-    found: dict[str, Any] = {
-        "n": len(labels),
-        "accuracy": {"a": rate(int(right[0].sum()), len(labels)), "b": rate(int(right[1].sum()), len(labels))}
-        | mcnemar(*right),
-    }
-    if judged[0] is not None and judged[1] is not None:
-        everything = np.ones(len(labels), bool)
-        kinds = (("escape_rate", ACCEPT, ~good), ("overkill_rate", REJECT, good), ("review_rate", REVIEW, everything))
-        for name, verdict, parts in kinds:
-            fine = [(each[parts] != verdict) for each in judged if each is not None]
-            rates = {key: rate(int((~there).sum()), int(parts.sum())) for key, there in zip("ab", fine, strict=True)}
-            found[name] = rates | mcnemar(*fine)
-        found["changed"] = [
-            {"row": int(i), "a": VERDICTS[judged[0][i]], "b": VERDICTS[judged[1][i]]}
-            for i in np.flatnonzero(judged[0] != judged[1])
-        ]
-    found["verdict"] = verdict_on(found)
-    return found
-
-
-def verdict_on(found: dict[str, Any]) -> str:
-    """One sentence: who is better at what, or that no difference can be shown."""
-    words = {"accuracy": "names the class more often rightly", "escape_rate": "lets fewer bad parts escape"}
-    words |= {"overkill_rate": "rejects fewer good parts", "review_rate": "sends fewer parts to review"}
-    asked = [key for key in words if key in found]
-    said = []
-    for key, better in words.items():
-        # So many questions are asked of the same parts (Bonferroni).
-        if key in found and found[key]["p"] * len(asked) < LEVEL:
-            there = found[key]
-            winner = "A" if there["only_a"] > there["only_b"] else "B"
-            high, low = sorted((there["only_a"], there["only_b"]), reverse=True)
-            said.append(f"{winner} {better} ({high} against {low}, p = {there['p']:.2g})")
-    if said:
-        return "; ".join(said) + "."
-    unlike = found["accuracy"]["only_a"] + found["accuracy"]["only_b"]
-    return (
-        f"No difference can be shown on these {found['n']} pictures: only one of the two is right on {unlike} of them "
-        f"(p = {found['accuracy']['p']:.2g})."
+def compare_judged(a: Judged, b: Judged, split: str, files: Sequence[str]) -> Comparison:
+    """Models A and B on the same parts, both in the classes of A; `files` names the picture of each row."""
+    comparison = Comparison(split, len(a), _compared(a.right, b.right, _share(a.right), _share(b.right)))
+    if a.verdicts is None or b.verdicts is None:
+        return comparison
+    true = [a.space.names[label] for label in a.labels]
+    return replace(
+        comparison,
+        escape_rate=_compared_verdict(a, b, Verdict.ACCEPT, ~a.good),
+        overkill_rate=_compared_verdict(a, b, Verdict.REJECT, a.good),
+        review_rate=_compared_verdict(a, b, Verdict.REVIEW, np.ones(len(a), bool)),
+        changed=[
+            ChangedDecision(Verdict(a.verdicts[row]).word, Verdict(b.verdicts[row]).word, files[row], true[row])
+            for row in np.flatnonzero(a.verdicts != b.verdicts).tolist()
+        ],
     )
 
 
-def compare(one: Predictor, other: Predictor, request: DataRequest, tick: Tick = silent) -> dict[str, Any]:
-    """Two models on the same pictures: a split of the first one's run, or all of another data set.
+def compare(one: Predictor, other: Predictor, request: DataRequest, tick: Tick = silent) -> Comparison:
+    """Two models on the same pictures: a split of the first one's run, or a whole other data set.
 
-    Raises `UsageError` where the two know different classes.
+    Raises `UsageError` where their classes differ, `DataError` where they cannot use the same pictures.
     """
     if {*one.labels.names} != {*other.labels.names} or one.labels.ok != other.labels.ok:
         raise UsageError(
@@ -90,25 +151,42 @@ def compare(one: Predictor, other: Predictor, request: DataRequest, tick: Tick =
     config = request.config
     config = config.model_copy(update={"data": config.data.model_copy(update={"slice_by": None, "part_by": None})})
     request = replace(request, config=config)
-    answers, judged, asked = [], [], []
-    for predictor in (one, other):
-        selected = select_split(predictor.metadata, one.run, request, tick)
-        there = selected.split
-        asked.append(there.examples)
-        found = predictor.split_answers(there.pixels, tick)
-        logits = found.logits.mean(axis=1)
-        odd = predictor.odd(there.examples, found, measure([there.pixels]))
-        judged.append(predictor.judged(logits, odd))
-        answers.append(logits[:, [predictor.labels.names.index(name) for name in one.labels.names]])
-    if [e.digest for e in asked[0]] != [e.digest for e in asked[1]]:
+    # Each model reads the pictures by its own preprocessing, but both read the split of the first one's run.
+    first = select_split(one.metadata, one.run, request, tick)
+    a = one.judge_split(first.split, tick)
+    second = select_split(other.metadata, one.run, request, tick)
+    b = other.judge_split(second.split, tick)
+    if _digests(first.split) != _digests(second.split):
         raise DataError("the two models cannot use the same pictures of this data: their bit depth or region differ")
-    name = selected.name
-    own_data = request.source is None and other.run is not None
-    if own_data and recorded_fingerprint(other.run, name) != selected.dataset.split_fingerprint(name):
-        log.warning("%s divided its data otherwise: it may have been trained on pictures of this %s", other.run, name)
-    labels = np.array([example.label for example in asked[0]], np.int64)
-    result = compare_arrays(labels, (answers[0], answers[1]), (judged[0], judged[1]), one.labels)
-    for row in result.get("changed", []):
-        example = asked[0][row.pop("row")]
-        row |= {"file": example.key, "true": one.labels.names[example.label]}
-    return {"split": name} | result
+    if request.source is None:
+        _warn_of_other_split(other, second)
+    return compare_judged(a, b.in_classes_of(a), first.name, [example.key for example in first.split.examples])
+
+
+def _compared_verdict(a: Judged, b: Judged, unwanted: Verdict, parts: NDArray[np.bool_]) -> ComparedRate:
+    """How often each model gives the marked parts a verdict that they should not get."""
+    assert a.verdicts is not None
+    assert b.verdicts is not None
+    a_hit, b_hit = a.verdicts[parts] == unwanted, b.verdicts[parts] == unwanted
+    return _compared(~a_hit, ~b_hit, _share(a_hit), _share(b_hit))
+
+
+def _compared(a_right: NDArray[np.bool_], b_right: NDArray[np.bool_], a: Rate, b: Rate) -> ComparedRate:
+    return ComparedRate(a, b, *mcnemar(a_right, b_right))
+
+
+def _share(hits: NDArray[np.bool_]) -> Rate:
+    return rate(int(hits.sum()), len(hits))
+
+
+def _digests(split: Split) -> list[str]:
+    return [example.digest for example in split.examples]
+
+
+def _warn_of_other_split(other: Predictor, selected: SelectedSplit) -> None:
+    if other.run is None:
+        return
+    if recorded_fingerprint(other.run, selected.name) != selected.dataset.split_fingerprint(selected.name):
+        log.warning(
+            "%s split its data differently: it may have been trained on pictures of this %s", other.run, selected.name
+        )

@@ -1,4 +1,4 @@
-"""`framevit evaluate` as a function: a model on labelled pictures, and the report."""
+"""`framevit evaluate` as a function: tests a model on labelled pictures and writes the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from frame_vit.system.progress import Tick, silent
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation, the folder it was written to (None: nowhere), and how many rows were left out."""
+    """An evaluation, the folder it was written to (None: nowhere), and how many rows could not be used."""
 
     evaluation: Evaluation
     folder: Path | None
@@ -31,18 +31,19 @@ def evaluate(
     corrupt: bool = False,
     tick: Tick = silent,
 ) -> Evaluated:
-    """Tests a model on a split of its run's own data, or on all of another data set.
+    """Tests a model on a split of its run's own data, or on a whole other data set.
 
-    With `corrupt`, pictures that were made worse are tried as well.
+    With `corrupt`, the robustness against corrupted pictures is measured, too. The report goes to `output`, else into
+    the run; without either it is not written. Raises what `check_costs` and `select_split` raise.
     """
     costs, run = request.config.decision.costs, predictor.run
     check_costs(predictor.labels, costs)
     selected = select_split(predictor.metadata, run, request, tick)
-    evaluation = evaluate_split(predictor, selected.split, costs, tick)
-    evaluation.metrics["skipped"] = len(selected.dataset.rejects)
-    if corrupt:
-        evaluation.metrics["robustness"] = robustness(predictor, selected.split, tick)
+    split, skipped = selected.split, len(selected.dataset.rejects)
+    evaluation = evaluate_split(predictor, split, costs, tick)
+    measured = robustness(predictor, split, evaluation.judged, tick) if corrupt else None
+    evaluation = evaluation.completed(skipped, measured)
     folder = output or (run / "evaluation" / selected.name if run else None)
     if folder:
         write_evaluation(evaluation, predictor, folder, run_facts(str(run or "given"), selected.dataset, selected.name))
-    return Evaluated(evaluation, folder, len(selected.dataset.rejects))
+    return Evaluated(evaluation, folder, skipped)

@@ -1,4 +1,7 @@
-"""Conditions on metrics.json that a release script can set: `escape_rate.high<=0.01`, `macro_f1>=0.95`."""
+"""Gates: conditions on metrics.json for a release script, such as `escape_rate.high<=0.01` or `macro_f1>=0.95`.
+
+A gate names its number by a dotted path of JSON keys, so it is checked on the JSON form of the metrics.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ FORM = re.compile(r"\s*(?P<key>[^<>=]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<limit>[-+]?
 
 
 class Gate(NamedTuple):
-    """A condition: the dotted key of a number, how it must compare, to what."""
+    """A condition: the dotted key of a number, the sign of the comparison, and the limit."""
 
     key: str
     sign: str
@@ -26,25 +29,25 @@ class Gate(NamedTuple):
 
 
 def parse_gate(text: str) -> Gate:
-    """Raises `UsageError` where the text is no condition."""
-    found = FORM.fullmatch(text)
+    """Raises `UsageError` where the text is not a condition."""
+    match = FORM.fullmatch(text)
     try:
-        limit = float(found["limit"]) if found else float("nan")
+        limit = float(match["limit"]) if match else float("nan")
     except ValueError:
-        found = None
-    if found is None:
+        match = None
+    if match is None:
         raise UsageError(f"--gate {text!r} is not a condition", "Such as --gate 'escape_rate.high<=0.01'; quote it")
-    return Gate(found["key"], found["sign"], limit)
+    return Gate(match["key"], match["sign"], limit)
 
 
 def failed(gates: list[Gate], metrics: Mapping[str, Any]) -> list[str]:
-    """What does not hold, one line each. A number that is not defined does not hold.
+    """One line for each gate that does not hold on metrics in JSON form. A number that is not defined never holds.
 
-    Raises `UsageError` where a key is not that of a number.
+    Raises `UsageError` where a key is unknown or does not lead to a number.
     """
     lines = []
     for gate in gates:
-        value = _value(gate.key, gate.key, metrics)
+        value = _number(gate.key, gate.key, metrics)
         if value is None:
             lines.append(f"{gate}: it is not defined")
         elif not OPERATORS[gate.sign](value, gate.limit):
@@ -52,25 +55,26 @@ def failed(gates: list[Gate], metrics: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _value(rest: str, whole: str, there: Any) -> float | None:
+def _number(rest: str, whole: str, node: Any) -> float | None:
+    """The number at the `rest` of the `whole` key, below this node; the value of a rate stands for the rate."""
     if not rest:
-        value = there.get("value") if isinstance(there, Mapping) and "value" in there else there
+        value = node.get("value") if isinstance(node, Mapping) and "value" in node else node
         if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
             return value
-        raise UsageError(f"--gate: {whole} is not a number", _known(there))
-    # Class names may hold dots themselves: the longest key that fits is taken.
-    keys = sorted(there, key=len, reverse=True) if isinstance(there, Mapping) else []
-    missed = None
+        raise UsageError(f"--gate: {whole} is not a number", _keys_of(node))
+    # Class names may contain dots, so the longest key that fits is tried first.
+    keys = sorted(node, key=len, reverse=True) if isinstance(node, Mapping) else []
+    first_error = None
     for key in keys:
         if rest == key or rest.startswith(key + "."):
             try:
-                return _value(rest[len(key) + 1 :], whole, there[key])
+                return _number(rest[len(key) + 1 :], whole, node[key])
             except UsageError as error:
-                missed = missed or error
-    if missed:
-        raise missed
-    raise UsageError(f"--gate: metrics.json has no {whole}{did_you_mean(rest, keys)}", _known(there))
+                first_error = first_error or error
+    if first_error:
+        raise first_error
+    raise UsageError(f"--gate: metrics.json has no {whole}{did_you_mean(rest, keys)}", _keys_of(node))
 
 
-def _known(there: Any) -> str:
-    return f"There is {', '.join(there)}" if isinstance(there, Mapping) else ""
+def _keys_of(node: Any) -> str:
+    return f"There is {', '.join(node)}" if isinstance(node, Mapping) else ""

@@ -1,29 +1,162 @@
-"""Logits and labels -> numbers. Pure functions over arrays; no files, no torch.
+"""metrics.json as a typed value, and how its scores are computed.
 
-A part is bad when its true class is not among the fine ones. It escapes when it is accepted all the same; a good part
-that is rejected is overkill; what a person looks at is neither. All are shares of few parts, so each comes with its
-exact 95 % interval.
+A part is bad when its true class is not among the fine ones. A bad part that is accepted is an *escape*; a good part
+that is rejected is *overkill*; a part that is shown to a person is neither. All of these are shares of few parts, so
+each is a `Rate` with its exact 95 % interval. Code reads the fields of `Metrics`; only files, `--json`, gates and the
+page read its JSON form. Pure functions over arrays; no files, no torch.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from frame_vit.decision.rates import Ids, Logits, rate
-from frame_vit.decision.thresholds import ACCEPT, REJECT, REVIEW, Flags, OperatingPoint, decide, share_of
+from frame_vit.decision.json_values import json_fields
+from frame_vit.decision.judged import Judged
+from frame_vit.decision.rates import Ids, Logits, Rate, rate
+from frame_vit.decision.temperature import Calibration
+from frame_vit.decision.thresholds import AnsweredBy, OperatingPoint
+from frame_vit.decision.verdicts import Verdict, Verdicts, decide, verdict_rate
+from frame_vit.evaluation.directions import Directions
+from frame_vit.evaluation.robustness import Robustness
+from frame_vit.evaluation.slices import Repeatability, Slice
 from frame_vit.labels import LabelSpace
+from frame_vit.report.model_card import CardScores
 
 
-def score(
-    labels: Ids, logits: Logits, space: LabelSpace, point: OperatingPoint | None = None, review: Flags | None = None
-) -> dict[str, Any]:
-    """The numbers of one split: (N,) true class ids, (N, C) logits; decisions by the operating point or by class.
+@dataclass(frozen=True)
+class ClassScores:
+    """Of one class; None where a score is not defined, such as the recall of a class that does not occur."""
 
-    Where `review` (N,) says so, a person decides.
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
 
-    `macro_f1` is over the classes that occur, as true or predicted ones; a precision or recall of nothing is None.
+
+@dataclass(frozen=True)
+class Headline:
+    """The numbers that are compared with and without test-time augmentation."""
+
+    accuracy: float
+    macro_f1: float
+    escape_rate: Rate
+    overkill_rate: Rate
+    review_rate: Rate
+
+
+@dataclass(frozen=True)
+class ClassificationScores:
+    """Of one split. `confusion_matrix` has a row for each true and a column for each predicted class."""
+
+    confusion_matrix: list[list[int]]
+    accuracy: float
+    accuracy_interval: Rate
+    macro_f1: float
+    escape_rate: Rate
+    overkill_rate: Rate
+    review_rate: Rate
+    per_class: dict[str, ClassScores]
+
+    @property
+    def headline(self) -> Headline:
+        return Headline(self.accuracy, self.macro_f1, self.escape_rate, self.overkill_rate, self.review_rate)
+
+
+@dataclass(frozen=True)
+class AugmentationMetrics:
+    """Test-time augmentation: the views that were averaged, and the numbers with and without it.
+
+    `with_tta` is None where not all declared views were used.
+    """
+
+    used: bool
+    views: list[str]
+    with_tta: Headline | None
+    without_tta: Headline
+
+
+@dataclass(frozen=True)
+class ClassRates:
+    """The rates if the predicted class alone decided, without thresholds."""
+
+    escape_rate: Rate
+    overkill_rate: Rate
+
+
+@dataclass(frozen=True)
+class DecisionMetrics:
+    """The operating point on this split, and whether its promise applies here.
+
+    `independent`: the thresholds were not chosen on these pictures. `as_chosen`: the answers are averaged over the same
+    views. `chosen_by_others`: backend and precision of the answers that they were chosen on, where these differ.
+    `review_share`: the share in review on a line with `decision.bad_share` bad parts, None where that is not declared.
+    """
+
+    point: OperatingPoint | None
+    by_class: ClassRates
+    independent: bool
+    as_chosen: bool
+    chosen_by_others: AnsweredBy | None
+    review_share: float | None
+    verdicts: dict[str, int] | None
+
+
+@dataclass(frozen=True)
+class NoveltyCounts:
+    """How many pictures are flagged as out of distribution, by flag, and whether these go to review."""
+
+    flagged: int
+    by: dict[str, int]
+    reviewed: bool
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The whole of metrics.json. `suspects` are keys of rows that look mislabelled; `skipped` counts unusable rows."""
+
+    split: str
+    n: int
+    labels: tuple[str, ...]
+    scores: ClassificationScores
+    tta: AugmentationMetrics
+    device: str
+    answered_by: AnsweredBy
+    novelty: NoveltyCounts | None
+    decision: DecisionMetrics
+    calibration: Calibration
+    directions: Directions
+    slices: list[Slice]
+    repeatability: Repeatability | None
+    suspects: list[str]
+    skipped: int = 0
+    robustness: Robustness | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of metrics.json, in the order of the file; `robustness` only where it was measured."""
+        values: dict[str, Any] = json_fields(self)
+        if self.robustness is None:
+            del values["robustness"]
+        scores, _, novelty = values.pop("scores"), values.pop("answered_by"), values.pop("novelty")
+        start: dict[str, Any] = {key: values.pop(key) for key in ("split", "n", "labels")}
+        start |= scores | {key: values.pop(key) for key in ("tta", "device")}
+        start |= {"precision": self.answered_by.precision, "backend": self.answered_by.backend, "unlike": novelty}
+        return start | values
+
+    def for_card(self) -> CardScores:
+        """What the model card reports."""
+        scores = self.scores
+        return CardScores(
+            self.split, self.n, scores.accuracy, scores.macro_f1, scores.escape_rate, scores.overkill_rate
+        )
+
+
+def score(labels: Ids, logits: Logits, space: LabelSpace, verdicts: Verdicts | None = None) -> ClassificationScores:
+    """The scores of (N, C) logits on parts with (N,) true class ids; without verdicts, the predicted class decides.
+
+    `macro_f1` is the mean over the classes that occur, as true or as predicted ones.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -33,57 +166,33 @@ def score(
         labels, predicted, labels=ids, zero_division=np.nan
     )
     occurs = [i for i in ids if support[i] or (predicted == i).any()]
-    ok = np.isin(labels, space.ok_ids)
-    judged = decide(logits, space, point, review)
-    return {
-        "confusion_matrix": confusion_matrix(labels, predicted, labels=ids).tolist(),
-        "accuracy": float((predicted == labels).mean()),
-        "accuracy_interval": rate(int((predicted == labels).sum()), len(labels)),
-        "macro_f1": float(np.nan_to_num(f1[occurs]).mean()),
-        "escape_rate": share_of(judged, ACCEPT, ~ok),
-        "overkill_rate": share_of(judged, REJECT, ok),
-        "review_rate": share_of(judged, REVIEW, np.ones(len(labels), bool)),
-        "per_class": {
-            name: {
-                "precision": _number(precision[i]),
-                "recall": _number(recall[i]),
-                "f1": _number(f1[i]),
-                "support": int(support[i]),
-            }
+    good = np.isin(labels, space.ok_ids)
+    judged = decide(logits, space, None) if verdicts is None else verdicts
+    return ClassificationScores(
+        confusion_matrix=confusion_matrix(labels, predicted, labels=ids).tolist(),
+        accuracy=float((predicted == labels).mean()),
+        accuracy_interval=rate(int((predicted == labels).sum()), len(labels)),
+        macro_f1=float(np.nan_to_num(f1[occurs]).mean()),
+        escape_rate=verdict_rate(judged, Verdict.ACCEPT, ~good),
+        overkill_rate=verdict_rate(judged, Verdict.REJECT, good),
+        review_rate=verdict_rate(judged, Verdict.REVIEW, np.ones(len(labels), bool)),
+        per_class={
+            name: ClassScores(_number(precision[i]), _number(recall[i]), _number(f1[i]), int(support[i]))
             for i, name in enumerate(space.names)
         },
-    }
+    )
 
 
-def evaluation_metrics(
-    split: str,
-    labels: Ids,
-    views: Logits,
-    space: LabelSpace,
-    group: list[str],
-    point: OperatingPoint | None = None,
-    review: Flags | None = None,
-) -> dict[str, Any]:
-    """metrics.json from the logits (N, V, C) of the views that were asked for, the untouched picture's first.
+def score_judged(judged: Judged) -> ClassificationScores:
+    """The scores of the averaged answers."""
+    return score(judged.labels, judged.logits, judged.space, judged.verdicts)
 
-    The numbers are those of the average over the views. `tta` says which views these were of the declared `group`,
-    and has the numbers with and, for comparison, without averaging (None for what was not asked for).
-    """
-    whole = views.shape[1] == len(group)
-    with_tta, without = (score(labels, logits, space, point, review) for logits in (views.mean(axis=1), views[:, 0]))
-    head = ("accuracy", "macro_f1", "escape_rate", "overkill_rate", "review_rate")
-    return {
-        "split": split,
-        "n": len(labels),
-        "labels": list(space.names),
-        **with_tta,
-        "tta": {
-            "used": views.shape[1] > 1,
-            "views": group[: views.shape[1]],
-            "with_tta": {key: with_tta[key] for key in head} if whole else None,
-            "without_tta": {key: without[key] for key in head},
-        },
-    }
+
+def augmentation_metrics(judged: Judged, views: list[str], declared: int) -> AugmentationMetrics:
+    """The numbers with and without averaging over these views, of so many `declared` ones."""
+    single = score(judged.labels, judged.single_logits, judged.space, judged.single_verdicts)
+    averaged = score_judged(judged).headline if len(views) == declared else None
+    return AugmentationMetrics(len(views) > 1, views, averaged, single.headline)
 
 
 def _number(value: float) -> float | None:

@@ -1,4 +1,8 @@
-"""An evaluation as files: metrics.json, predictions.csv, pictures, and report.html, one file that opens anywhere."""
+"""The files of an evaluation: metrics.json, predictions.csv, confusion_matrix.png, and report.html.
+
+report.html is one file without scripts that opens anywhere. Its texts are in `report/templates/report.html`; here the
+figures are drawn and the cards of pictures are collected.
+"""
 
 from __future__ import annotations
 
@@ -9,75 +13,62 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from frame_vit import __version__
-from frame_vit.decision.thresholds import OperatingPoint, curve, part_weights, scores
+from frame_vit.decision.judged import Judged
+from frame_vit.decision.temperature import Calibration
+from frame_vit.decision.thresholds import Flags, OperatingPoint, Scores, curve, part_weights
 from frame_vit.evaluation.results import Evaluation, sample_size
+from frame_vit.evaluation.robustness import CorruptedScores
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.prediction.rows import write_predictions
 from frame_vit.report.figures import draw_confusion
 from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
 from frame_vit.system.files import write_json, write_text
 
-IN_A_CELL, SHOWN, SMALL = 24, 12, 180
-RIGHT_IN_A_CELL = 8
-"""Pictures that a page shows of a cell, of a gallery, and of a cell of right answers; and their longest side."""
+IN_A_CELL, RIGHT_IN_A_CELL, IN_A_GALLERY = 24, 8, 12
+"""How many pictures the page shows of a cell with mistakes, of a cell with right answers, and in a gallery."""
+SMALL = 180
+"""Longest side of a card's picture in pixels."""
 
 
-def write_evaluation(evaluation: Evaluation, predictor: Predictor, folder: Path, facts: dict[str, Any]) -> None:
-    """confusion_matrix.png, predictions.csv, report.html with the `facts` of the run and, last, metrics.json."""
+def write_evaluation(evaluation: Evaluation, predictor: Predictor, folder: Path, about: dict[str, str]) -> None:
+    """Writes all files into the folder, metrics.json last; `about` is what the page says of the run."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw_confusion(folder / "confusion_matrix.png", evaluation.metrics)
+    metrics = evaluation.metrics
+    title = f"{metrics.split}: {metrics.n} pictures, accuracy {metrics.scores.accuracy:.3f}"
+    draw_confusion(folder / "confusion_matrix.png", metrics.scores.confusion_matrix, metrics.labels, title)
     write_predictions(folder / "predictions.csv", evaluation.rows, predictor.labels)
-    write_text(folder / "report.html", _page(evaluation, predictor, facts))
-    write_json(folder / "metrics.json", evaluation.metrics)
+    write_text(folder / "report.html", _page(evaluation, predictor, about))
+    write_json(folder / "metrics.json", metrics.to_json())
 
 
-def _page(evaluation: Evaluation, predictor: Predictor, facts: dict[str, Any]) -> str:
+def _page(evaluation: Evaluation, predictor: Predictor, about: dict[str, str]) -> str:
     metrics = evaluation.metrics
     album = _Album(evaluation, predictor.preprocessing.bit_depth)
-    figures = {"reliability_png": _reliability(metrics["calibration"])}
-    if evaluation.judged is not None:
-        drawn = _curve(evaluation, predictor)
-        figures |= {"curve_png": drawn} if drawn else {}
-    if metrics.get("robustness"):
-        figures["robustness_png"] = _robustness(metrics["robustness"]["rows"])
-    look = evaluation.look
-    titles = {
-        "escaped": "Bad parts that are accepted",
-        "scrapped": "Good parts that are rejected",
-        "mistakes": "Wrong classes, the surest first",
-        "unsure": "The least sure answers, by the lead of the first class",
-        "suspects": "Rows that look mislabelled",
-    }
+    curves = _curves(evaluation.judged, predictor.metadata.operating_point)
     return page(
         "report.html",
-        metrics
-        | {"curve_png": "", "robustness_png": "", "robustness": metrics.get("robustness")}
-        | {name: data_uri(drawn, "png") for name, drawn in figures.items()}
+        {"robustness": None}
+        | metrics.to_json()
         | {
+            "reliability_png": data_uri(_reliability(metrics.calibration), "png"),
+            "curve_png": data_uri(curves, "png") if curves else "",
+            "robustness_png": data_uri(_robustness(metrics.robustness.rows), "png") if metrics.robustness else "",
             "ok": sorted(predictor.labels.ok),
             "cells": album.cells(),
-            "galleries": [
-                {
-                    "title": title,
-                    "count": 0 if key == "unsure" else len(look[key]),
-                    "cards": album.cards(look[key][:SHOWN]),
-                }
-                for key, title in titles.items()
-                if key in look
-            ],
-            "skipped": metrics.get("skipped", 0),
-            "directed": any(metrics["directions"]["axes"].values()),
+            "galleries": album.galleries(),
+            "directed": any(metrics.directions.axes.values()),
             "verdict": sample_size(metrics),
-            "facts": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts,
+            "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | about,
         },
     )
 
 
 class _Album:
-    """Cards of rows: a thumbnail, what it is, what it was called, how surely. A picture is made once."""
+    """Cards of pictures: a thumbnail, the true and the predicted class, the confidence. Each is made once."""
 
     def __init__(self, evaluation: Evaluation, bit_depth: int) -> None:
         self.evaluation, self.bit_depth = evaluation, bit_depth
@@ -87,57 +78,76 @@ class _Album:
         return [self._card(row) for row in rows]
 
     def cells(self) -> list[dict[str, Any]]:
-        """Every cell of the confusion matrix that has pictures, the least sure first."""
-        names = self.evaluation.metrics["labels"]
-        labels, predicted = self.evaluation.split.labels, self.evaluation.logits.argmax(axis=1)
-        order = self.evaluation.look["unsure"]
-        found = []
-        for true, row in enumerate(self.evaluation.metrics["confusion_matrix"]):
-            for said, count in enumerate(row):
+        """Every cell of the confusion matrix that has pictures, with the least confident answers first."""
+        metrics, judged = self.evaluation.metrics, self.evaluation.judged
+        predicted, order = judged.predicted, self.evaluation.inspect.unsure
+        cells = []
+        for true, row in enumerate(metrics.scores.confusion_matrix):
+            for column, count in enumerate(row):
                 if count:
-                    there = [i for i in order if labels[i] == true and predicted[i] == said]
-                    shown = there[: RIGHT_IN_A_CELL if true == said else IN_A_CELL]
-                    cell = {"id": f"cell-{true}-{said}", "true": names[true], "predicted": names[said]}
-                    found.append(cell | {"count": count, "cards": self.cards(shown)})
-        return found
+                    inside = [i for i in order if judged.labels[i] == true and predicted[i] == column]
+                    shown = inside[: RIGHT_IN_A_CELL if true == column else IN_A_CELL]
+                    names = {"true": metrics.labels[true], "predicted": metrics.labels[column]}
+                    cell = {"id": f"cell-{true}-{column}", "count": count, "cards": self.cards(shown)}
+                    cells.append(cell | names)
+        return cells
+
+    def galleries(self) -> list[dict[str, Any]]:
+        """The rows to inspect, each kind with its title; a count of 0 is not shown."""
+        inspect = self.evaluation.inspect
+        kinds: list[tuple[str, list[int] | None]] = [
+            ("Bad parts that are accepted", inspect.escaped),
+            ("Good parts that are rejected", inspect.scrapped),
+            ("Wrong classes, the most confident first", inspect.mistakes),
+            ("The least certain answers, by the lead of the first class", inspect.unsure),
+            ("Rows that look mislabelled", inspect.suspects),
+        ]
+        return [
+            {
+                "title": title,
+                "count": 0 if rows is inspect.unsure else len(rows),
+                "cards": self.cards(rows[:IN_A_GALLERY]),
+            }
+            for title, rows in kinds
+            if rows is not None
+        ]
 
     def _card(self, row: int) -> dict[str, Any]:
         if row not in self.made:
-            prediction, true = self.evaluation.rows[row]
+            tested, example = self.evaluation.rows[row], self.evaluation.split.examples[row]
             self.made[row] = {
-                "picture": thumbnail(self.evaluation.split.examples[row], self.bit_depth, SMALL),
-                "key": self.evaluation.split.examples[row].key,
-                "true": true,
-                "predicted": prediction.label,
-                "confidence": prediction.confidence,
-                "decision": prediction.decision or "",
+                "picture": thumbnail(example, self.bit_depth, SMALL),
+                "key": example.key,
+                "true": tested.true,
+                "predicted": tested.prediction.label,
+                "confidence": tested.prediction.confidence,
+                "decision": tested.prediction.decision or "",
             }
         return self.made[row]
 
 
-def _curve(evaluation: Evaluation, predictor: Predictor) -> bytes | None:
-    """Escape against overkill at every threshold; and what review takes off the overkill, with the chosen points."""
-    labels, space, point = evaluation.split.labels, predictor.labels, predictor.metadata.operating_point
-    good = np.isin(labels, space.ok_ids)
-    if good.all() or not good.any():
+def _curves(judged: Judged, point: OperatingPoint | None) -> bytes | None:
+    """Escape against overkill at every threshold, and overkill against the size of the review band.
+
+    The chosen thresholds are marked. None without verdicts, and where there is no good or no bad part.
+    """
+    good, scores = judged.good, judged.scores
+    if scores is None or good.all() or not good.any():
         return None
-    found = scores(evaluation.logits, space)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    shares = curve(labels, found, space)
-    left.step(100 * np.array(shares["overkill"]), 100 * np.array(shares["escape"]), color=COLOURS[2], where="pre")
+    shares = curve(judged.labels, scores, judged.space)
+    left.step(100 * shares.overkill, 100 * shares.escape, color=COLOURS[2], where="pre")
     left.set(title="One threshold: everything is accepted or rejected", xlabel="overkill, % of good parts rejected")
     left.set(ylabel="escape, % of bad parts accepted")
     if point is not None:
-        at = [
-            100 * float((found[good] >= point.accept_below).mean()),
-            100 * float((found[~good] < point.accept_below).mean()),
-        ]
-        left.plot(*at, "o", color=COLOURS[1], label="the chosen threshold")
+        chosen_overkill = 100 * float((scores[good] >= point.accept_below).mean())
+        chosen_escape = 100 * float((scores[~good] < point.accept_below).mean())
+        left.plot(chosen_overkill, chosen_escape, "o", color=COLOURS[1], label="the chosen threshold")
         target = 100 * point.claim.target
         left.axhline(target, color="grey", linestyle=":", label=f"target {target:g} %")
         left.legend(fontsize=9)
-        _review(right, found, good, point)
+        _review(right, scores, good, point)
     for axes in (left, right):
         axes.set_xscale("symlog", linthresh=1)
         axes.set_yscale("symlog", linthresh=1)
@@ -150,47 +160,50 @@ def _curve(evaluation: Evaluation, predictor: Predictor) -> bytes | None:
     return png(figure)
 
 
-def _review(axes: Any, found: Any, good: Any, point: OperatingPoint) -> None:
+def _review(axes: Axes, scores: Scores, good: Flags, point: OperatingPoint) -> None:
     """Overkill against the share of parts in review, as the second threshold rises from the first."""
-    ends = np.unique(np.append(found[found >= point.accept_below], point.reject_from))
-    order = np.argsort(found, kind="stable")
-    filled = np.append(0.0, np.cumsum(part_weights(good, point.facts.get("bad_share"))[order]))
-    start = np.searchsorted(found[order], point.accept_below)
-    inside = 100 * (filled[np.searchsorted(found[order], ends)] - filled[start])
-    overkill = 100 * (1 - np.searchsorted(np.sort(found[good]), ends) / good.sum())
+    ends = np.unique(np.append(scores[scores >= point.accept_below], point.reject_from))
+    order = np.argsort(scores, kind="stable")
+    filled = np.append(0.0, np.cumsum(part_weights(good, point.basis.bad_share)[order]))
+    start = np.searchsorted(scores[order], point.accept_below)
+    inside = 100 * (filled[np.searchsorted(scores[order], ends)] - filled[start])
+    overkill = 100 * (1 - np.searchsorted(np.sort(scores[good]), ends) / good.sum())
     axes.step(inside, overkill, color=COLOURS[2], where="post")
     chosen = int(np.searchsorted(ends, point.reject_from))
     axes.plot(inside[chosen], overkill[chosen], "o", color=COLOURS[1], label="the chosen band")
-    axes.set(title="A band for people above the threshold", xlabel="review, % of all parts", ylabel="overkill, %")
+    axes.set(title="A review band above the threshold", xlabel="review, % of all parts", ylabel="overkill, %")
     axes.legend(fontsize=9)
 
 
-def _reliability(calibration: dict[str, Any]) -> bytes:
+def _reliability(calibration: Calibration) -> bytes:
+    """A reliability diagram: accuracy against confidence, before and after temperature scaling."""
     figure = Figure(figsize=(5.2, 4.6), layout="constrained")
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="as sure as right")
-    for key, colour, mark in (("before", COLOURS[1], "s"), ("after", COLOURS[2], "o")):
-        rows = calibration[key]["bins"]
-        label = f"{key}: calibration error {calibration[key]['ece']:.3f}"
-        points = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfectly calibrated")
+    styles = (("before", calibration.before, COLOURS[1], "s"), ("after", calibration.after, COLOURS[2], "o"))
+    for name, error, colour, mark in styles:
+        label = f"{name}: calibration error {error.ece:.3f}"
+        points = [row.confidence for row in error.bins], [row.accuracy for row in error.bins]
         axes.plot(*points, color=colour, marker=mark, markersize=4, alpha=0.8, label=label)
-    axes.set(xlabel="how sure (mean of the bin)", ylabel="how often right", title="Reliability")
+    axes.set(xlabel="confidence (mean of the bin)", ylabel="accuracy", title="Reliability diagram")
     axes.legend(fontsize=9)
     axes.grid(alpha=0.3)
     return png(figure)
 
 
-def _robustness(rows: list[dict[str, Any]]) -> bytes:
-    kinds = list(dict.fromkeys(row["kind"] for row in rows))
+def _robustness(rows: list[CorruptedScores]) -> bytes:
+    """One panel for each kind of corruption: accuracy, unchanged classes and escapes over the severity."""
+    kinds = list(dict.fromkeys(row.kind for row in rows))
     figure = Figure(figsize=(11, 5.6), layout="constrained")
     for axes, kind in zip(figure.subplots(2, 3).ravel(), kinds, strict=False):
-        there = [row for row in rows if row["kind"] == kind]
-        levels = [row["level"] for row in there]
-        for key, colour, mark in (("accuracy", COLOURS[2], "o"), ("unchanged", COLOURS[0], "^")):
-            axes.plot(levels, [100 * row[key] for row in there], color=colour, marker=mark, label=key)
-        if there[0]["escape_rate"] is not None:
-            axes.plot(levels, [100 * row["escape_rate"] for row in there], color=COLOURS[1], marker="s", label="escape")
-        axes.set(title=kind, xlabel=there[0]["unit"], ylim=(-4, 104))
+        panel = [row for row in rows if row.kind == kind]
+        levels = [row.level for row in panel]
+        axes.plot(levels, [100 * row.accuracy for row in panel], color=COLOURS[2], marker="o", label="accuracy")
+        axes.plot(levels, [100 * row.unchanged for row in panel], color=COLOURS[0], marker="^", label="unchanged")
+        escapes = [100 * row.escape_rate for row in panel if row.escape_rate is not None]
+        if escapes:
+            axes.plot(levels, escapes, color=COLOURS[1], marker="s", label="escape")
+        axes.set(title=kind, xlabel=panel[0].unit, ylim=(-4, 104))
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize=8)
     figure.supylabel("%")

@@ -1,175 +1,174 @@
-"""A split through the predictor: the numbers, and the rows behind them. Nothing is written here."""
+"""The evaluation of one labelled split: all metrics, and the rows behind them. Nothing is written here.
+
+The predictor judges the split once (`Judged`); every number, slice, gallery and row is computed from that.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from frame_vit.config.schema import CostsConfig
 from frame_vit.data.examples import Split
-from frame_vit.decision.novelty import NoveltyReference
-from frame_vit.decision.rates import Ids, Logits, parts_needed, upper_bound
+from frame_vit.decision.judged import Judged
+from frame_vit.decision.rates import parts_needed, upper_bound
 from frame_vit.decision.temperature import calibration
-from frame_vit.decision.thresholds import ACCEPT, REJECT, REVIEW, VERDICTS, Verdicts, part_weights, scores
+from frame_vit.decision.thresholds import AnsweredBy, part_weights
+from frame_vit.decision.verdicts import Verdict
 from frame_vit.evaluation.directions import directions
-from frame_vit.evaluation.metrics import evaluation_metrics, score
-from frame_vit.evaluation.slices import quartiles, repeatability, slices, worth_a_look
-from frame_vit.images.measures import measure
+from frame_vit.evaluation.metrics import (
+    ClassRates,
+    DecisionMetrics,
+    Metrics,
+    NoveltyCounts,
+    augmentation_metrics,
+    score,
+    score_judged,
+)
+from frame_vit.evaluation.robustness import Robustness
+from frame_vit.evaluation.slices import RowsToInspect, quartiles, repeatability, rows_to_inspect, slices
 from frame_vit.images.pixel_array import Float32
-from frame_vit.prediction.predictor import Prediction, Predictor, judge
+from frame_vit.prediction.predictor import Predictor
+from frame_vit.prediction.rows import LabelledPrediction
 from frame_vit.runs.data import pictures
 from frame_vit.system.progress import Tick, silent
 
 MANY_SIZES = 8
+"""With more sizes than this, pictures are sliced by the quartile of their area."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics.json as a dict, and what it was computed from.
+    """The metrics of a split and what they were computed from; `rows` are in the order of the split."""
 
-    `rows` are predictions with their true classes, `logits` (N, C) the averaged answers, `judged` (N,) the decisions
-    (None where no class is fine), `look` row numbers by why they are worth a look.
-    """
-
-    metrics: dict[str, Any]
-    rows: list[tuple[Prediction, str]]
+    metrics: Metrics
+    rows: list[LabelledPrediction]
     split: Split
-    logits: Logits
-    judged: Verdicts | None
-    look: dict[str, list[int]]
+    judged: Judged
+    inspect: RowsToInspect
+
+    def completed(self, skipped: int, robustness: Robustness | None = None) -> Evaluation:
+        """With what the split alone does not tell: how many rows of the data set are unusable, and the robustness."""
+        return replace(self, metrics=replace(self.metrics, skipped=skipped, robustness=robustness))
 
 
 def evaluate_split(predictor: Predictor, split: Split, costs: CostsConfig, tick: Tick = silent) -> Evaluation:
-    """Asks the predictor for every example of a split."""
-    space, labels = predictor.labels, split.labels
-    answers, measures = predictor.split_answers(split.pixels, tick), measure([split.pixels])
-    views, odd = answers.logits, predictor.odd(split.examples, answers, measures)
-    names = [view.name for view, _ in predictor.group]
-    metrics = evaluation_metrics(
-        split.name, labels, views, space, names, predictor.metadata.operating_point, predictor.review(odd)
+    """Judges every example of a split and computes its metrics."""
+    judged = predictor.judge_split(split, tick)
+    inspect = rows_to_inspect(judged)
+    metrics = Metrics(
+        split=split.name,
+        n=len(judged),
+        labels=judged.space.names,
+        scores=score_judged(judged),
+        tta=augmentation_metrics(judged, [view.name for view, _ in predictor.views], len(predictor.group)),
+        device=str(predictor.device),
+        answered_by=AnsweredBy(predictor.backend.name, predictor.precision),
+        novelty=_novelty_counts(judged, predictor),
+        decision=_decision_metrics(judged, split, predictor),
+        calibration=calibration(judged.labels, judged.logits, predictor.metadata.temperature),
+        directions=directions(judged, costs),
+        slices=slices(judged, slice_words(split, judged.light)),
+        repeatability=repeatability(judged, [example.marks.part for example in split.examples]),
+        suspects=[split.examples[row].key for row in inspect.suspects],
     )
-    logits = views.mean(axis=1)
-    judged, predicted = predictor.judged(logits, odd), logits.argmax(axis=1)
-    look = worth_a_look(labels, logits)
-    by_class = score(labels, logits, space)
-    parts = [example.marks.part for example in split.examples]
-    metrics |= {
-        "device": str(predictor.device),
-        "precision": predictor.precision,
-        "backend": predictor.backend.name,
-        "unlike": _counted(odd, predictor.metadata.novelty),
-        "decision": {
-            "point": predictor.metadata.operating_point.to_json() if predictor.metadata.operating_point else None,
-            "by_class": {key: by_class[key] for key in ("escape_rate", "overkill_rate")},
-            "independent": predictor.metadata.operating_point is None
-            or predictor.metadata.operating_point.facts.get("pictures") != pictures(split),
-            "as_chosen": predictor.as_chosen,
-            "chosen_by_others": _chosen_by_others(predictor),
-            "review_share": _line_share(labels, judged, predictor),
-            "verdicts": None if judged is None else {v: int((judged == i).sum()) for i, v in enumerate(VERDICTS)},
-        },
-        "calibration": calibration(labels, logits, predictor.metadata.temperature),
-        "directions": directions(labels, predicted, space, costs),
-        "slices": slices(slice_words(split, measures.light), labels, predicted, judged, space),
-        "repeatability": repeatability(parts, labels, predicted, judged, space),
-        "suspects": [split.examples[i].key for i in look["suspects"]],
-    }
-    if judged is not None:
-        good = np.isin(labels, space.ok_ids)
-        found = scores(logits, space)
-        look["escaped"] = _by_score(np.flatnonzero((judged == ACCEPT) & ~good), found)
-        look["scrapped"] = _by_score(np.flatnonzero((judged == REJECT) & good), -found)
-    rows = [
-        (
-            judge(example.key, answer, space, predictor.metadata.operating_point, of, predictor.metadata.novelty),
-            space.names[example.label],
-        )
-        for example, answer, of in zip(split.examples, logits, odd, strict=True)
-    ]
-    return Evaluation(metrics, rows, split, logits, judged, look)
+    predictions = predictor.predictions([example.key for example in split.examples], judged)
+    true = [judged.space.names[example.label] for example in split.examples]
+    rows = [LabelledPrediction(prediction, label) for prediction, label in zip(predictions, true, strict=True)]
+    return Evaluation(metrics, rows, split, judged, inspect)
 
 
-def _counted(odd: list[dict[str, str]], usual: NoveltyReference | None) -> dict[str, Any] | None:
-    """How many pictures are unlike the training's, and in what; None where the model does not know."""
-    if usual is None:
+def _novelty_counts(judged: Judged, predictor: Predictor) -> NoveltyCounts | None:
+    """None where the model has no novelty reference."""
+    reference = predictor.metadata.novelty
+    if reference is None:
         return None
-    by = Counter(name for of in odd for name in of)
-    return {"flagged": sum(map(bool, odd)), "by": dict(by), "reviewed": usual.reviewed}
+    by = Counter(name for flags in judged.flags for name in flags)
+    return NoveltyCounts(int(judged.flagged.sum()), dict(by), reference.reviewed)
+
+
+def _decision_metrics(judged: Judged, split: Split, predictor: Predictor) -> DecisionMetrics:
+    point, verdicts = predictor.metadata.operating_point, judged.verdicts
+    by_class = score(judged.labels, judged.logits, judged.space)
+    return DecisionMetrics(
+        point=point,
+        by_class=ClassRates(by_class.escape_rate, by_class.overkill_rate),
+        independent=point is None or point.basis.pictures != pictures(split),
+        as_chosen=predictor.as_chosen,
+        chosen_by_others=_chosen_by_others(predictor),
+        review_share=_review_share(judged, point.basis.bad_share if point else None),
+        verdicts=None if verdicts is None else {each.word: int((verdicts == each).sum()) for each in Verdict},
+    )
+
+
+def _review_share(judged: Judged, bad_share: float | None) -> float | None:
+    """The share of parts in review on a line with this share of bad parts; None where that is not declared."""
+    if judged.verdicts is None or bad_share is None:
+        return None
+    return float(part_weights(judged.good, bad_share)[judged.verdicts == Verdict.REVIEW].sum())
+
+
+def _chosen_by_others(predictor: Predictor) -> AnsweredBy | None:
+    """Backend and precision of the answers that the thresholds were chosen on, where the predictor uses others."""
+    point, now = predictor.metadata.operating_point, AnsweredBy(predictor.backend.name, predictor.precision)
+    if point is None:
+        return None
+    before = point.basis.answered_by(predictor.precision)
+    return None if before == now else before
 
 
 def slice_words(split: Split, light: Float32) -> dict[str, Sequence[str]]:
-    """By what the parts are told apart: `data.slice_by`, size, light; a word for each."""
+    """What pictures are sliced by (`data.slice_by`, size, light), each with one word for each row."""
     examples = split.examples
     return {
         "slice_by": [example.marks.slice for example in examples],
-        "size": _sizes([(example.width, example.height) for example in examples]),
+        "size": _size_words([(example.width, example.height) for example in examples]),
         "light": quartiles(light),
     }
 
 
-def _sizes(sizes: list[tuple[int, int]]) -> list[str]:
-    """A word for each size; where there are many, for a quarter of the areas."""
+def _size_words(sizes: list[tuple[int, int]]) -> list[str]:
     if len({*sizes}) <= MANY_SIZES:
         return [f"{width} x {height}" for width, height in sizes]
     return quartiles(np.array([width * height for width, height in sizes], np.float32))
 
 
-def _by_score(rows: NDArray[np.int64], found: NDArray[np.float64]) -> list[int]:
-    return [int(row) for row in rows[np.argsort(-found[rows], kind="stable")]]
-
-
-def _line_share(labels: Ids, judged: Verdicts | None, predictor: Predictor) -> float | None:
-    """The share that goes to people on a line with `decision.bad_share` bad parts; None where that is not known."""
-    bad_share = (
-        predictor.metadata.operating_point.facts.get("bad_share") if predictor.metadata.operating_point else None
-    )
-    if judged is None or bad_share is None:
-        return None
-    good = np.isin(labels, predictor.labels.ok_ids)
-    return float(part_weights(good, bad_share)[judged == REVIEW].sum())
-
-
-def sample_size(metrics: dict[str, Any]) -> str:
-    """What so few parts can prove, in a sentence or two: the bound on escapes, and what it takes for the target."""
-    escape, decision = metrics["escape_rate"], metrics["decision"]
-    if escape["value"] is None:
+def sample_size(metrics: Metrics) -> str:
+    """What this number of parts proves about escapes, what the target takes, and what limits the promise."""
+    escape, decision = metrics.scores.escape_rate, metrics.decision
+    if escape.value is None:
         return "Escapes are not defined: labels.ok names no class, or there is no bad part."
-    hits, n = round(escape["value"] * escape["n"]), escape["n"]
-    point = decision["point"]
-    confidence = point["claim"]["confidence"] if point else 0.95
+    hits, n = round(escape.value * escape.n), escape.n
+    claim = decision.point.claim if decision.point else None
+    confidence = claim.confidence if claim else 0.95
     bound = upper_bound(hits, n, confidence)
     said = f"{hits} of {n} bad parts are accepted: with {confidence:.0%} confidence at most {bound:.2%} of all"
-    if point is None:
+    if claim is None:
         said += ". No threshold was chosen for this model; the class decides."
-    elif bound <= point["claim"]["target"]:
-        said += f", which meets the target of {point['claim']['target']:.2%}."
-    elif n < (needed := parts_needed(point["claim"]["target"], confidence)):
-        target = point["claim"]["target"]
-        said += f". For the target of {target:.2%} at least {needed:,} bad parts must be tested, none accepted."
+    elif bound <= claim.target:
+        said += f", which meets the target of {claim.target:.2%}."
+    elif n < (needed := parts_needed(claim.target, confidence)):
+        said += f". For the target of {claim.target:.2%} at least {needed:,} bad parts must be tested, none accepted."
     else:
-        said += f", which does not show that the target of {point['claim']['target']:.2%} is met."
-    if not decision["independent"]:
-        said += " But these are the pictures that the thresholds were chosen on: they prove nothing of others."
-    if decision["chosen_by_others"]:
-        said += " The thresholds were chosen on answers of {} in {}; these differ a little.".format(
-            *decision["chosen_by_others"]
+        said += f", which does not show that the target of {claim.target:.2%} is met."
+    return said + "".join(f" {limit}" for limit in _limits(metrics))
+
+
+def _limits(metrics: Metrics) -> list[str]:
+    """What makes the numbers or the promise of the thresholds weaker than they look, a sentence each."""
+    decision, limits = metrics.decision, []
+    if not decision.independent:
+        limits.append("But these are the pictures that the thresholds were chosen on: they prove nothing of others.")
+    if decision.chosen_by_others:
+        backend, precision = decision.chosen_by_others
+        limits.append(f"The thresholds were chosen on answers of {backend} in {precision}; these differ a little.")
+    if not decision.as_chosen:
+        limits.append(
+            "The answers are not averaged as when the thresholds were chosen, so what was promised does not hold."
         )
-    if not decision["as_chosen"]:
-        said += " The answers are not averaged as when the thresholds were chosen, so what was promised does not hold."
-    if metrics["repeatability"]:
-        said += " Several pictures show one part, and the intervals count pictures: they are too narrow."
-    return said
-
-
-def _chosen_by_others(predictor: Predictor) -> list[str] | None:
-    """Backend and precision whose answers the thresholds were chosen on, where they are not those of the predictor."""
-    if predictor.metadata.operating_point is None:
-        return None
-    facts = predictor.metadata.operating_point.facts
-    before = [facts.get("backend", "torch"), facts.get("precision", predictor.precision)]
-    return None if before == [predictor.backend.name, predictor.precision] else before
+    if metrics.repeatability:
+        limits.append("Several pictures show one part, and the intervals count pictures: they are too narrow.")
+    return limits

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from frame_vit.data.examples import Example, Split
-from frame_vit.decision.novelty import some
+from frame_vit.decision.novelty import sample_rows
 from frame_vit.errors import UsageError
 from frame_vit.explanation.attention import Maps, cover, maps
 from frame_vit.images.geometry import Box
 from frame_vit.images.measures import measured
 from frame_vit.images.pixel_array import Float32, UInt8
 from frame_vit.images.preprocessing import Preprocessing, placed
-from frame_vit.prediction.predictor import Prediction, Predictor, judge
+from frame_vit.prediction.predictor import Prediction, Predictor
 from frame_vit.system.progress import Tick, silent
 
 AT_ONCE = 8
@@ -52,19 +52,16 @@ def look(predictor: Predictor, split: Split, limit: int, tick: Tick = silent) ->
     boxed = [row for row, example in enumerate(split.examples) if _seen_box(example, predictor.preprocessing)]
     if not boxed:
         raise UsageError(f"no picture of {split.name} has a box, so nothing can be said of where the model should look")
-    rows = [boxed[at] for at in some(len(boxed), limit)]
+    rows = [boxed[at] for at in sample_rows(len(boxed), limit)]
     examples = [split.examples[row] for row in rows]
     predictions: list[Prediction] = []
     parts, hidden = [], []
     for start in range(0, len(rows), AT_ONCE):
         pixels = np.asarray(split.pixels[rows[start : start + AT_ONCE]])
-        there, answers = examples[start : start + AT_ONCE], predictor.ask(pixels)
-        logits, odd = answers.logits.mean(axis=1), predictor.odd(there, answers, measured(pixels))
-        predictions += [
-            judge(e.key, answer, predictor.labels, predictor.metadata.operating_point, of, predictor.metadata.novelty)
-            for e, answer, of in zip(there, logits, odd, strict=True)
-        ]
-        parts.append(maps(predictor, pixels, logits.argmax(axis=1)))
+        there, answers = examples[start : start + AT_ONCE], predictor.answer(pixels)
+        judged = predictor.judge(answers, predictor.novelty_flags(there, answers, measured(pixels)))
+        predictions += predictor.predictions([example.key for example in there], judged)
+        parts.append(maps(predictor, pixels, judged.predicted))
         hidden += (
             predictor.logits(painted_over(pixels, there, predictor.preprocessing)).mean(axis=1).argmax(axis=1).tolist()
         )

@@ -19,7 +19,7 @@ import numpy as np
 
 from frame_vit import __version__
 from frame_vit.backends.exported_files import SPEEDS, weights_of
-from frame_vit.decision.novelty import some
+from frame_vit.decision.novelty import sample_rows
 from frame_vit.errors import FrameVitError
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.model.metadata import METADATA_FILE
@@ -189,9 +189,9 @@ def measure_here(
 def _keep_answers(predictor: Predictor, inputs: list[Input], path: Path) -> None:
     found = [predictor.read(given) for given in inputs]
     pixels = [picture.pixels for picture in found if not isinstance(picture, str)]
-    logits = predictor.split_logits(PixelArray.of(np.stack(pixels)))
-    judged = predictor.judged(logits.mean(axis=1), [{} for _ in pixels])
-    np.savez(path, logits=logits, judged=np.zeros(0) if judged is None else judged)
+    answers = predictor.answer_all(PixelArray.of(np.stack(pixels)))
+    judged = predictor.verdicts(answers.averaged, [{} for _ in pixels])
+    np.savez(path, logits=answers.logits, judged=np.zeros(0) if judged is None else judged)
 
 
 def _agreement(reference: Path, other: Path) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def benchmark_model(
         request = replace(request, source="demo")
     metadata = load_predictor(place, count=1).metadata
     examples = select_split(metadata, place.run, tested_request(place.run, request), tick).split.examples
-    pictures = [examples[row].read() for row in some(len(examples), count)]
+    pictures = [examples[row].read() for row in sample_rows(len(examples), count)]
     facts = benchmark(place.name, pictures, device, batch_size, tick)
     if (place.folder / METADATA_FILE).is_file():
         store(place.folder, facts)

@@ -24,7 +24,7 @@ from frame_vit.backends.backend import INPUT
 from frame_vit.backends.exported_files import FILES
 from frame_vit.backends.onnx_backends import OnnxRuntime
 from frame_vit.data.examples import Split
-from frame_vit.decision.novelty import some
+from frame_vit.decision.novelty import sample_rows
 from frame_vit.errors import ModelError
 from frame_vit.export.graph import metadata_texts
 from frame_vit.export.proof import BATCHES, Proof
@@ -121,7 +121,7 @@ def quantised(
     metadata, limits = proof.metadata, proof.limits
     ways: dict[str, Callable[[Path], None]] = {"dynamic": lambda path: dynamic(fp32, path)}
     if train is not None:
-        calibrating = np.asarray(train.pixels[some(len(train), CALIBRATED_ON)])
+        calibrating = np.asarray(train.pixels[sample_rows(len(train), CALIBRATED_ON)])
         ways = {"static": lambda path: static(fp32, path, calibrating, metadata)} | ways
     tried: list[dict[str, Any]] = []
     path = fp32.with_name(f"{FILES['int8']}.part")

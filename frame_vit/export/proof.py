@@ -18,8 +18,8 @@ from frame_vit.backends.onnx_backends import OnnxRuntime, OpenVino
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import ExportConfig
 from frame_vit.data.examples import Split
-from frame_vit.decision.novelty import some
-from frame_vit.decision.thresholds import ACCEPT
+from frame_vit.decision.novelty import PictureFlags, sample_rows
+from frame_vit.decision.verdicts import Verdict
 from frame_vit.images.pixel_array import Float32, PixelArray
 from frame_vit.model.classifier import Classifier
 from frame_vit.prediction.predictor import Answers, Predictor
@@ -32,14 +32,14 @@ class Proof:
     """What torch answers in fp32 for pictures of the test split, and how others' answers differ from that."""
 
     def __init__(self, classifier: Classifier, test: Split, limits: ExportConfig, tick: Tick) -> None:
-        rows = some(len(test), limits.pictures)
+        rows = sample_rows(len(test), limits.pictures)
         self.pixels = PixelArray.of(np.asarray(test.pixels[rows]))
         self.keys = [test.examples[row].key for row in rows]
         self.source = test.name
         self.metadata, self.limits = classifier.metadata, limits
         self.tick = tick
         peer = Predictor(Torch(classifier, "cpu", "fp32"), batch_size=8)
-        self.torch = peer.split_answers(self.pixels, tick, "asking torch")
+        self.torch = peer.answer_all(self.pixels, tick, "asking torch")
 
     def of(self, path: Path, name: str) -> dict[str, Any]:
         """How the answers of an exported file differ, at batch 1 and 8: the largest difference and what it changes."""
@@ -66,7 +66,7 @@ class Proof:
 
     def _differs(self, backend: Backend, stage: str, batch: int) -> dict[str, Any]:
         predictor = Predictor(backend, batch_size=batch)
-        found = predictor.split_answers(self.pixels, self.tick, f"asking {stage}")
+        found = predictor.answer_all(self.pixels, self.tick, f"asking {stage}")
         return difference(predictor, self.torch, found, self.keys)
 
 
@@ -77,13 +77,13 @@ def difference(predictor: Predictor, before: Answers, after: Answers, keys: Sequ
     """
     by_picture = np.abs(before.logits - after.logits).max(axis=(1, 2))
     worst = int(by_picture.argmax())
-    means = [answers.logits.mean(axis=1) for answers in (before, after)]
+    means = [answers.averaged for answers in (before, after)]
     far = [predictor.distances(answers) for answers in (before, after)]
-    was, judged = (predictor.judged(m, _too_far(d, predictor)) for m, d in zip(means, far, strict=True))
+    was, judged = (predictor.verdicts(m, _too_far(d, predictor)) for m, d in zip(means, far, strict=True))
     changed = accepted = 0
     if was is not None and judged is not None:
         changed = int((was != judged).sum())
-        accepted = int(((judged == ACCEPT) & (was != ACCEPT)).sum())
+        accepted = int(((judged == Verdict.ACCEPT) & (was != Verdict.ACCEPT)).sum())
     return {
         "max_logit_difference": float(by_picture[worst]),
         "worst": keys[worst],
@@ -98,7 +98,7 @@ def _largest(before: Float32 | None, after: Float32 | None) -> float:
     return 0.0 if before is None or after is None else float(np.abs(before - after).max())
 
 
-def _too_far(distance: Float32 | None, predictor: Predictor) -> list[dict[str, str]]:
+def _too_far(distance: Float32 | None, predictor: Predictor) -> list[PictureFlags]:
     count = 0 if distance is None else len(distance)
     if distance is None or predictor.metadata.novelty is None or "distance" not in predictor.metadata.novelty.ranges:
         return [{}] * count

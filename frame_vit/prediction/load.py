@@ -61,7 +61,7 @@ def _say_what_differs(backend: Backend) -> None:
         log.warning("embeddings.npy is missing: pictures are not compared with those of the training by embedding")
     if point is None:
         return
-    before = point.facts.get("backend", "torch"), point.facts.get("precision", backend.precision)
+    before = point.basis.answered_by(backend.precision)
     if backend.precision == "int8" and before != (backend.name, backend.precision):
         way = f"framevit calibrate --backend {backend.name} --precision int8"
         log.warning("the thresholds were chosen on answers of %s in %s; `%s` chooses them for int8", *before, way)

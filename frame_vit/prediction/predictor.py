@@ -1,8 +1,11 @@
-"""Pictures -> predictions: the one way in which framevit lets a model speak, in `predict` and `evaluate` alike.
+"""Pictures -> answers, verdicts and predictions: the one way in which framevit uses a model.
 
-A model that declares symmetries is asked once per view of the group, the logits are put back in the order of the
-classes as they were before the view, and averaged. Rows come in the order of the inputs, one each; a bad file is a row.
-Whatever computes the answers is a `Backend`; no torch here.
+`predict`, `evaluate`, `compare`, `calibrate` and `export` all go through a `Predictor`, so that what is evaluated is
+what later runs. Logits come from a `Backend` (torch, ONNX Runtime, OpenVINO ...); this module does not know torch.
+
+Test-time augmentation: where the labels declare symmetries, the model sees each picture once in every view of the
+group. The logits of a view are put back into the order that the classes have in the untouched picture, then averaged.
+Predictions come in the order of the inputs, one for each; a file that cannot be read becomes a row with an error.
 """
 
 from __future__ import annotations
@@ -19,12 +22,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from frame_vit.backends.backend import Backend
-from frame_vit.decision.novelty import NoveltyReference, PictureFeatures, distances, unlike
+from frame_vit.decision.judged import Judged, JudgedPictures
+from frame_vit.decision.novelty import PictureFeatures, PictureFlags, distances, novelty_flags
 from frame_vit.decision.rates import Logits, softmax
-from frame_vit.decision.thresholds import REVIEW, VERDICTS, Flags, OperatingPoint, Verdicts, decide, scores
+from frame_vit.decision.thresholds import Flags, OperatingPoint
+from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
 from frame_vit.images.decode import read_bytes
-from frame_vit.images.measures import Measures, measured
+from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
 from frame_vit.images.preprocessing import Picture, Preprocessing, laid, read_picture
 from frame_vit.labels import LabelSpace
@@ -36,28 +41,41 @@ from frame_vit.system.progress import Tick, log, silent, speed
 from frame_vit.system.texts import printable
 
 if TYPE_CHECKING:
-    from frame_vit.data.examples import Example
+    from frame_vit.data.examples import Example, Split
     from frame_vit.images.pixel_array import PixelArray
 
-    Seen = Picture | Example
+    Source = Picture | Example
 
 
 ON_A_CARD, ON_A_CPU = 32, 8
-"""Pictures that are asked about at once: larger batches leave a processor's caches."""
+"""Default batch sizes: larger batches no longer fit into the caches of a CPU."""
 
 
 class Answers(NamedTuple):
-    """Of N pictures: logits (N, views, classes), the untouched picture's view first, and its embedding (N, D)."""
+    """The answers for N pictures: logits (N, views, C) float32, the untouched picture's view first; embeddings (N, D).
+
+    The embeddings are those of the untouched pictures; None where the backend does not give them.
+    """
 
     logits: Logits
     embedding: Float32 | None
 
+    @property
+    def averaged(self) -> Logits:
+        """(N, C): the mean over the views."""
+        return np.asarray(self.logits.mean(axis=1))
+
+    @property
+    def single(self) -> Logits:
+        """(N, C): of the untouched pictures alone."""
+        return self.logits[:, 0]
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """One row of the answer. `decision` is None where the model does not say which classes are fine.
+    """The answer for one input. `decision` and `score` are None where the model has no fine class.
 
-    `score` is the probability of being bad; `flags` say in what the picture is unlike those of the training.
+    `score` is the probability of being bad; `flags` are the short names of what makes the picture out of distribution.
     """
 
     file: str
@@ -73,14 +91,18 @@ class Prediction:
 
 
 class Predictor:
-    """A model ready to be asked, by way of a backend."""
+    """A model that is ready to answer, in one backend.
+
+    With `tta`, the answers are averaged over the declared symmetries. `place` is where the model was loaded from.
+    Raises `ModelError` where the symmetries contain quarter turns but the pictures are not square.
+    """
 
     def __init__(
         self, backend: Backend, tta: bool = True, batch_size: int | None = None, place: ModelPlace | None = None
     ) -> None:
         self.backend, self.place = backend, place
         self.batch_size = batch_size or (ON_A_CPU if backend.device == "cpu" else ON_A_CARD)
-        self._told_of_several = False
+        self._warned_of_several = False
         self.group = self.labels.group()
         if self.preprocessing.height != self.preprocessing.width and any(view.turns % 2 for view, _ in self.group):
             raise ModelError(
@@ -88,9 +110,11 @@ class Predictor:
                 "Leave rot90 out of labels.symmetries",
             )
         self.views = self.group if tta else self.group[:1]
-        self.as_chosen = self._as_chosen()
+        self.as_chosen = self._averages_as_when_chosen()
         if not self.as_chosen:
-            log.warning("the thresholds were chosen on answers averaged over other views: their promise does not hold")
+            log.warning(
+                "the thresholds were chosen on answers averaged over other views, so their promise does not hold"
+            )
 
     @property
     def run(self) -> Path | None:
@@ -117,153 +141,185 @@ class Predictor:
     def precision(self) -> str:
         return self.backend.precision
 
-    def ask(self, pixels: UInt8) -> Answers:
-        """Asks about pictures (N, height, width, 3) uint8 in every view."""
+    def answer(self, pixels: UInt8) -> Answers:
+        """The answers for one batch of pictures (N, height, width, 3) uint8, in every view.
+
+        Raises `ModelError` where a logit is not a finite number.
+        """
         logits: list[Logits] = []
         embedding = None
         for view, classes in self.views:
-            seen, given = self.backend.run(laid(pixels, view))
-            # A picture of class i shows classes[i] in this view, so that is where the view's answer for i stands.
-            logits.append(seen[:, list(classes)])
-            embedding = given if len(logits) == 1 else embedding
-        found = np.stack(logits, axis=1)
-        if not np.isfinite(found).all():
-            # The largest of NaNs is the first class, mostly the fine one: every part would be accepted.
+            answered, vectors = self.backend.run(laid(pixels, view))
+            # A picture of class i shows classes[i] in this view, so that column holds the view's logit for class i.
+            logits.append(answered[:, list(classes)])
+            embedding = vectors if len(logits) == 1 else embedding
+        stacked = np.stack(logits, axis=1)
+        if not np.isfinite(stacked).all():
+            # argmax over NaNs gives the first class, which is usually the fine one: every part would be accepted.
             raise ModelError(
-                f"the model answers with numbers that are none, in {self.precision}",
-                "Try --precision fp32; if it stays so, the weights are broken",
+                f"the model answers with numbers that are not finite, in {self.precision}",
+                "Try --precision fp32; if that does not help, the weights are broken",
             )
-        return Answers(found, embedding)
+        return Answers(stacked, embedding)
 
     def logits(self, pixels: UInt8) -> Logits:
-        """(N, height, width, 3) uint8 -> (N, views, classes) float32, the untouched picture's view first."""
-        return self.ask(pixels).logits
+        """(N, height, width, 3) uint8 -> (N, views, C) float32, the untouched picture's view first."""
+        return self.answer(pixels).logits
 
-    def _as_chosen(self) -> bool:
-        """Whether the answers are averaged as they were when the thresholds were chosen."""
-        names = [view.name for view, _ in self.views]
-        return self.metadata.operating_point is None or self.metadata.operating_point.facts.get("views", names) == names
-
-    def split_answers(self, pixels: PixelArray, tick: Tick = silent, stage: str = "testing") -> Answers:
-        """The answers for a whole split, in batches."""
-        parts = []
+    def answer_all(self, pixels: PixelArray, tick: Tick = silent, stage: str = "testing") -> Answers:
+        """The answers for all pictures of a split, in batches."""
+        batches = []
         for start in range(0, len(pixels), self.batch_size):
-            parts.append(self.ask(pixels[start : start + self.batch_size]))
+            batches.append(self.answer(pixels[start : start + self.batch_size]))
             tick(stage, min(start + self.batch_size, len(pixels)), len(pixels), "")
-        given = [part.embedding for part in parts if part.embedding is not None]
-        return Answers(np.concatenate([part.logits for part in parts]), np.concatenate(given) if given else None)
+        vectors = [batch.embedding for batch in batches if batch.embedding is not None]
+        return Answers(
+            np.concatenate([batch.logits for batch in batches]), np.concatenate(vectors) if vectors else None
+        )
 
     def embeddings(self, pixels: PixelArray) -> Float32 | None:
-        """What the head is given for the untouched pictures, (N, D); None where the backend does not say."""
+        """The embeddings of the untouched pictures, (N, D); None where the backend does not give them."""
         starts = range(0, len(pixels), self.batch_size)
-        given = [self.backend.run(pixels[start : start + self.batch_size])[1] for start in starts]
-        found = [part for part in given if part is not None]
-        return np.concatenate(found) if found else None
+        batches = [self.backend.run(pixels[start : start + self.batch_size])[1] for start in starts]
+        vectors = [batch for batch in batches if batch is not None]
+        return np.concatenate(vectors) if vectors else None
 
-    def review(self, odd: Sequence[dict[str, str]]) -> Flags:
-        """Which pictures go to review, whatever their class, by what is unlike the training pictures, (N,)."""
+    def distances(self, answers: Answers) -> Float32 | None:
+        """The distance of each embedding to the nearest of the training pictures', (N,)."""
+        return distances(answers.embedding, self.metadata.novelty.embeddings if self.metadata.novelty else None)
+
+    def novelty_flags(self, pictures: Sequence[Source], answers: Answers, measures: Measures) -> list[PictureFlags]:
+        """In what each picture is out of distribution; nothing where the model has no reference."""
+        features = picture_features(pictures, measures, self.distances(answers))
+        return novelty_flags(features, self.metadata.novelty)
+
+    def needs_review(self, flags: Sequence[PictureFlags]) -> Flags:
+        """Which pictures go to review because of their novelty flags, whatever their class, (N,)."""
         reviewed = self.metadata.novelty is not None and self.metadata.novelty.reviewed
-        return np.array([reviewed and bool(of) for of in odd], bool)
+        return np.array([reviewed and bool(names) for names in flags], bool)
 
-    def judged(self, logits: Logits, odd: Sequence[dict[str, str]]) -> Verdicts | None:
-        """The decisions on (N, C) averaged logits, where `odd` says what is unlike the training pictures."""
-        return decide(logits, self.labels, self.metadata.operating_point, self.review(odd))
+    def verdicts(self, logits: Logits, flags: Sequence[PictureFlags]) -> Verdicts | None:
+        """The verdicts on averaged logits (N, C) of pictures with these novelty flags; None without a fine class."""
+        return decide(logits, self.labels, self.metadata.operating_point, self.needs_review(flags))
 
-    def odd(self, pictures: Sequence[Seen], answers: Answers, measures: Measures) -> list[dict[str, str]]:
-        """For each picture in what it is unlike those of the training."""
-        return unlike(looks(pictures, measures, self.distances(answers)), self.metadata.novelty)
+    def judge(self, answers: Answers, flags: list[PictureFlags]) -> JudgedPictures:
+        """What the averaged answers decide."""
+        logits = answers.averaged
+        bad = scores(logits, self.labels) if self.labels.ok else None
+        return JudgedPictures(logits, bad, self.verdicts(logits, flags), flags)
 
-    def split_logits(self, pixels: PixelArray, tick: Tick = silent) -> Logits:
-        """The logits of a whole split, in batches."""
-        return self.split_answers(pixels, tick).logits
+    def judge_split(self, split: Split, tick: Tick = silent) -> Judged:
+        """Answers and judges a labelled split, once for everything that is computed from it."""
+        return self.judge_examples(split.examples, split.pixels, tick)
+
+    def judge_examples(self, examples: Sequence[Example], pixels: PixelArray, tick: Tick = silent) -> Judged:
+        """The same for labelled examples and their pixels (N, height, width, 3) uint8."""
+        answers, measures = self.answer_all(pixels, tick), measure([pixels])
+        flags = self.novelty_flags(examples, answers, measures)
+        judged = self.judge(answers, flags)
+        return Judged(
+            judged.logits,
+            judged.scores,
+            judged.verdicts,
+            flags,
+            space=self.labels,
+            labels=np.array([example.label for example in examples], np.int64),
+            single_logits=answers.single,
+            single_verdicts=self.verdicts(answers.single, flags),
+            light=measures.light,
+        )
 
     def predict(self, inputs: Iterable[Input], tick: Tick = silent, total: int = 0) -> Iterator[Prediction]:
-        """One prediction an input, in order. Decoding runs on all cores, at most two batches ahead of the answers."""
+        """One prediction for each input, in order. All cores decode, at most two batches ahead of the model."""
         rest, done, start = iter(inputs), 0, time.monotonic()
         with ThreadPoolExecutor(cores()) as pool:
             pending: deque[tuple[Input, Future[Picture | str]]] = deque()
 
-            def ahead(count: int) -> None:
-                pending.extend((given, pool.submit(self.read, given)) for given in islice(rest, count))
+            def decode_ahead(count: int) -> None:
+                pending.extend((each, pool.submit(self.read, each)) for each in islice(rest, count))
 
-            ahead(2 * self.batch_size)
+            decode_ahead(2 * self.batch_size)
             while pending:
                 batch = [pending.popleft() for _ in range(min(self.batch_size, len(pending)))]
-                found = [(given, future.result()) for given, future in batch]
-                ahead(len(batch))
-                yield from self.rows(found)
+                decoded = [(each, future.result()) for each, future in batch]
+                decode_ahead(len(batch))
+                yield from self.rows(decoded)
                 done += len(batch)
-                if total != 1:  # of a single picture nothing needs to be said
+                if total != 1:  # a single picture needs no progress
                     tick("predicting", done, total, speed(done / max(time.monotonic() - start, 1e-9)))
 
-    def rows(self, found: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
-        """The rows of decoded pictures, or of what was wrong with them."""
-        good = [picture for _, picture in found if isinstance(picture, Picture)]
-        if not self._told_of_several and any(picture.stored.several for picture in good):
-            self._told_of_several = True
-            log.warning("there are files with several pictures: the first of each is predicted")
-        answers: Iterator[tuple[Logits, dict[str, str]]] = iter(())
-        if good:
-            pixels = np.stack([picture.pixels for picture in good])
-            asked = self.ask(pixels)
-            odd_ones = self.odd(good, asked, measured(pixels)) if self.metadata.novelty else [{} for _ in good]
-            answers = zip(asked.logits.mean(axis=1), odd_ones, strict=True)
-        for given, picture in found:
+    def rows(self, decoded: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
+        """One prediction for each decoded picture, or for the reason why it could not be decoded."""
+        readable = [(each.name, picture) for each, picture in decoded if isinstance(picture, Picture)]
+        if not self._warned_of_several and any(picture.stored.several for _, picture in readable):
+            self._warned_of_several = True
+            log.warning("some files contain several pictures: only the first of each is predicted")
+        predictions = iter(self._predictions(readable) if readable else ())
+        for each, picture in decoded:
             if isinstance(picture, str):
-                yield Prediction(printable(given.name), status="error", error=picture)
+                yield Prediction(printable(each.name), status="error", error=picture)
             else:
-                logits, odd = next(answers)
-                yield judge(given.name, logits, self.labels, self.metadata.operating_point, odd, self.metadata.novelty)
+                yield next(predictions)
 
-    def read(self, given: Input) -> Picture | str:
-        """A picture at the model's size, or what is wrong with it."""
+    def _predictions(self, named: list[tuple[str, Picture]]) -> list[Prediction]:
+        pixels = np.stack([picture.pixels for _, picture in named])
+        answers = self.answer(pixels)
+        flags: list[PictureFlags] = [{} for _ in named]
+        if self.metadata.novelty:
+            flags = self.novelty_flags([picture for _, picture in named], answers, measured(pixels))
+        return self.predictions([name for name, _ in named], self.judge(answers, flags))
+
+    def predictions(self, names: Sequence[str], judged: JudgedPictures) -> list[Prediction]:
+        """The rows of judged pictures with these file names."""
+        return [predict_row(name, judged, row, self.metadata) for row, name in enumerate(names)]
+
+    def read(self, source: Input) -> Picture | str:
+        """A picture at the model's size, or the reason why it cannot be read."""
         try:
-            return read_picture(read_bytes(given.source), self.preprocessing)
+            return read_picture(read_bytes(source.source), self.preprocessing)
         except RowError as error:
             return error.message
 
-    def distances(self, asked: Answers) -> Float32 | None:
-        """How far the embeddings lie from those of training pictures, (N,)."""
-        return distances(asked.embedding, self.metadata.novelty.embeddings if self.metadata.novelty else None)
+    def _averages_as_when_chosen(self) -> bool:
+        """Whether the answers are averaged over the views of the answers that the thresholds were chosen on."""
+        point = self.metadata.operating_point
+        if point is None or point.basis.views is None:
+            return True
+        return point.basis.views == tuple(view.name for view, _ in self.views)
 
 
-def looks(pictures: Sequence[Seen], found: Measures, distance: Float32 | None = None) -> PictureFeatures:
-    """What can be seen of pictures without knowing what they show."""
+def picture_features(
+    pictures: Sequence[Source], measures: Measures, distance: Float32 | None = None
+) -> PictureFeatures:
+    """The features by which novelty is detected, of pictures with these measures and embedding distances (N,)."""
     sizes = [p.width for p in pictures], [p.height for p in pictures], [p.stored.mode for p in pictures]
-    return PictureFeatures(*sizes, found.light, found.contrast, found.sharpness, distance)
+    return PictureFeatures(*sizes, measures.light, measures.contrast, measures.sharpness, distance)
 
 
-def judge(
-    file: str,
-    logits: Logits,
-    labels: LabelSpace,
-    point: OperatingPoint | None = None,
-    odd: dict[str, str] | None = None,
-    usual: NoveltyReference | None = None,
-) -> Prediction:
-    """The prediction that the logits (C,) of one picture make, decided by the operating point or else by the class.
-
-    `odd` says what is unlike the training pictures (`unlike`): such a picture goes to review, if `usual` says so.
-    """
-    probabilities, odd = softmax(logits), odd or {}
+def predict_row(name: str, judged: JudgedPictures, row: int, metadata: ModelMetadata) -> Prediction:
+    """The prediction for one of the judged pictures, with the reason for its verdict."""
+    probabilities, labels, flags = softmax(judged.logits[row]), metadata.labels, judged.flags[row]
     best = int(probabilities.argmax())
-    named = {name: float(p) for name, p in zip(labels.names, probabilities, strict=True)}
-    answer = Prediction(printable(file), labels.names[best], float(probabilities[best]), named, flags=tuple(odd))
-    verdicts = decide(logits[None], labels, point)
-    doubt = "unlike the training pictures: " + "; ".join(odd.values()) if odd else ""
-    if verdicts is None:
-        return replace(answer, reason=doubt or None)
-    score = float(scores(logits[None], labels)[0])
-    if odd and usual is not None and usual.reviewed:
-        return replace(answer, decision=VERDICTS[REVIEW], score=score, reason=doubt)
-    why = _why(score, int(verdicts[0]), labels.names[best], point)
-    return replace(answer, decision=VERDICTS[verdicts[0]], score=score, reason=f"{why}; {doubt}" if odd else why)
+    by_class = {label: float(p) for label, p in zip(labels.names, probabilities, strict=True)}
+    prediction = Prediction(
+        printable(name), labels.names[best], float(probabilities[best]), by_class, flags=tuple(flags)
+    )
+    novelty = "unlike the training pictures: " + "; ".join(flags.values()) if flags else ""
+    if judged.verdicts is None or judged.scores is None:
+        return replace(prediction, reason=novelty or None)
+    score, verdict = float(judged.scores[row]), Verdict(judged.verdicts[row])
+    if flags and metadata.novelty is not None and metadata.novelty.reviewed:
+        reason = novelty
+    else:
+        reason = _reason(score, verdict, labels.names[best], metadata.operating_point)
+        reason += f"; {novelty}" if novelty else ""
+    return replace(prediction, decision=verdict.word, score=score, reason=reason)
 
 
-def _why(score: float, verdict: int, label: str, point: OperatingPoint | None) -> str:
-    """The reason for a decision, in a line."""
+def _reason(score: float, verdict: Verdict, label: str, point: OperatingPoint | None) -> str:
+    """Why the verdict is what it is, in one line."""
     if point is None:
-        return f"no thresholds: {label} is {'a fine class' if verdict == 0 else 'no fine class'}"
+        return f"no thresholds: {label} is {'a fine class' if verdict == Verdict.ACCEPT else 'no fine class'}"
     low, high = f"{point.accept_below:.3g}", f"{point.reject_from:.3g}"
-    bad = f"p(bad) {min(score, 0.9999):.4g}"  # never 1: no answer is that sure
+    bad = f"p(bad) {min(score, 0.9999):.4g}"  # capped: no answer is that sure
     return (f"{bad} < {low}", f"{low} <= {bad} < {high}", f"{bad} >= {high}")[verdict]

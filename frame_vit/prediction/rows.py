@@ -137,7 +137,14 @@ class _Head(io.RawIOBase):
         return len(found)
 
 
-def write_predictions(path: Path, rows: Iterable[tuple[Prediction, str]], labels: LabelSpace) -> None:
+class LabelledPrediction(NamedTuple):
+    """A prediction and the true class of its picture."""
+
+    prediction: Prediction
+    true: str
+
+
+def write_predictions(path: Path, rows: Iterable[LabelledPrediction], labels: LabelSpace) -> None:
     """predictions.csv of an evaluation: every row with its true class."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

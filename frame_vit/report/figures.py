@@ -1,8 +1,11 @@
-"""Results as pictures, and the model card. Nothing is computed here but where things are drawn."""
+"""Figures as PNG files: the confusion matrix, the curves of a training, samples of the data.
+
+Each function draws what it is given; nothing is computed here. A file appears whole or not at all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +21,29 @@ from frame_vit.labels import LabelSpace
 from frame_vit.system.files import replacing
 
 
-def draw_confusion(path: Path, metrics: Mapping[str, Any]) -> None:
-    """The confusion matrix: counts, coloured by the share of the true class."""
-    counts, names = np.array(metrics["confusion_matrix"]), metrics["labels"]
+def draw_confusion(path: Path, counts: Sequence[Sequence[int]], names: Sequence[str], title: str) -> None:
+    """The confusion matrix, true by predicted class: counts, coloured by their share of the true class."""
+    matrix = np.array(counts)
     side = max(4.2, 0.75 * len(names) + 2)
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (i, j), count in np.ndenumerate(counts):
-        # A mistake is red where red can be read: on the darker blues of a frequent one it is white, and bold.
+    for (i, j), count in np.ndenumerate(matrix):
+        # A mistake is red. On the dark blue of a frequent one red cannot be read: there it is white, and bold.
         wrong = i != j and count
         colour = "white" if shares[i, j] > 0.35 else "#b00020" if wrong else "black"
         axes.text(j, i, str(count), ha="center", va="center", color=colour, weight="bold" if wrong else "normal")
     axes.set_xticks(range(len(names)), [math_safe(n) for n in names], rotation=30, ha="right")
     axes.set_yticks(range(len(names)), [math_safe(n) for n in names])
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{metrics['split']}: {metrics['n']} pictures, accuracy {metrics['accuracy']:.3f}", fontsize=11)
+    axes.set_title(title, fontsize=11)
     figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.046)
     _save(figure, path)
 
 
 def draw_curves(path: Path, rows: list[dict[str, float]], best_step: int) -> None:
-    """Loss, validation scores and learning rate over the steps; the chosen step marked."""
+    """Loss, validation scores and learning rate over the steps, with a line at the step of the chosen checkpoint."""
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     panels = figure.subplots(1, 3)
     for axes, title, keys in zip(
@@ -60,7 +63,7 @@ def draw_curves(path: Path, rows: list[dict[str, float]], best_step: int) -> Non
 
 
 def draw_samples(path: Path, split: Split, labels: LabelSpace, preprocessing: Preprocessing) -> None:
-    """The first picture of every class, its boxes drawn, and the region of interest where there is one."""
+    """The first picture of every class with its boxes, and the region of interest where one is set."""
     columns = min(5, len(labels))
     rows = -(-len(labels) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.1 * rows), layout="constrained")
@@ -89,7 +92,7 @@ def _outline(box: Sequence[float], **style: Any) -> Rectangle:
 
 
 def math_safe(name: str) -> str:
-    """A class name as matplotlib should draw it: a dollar sign would start a formula."""
+    """A class name for matplotlib, in which a dollar sign would start a formula."""
     return name.replace("$", r"\$")
 
 

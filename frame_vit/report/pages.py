@@ -1,4 +1,8 @@
-"""What the HTML pages share: one file each, everything escaped, pictures inside, nothing from elsewhere."""
+"""HTML pages: one file each, with pictures inside, all values escaped, and nothing loaded from elsewhere.
+
+A page must open on a PC without a network, from a USB stick, and show hostile class or file names as plain text. The
+templates are in `templates/`; each page is filled from plain values.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,19 @@ from frame_vit.errors import RowError
 from frame_vit.images.decode import open_rgb
 
 THUMBNAIL = 240
-"""Longest side of a thumbnail in pixels: more than what it is shown at, for screens with fine pixels."""
+"""Longest side of a thumbnail in pixels. It is shown smaller, so that it is sharp on high-resolution screens."""
 COLOURS = ("#1b6e3c", "#c2410c", "#1d4ed8", "#a21caf", "#0e7490", "#854d0e", "#be123c", "#4d7c0f", "#334155", "#6d28d9")
 
 
 def page(template: str, values: dict[str, Any]) -> str:
-    """The page of this template. A value that the template names and nobody gives is an error."""
+    """The HTML of a template filled with values. Raises `UndefinedError` where one is missing."""
     loader = PackageLoader("frame_vit.report")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template(template).render(values)
 
 
 def thumbnail(example: Example, bit_depth: int, side: int = THUMBNAIL) -> str:
-    """The picture of a row, small, with its boxes, as a data URI; empty where it cannot be read any more."""
+    """The picture of an example, small, with its boxes, as a JPEG data URI; empty where it can no longer be read."""
     try:
         picture = open_rgb(example.read(), bit_depth)
     except (RowError, OSError):
@@ -46,12 +50,12 @@ def thumbnail(example: Example, bit_depth: int, side: int = THUMBNAIL) -> str:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as a PNG file."""
+    """A figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """A picture inside the page."""
+    """The bytes of a picture as a data URI; `kind` is png or jpeg."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

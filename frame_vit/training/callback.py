@@ -47,7 +47,7 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         outputs = prediction.predictions
         logits = outputs[0] if isinstance(outputs, tuple) else outputs
         metrics = score(prediction.label_ids, np.asarray(logits, np.float32), self.labels)
-        return {"accuracy": metrics["accuracy"], "macro_f1": metrics["macro_f1"]}
+        return {"accuracy": metrics.accuracy, "macro_f1": metrics.macro_f1}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         assert self.trainer is not None

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
 
 from transformers import set_seed
 
@@ -30,6 +29,7 @@ from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.errors import Interrupted, UsageError
 from frame_vit.evaluation.calibrate import choose_point
 from frame_vit.evaluation.directions import check_costs
+from frame_vit.evaluation.metrics import Metrics
 from frame_vit.evaluation.report import write_evaluation
 from frame_vit.evaluation.results import Evaluation, evaluate_split
 from frame_vit.model.classifier import Classifier, fingerprint
@@ -224,28 +224,27 @@ def _finish(run: Path, inputs: _Inputs, outcome: Outcome, tick: Tick) -> Trained
     split = dataset.splits["test" if "test" in dataset.splits else "val"]
     # The evaluated model is the saved one, loaded as `predict` loads it.
     predictor = Predictor(Torch(load_trained(str(run / "model")), config.training.device, config.training.precision))
-    evaluation = evaluate_split(predictor, split, config.decision.costs, tick)
-    evaluation.metrics["skipped"] = len(dataset.rejects)
+    evaluation = evaluate_split(predictor, split, config.decision.costs, tick).completed(len(dataset.rejects))
     _warn_of_chance(evaluation.metrics)
     write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), dataset, split.name))
     base = "scratch" if config.model.init == "scratch" else config.model.name
     write_text(
         run / "model" / "README.md",
-        model_card(dataset.labels, inputs.classifier.preprocessing, base, evaluation.metrics),
+        model_card(dataset.labels, inputs.classifier.preprocessing, base, evaluation.metrics.for_card()),
     )
     set_latest(run)
     return Trained(run, outcome, evaluation, len(dataset.rejects))
 
 
-def _warn_of_chance(metrics: dict[str, Any]) -> None:
+def _warn_of_chance(metrics: Metrics) -> None:
     """Warns where the accuracy may be no better than that of always answering the most frequent class."""
-    most, name = max((row["support"], name) for name, row in metrics["per_class"].items())
-    share = most / metrics["n"]
-    if metrics["accuracy_interval"]["low"] <= share:
+    most, name = max((row.support, name) for name, row in metrics.scores.per_class.items())
+    share = most / metrics.n
+    if metrics.scores.accuracy_interval.low <= share:
         log.warning(
             "accuracy %.3f is not significantly better than always answering %r (%.3f): "
             "train longer, or check the labels",
-            metrics["accuracy"],
+            metrics.scores.accuracy,
             name,
             share,
         )

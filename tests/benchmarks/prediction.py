@@ -187,15 +187,15 @@ def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = 
     from frame_vit.backends.torch_backend import Torch
     from frame_vit.config.schema import Config, ExportConfig
     from frame_vit.data.dataset import read_other_dataset
-    from frame_vit.decision.novelty import usual
-    from frame_vit.decision.thresholds import Claim, OperatingPoint
+    from frame_vit.decision.novelty import novelty_reference
+    from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
     from frame_vit.export.export import Request, export
     from frame_vit.images.measures import measured
     from frame_vit.images.preprocessing import Preprocessing, read_picture
     from frame_vit.labels import LabelSpace
     from frame_vit.model.classifier import Classifier
     from frame_vit.model.saving import load_trained, save
-    from frame_vit.prediction.predictor import Predictor, looks
+    from frame_vit.prediction.predictor import Predictor, picture_features
 
     hidden, layers, heads = SIZES[size]
     space, pixels = LabelSpace.build(demo.NAMES, ["passed"]), Preprocessing(224, 224)
@@ -203,15 +203,15 @@ def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = 
     sizes: dict[str, Any] = {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads}
     config = ViTConfig(**sizes, intermediate_size=4 * hidden, id2label=dict(enumerate(space.names)))
     config.label2id = {name: i for i, name in enumerate(space.names)}
-    point = OperatingPoint(0.1, 0.9, Claim(0.01, 0.95, 300, 0, 0.0099, 299), "val")
+    point = OperatingPoint(0.1, 0.9, Claim(0.01, 0.95, 300, 0, 0.0099, 299), ThresholdsBasis("val"))
     module = ViTForImageClassification(config)
     with torch.no_grad():
         module.classifier.bias[1] += 3  # no near ties: a trained model has few, and int8 would be told apart by them
     classifier = Classifier(module, ModelMetadata(space, pixels, operating_point=point), ViTImageProcessor())
     seen = [read_picture(path, pixels) for path in pictures[:64]]
     batch = np.stack([picture.pixels for picture in seen])
-    embeddings = Predictor(Torch(classifier, "cpu", "fp32")).ask(batch).embedding
-    was = usual(looks(seen, measured(batch)), np.full(1, 2.0, np.float32), embeddings, "review")
+    embeddings = Predictor(Torch(classifier, "cpu", "fp32")).answer(batch).embedding
+    was = novelty_reference(picture_features(seen, measured(batch)), np.full(1, 2.0, np.float32), embeddings, "review")
     save(replace(classifier, metadata=replace(classifier.metadata, novelty=was)), folder)
     data = folder.with_name(folder.name + "-data")
     for number, path in enumerate(pictures[:64]):

@@ -364,5 +364,7 @@ def test_any_config_dumps_and_loads_back(
 @pytest.mark.parametrize("key", ["severity", "allow"])
 def test_an_unknown_code_is_refused(key: str) -> None:
     value = {"severity": "off", "allow": "1"}[key]
-    with pytest.raises(ConfigError, match=rf"data.audit.{key}.FV999: unknown code .*; `framevit help audit` lists them"):
+    with pytest.raises(
+        ConfigError, match=rf"data.audit.{key}.FV999: unknown code .*; `framevit help audit` lists them"
+    ):
         load_config(None, ["data.train=demo", f"data.audit.{key}={{FV999: {value}}}"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frame_vit.decision.rates import parts_needed, rate, softmax, upper_bound
+from frame_vit.decision.rates import UNDEFINED, Rate, parts_needed, rate, softmax, upper_bound
 
 
 @pytest.mark.parametrize(
@@ -14,20 +14,25 @@ from frame_vit.decision.rates import parts_needed, rate, softmax, upper_bound
 )
 def test_exact_intervals_are_those_of_newcombe(hits: int, n: int, low: float, high: float) -> None:
     """Newcombe 1998, Statistics in Medicine 17:857-872, table I, method 5 (Clopper and Pearson)."""
-    found = rate(hits, n)
-    assert (found["value"], found["n"]) == (hits / n, n)
-    assert found["low"] == pytest.approx(low, abs=5e-5)
-    assert found["high"] == pytest.approx(high, abs=5e-5)
+    share = rate(hits, n)
+    assert (share.value, share.n) == (hits / n, n)
+    assert share.low == pytest.approx(low, abs=5e-5)
+    assert share.high == pytest.approx(high, abs=5e-5)
 
 
-def test_a_share_of_nothing_is_unknown() -> None:
-    assert rate(0, 0) == {"value": None, "low": 0.0, "high": 1.0, "n": 0}
+def test_a_share_of_nothing_is_undefined() -> None:
+    assert rate(0, 0) == UNDEFINED == Rate(None, 0.0, 1.0, 0)
+
+
+def test_in_json_a_rate_is_an_object_with_four_keys() -> None:
+    assert list(rate(1, 4).to_json()) == ["value", "low", "high", "n"]
+    assert UNDEFINED.to_json() == {"value": None, "low": 0.0, "high": 1.0, "n": 0}
 
 
 @pytest.mark.parametrize(("p", "n"), [(0.005, 400), (0.02, 300), (0.1, 60), (0.5, 20)])
 def test_intervals_cover_what_they_claim(p: float, n: int) -> None:
     hits = np.random.default_rng(0).binomial(n, p, 4000)
-    covers = {k: (found["low"] or 0) <= p <= (found["high"] or 0) for k in {*hits.tolist()} for found in [rate(k, n)]}
+    covers = {k: rate(k, n).low <= p <= rate(k, n).high for k in {*hits.tolist()}}
     assert np.mean([covers[k] for k in hits.tolist()]) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 4000)
     bounds = {k: upper_bound(k, n, 0.95) for k in {*hits.tolist()}}
     assert np.mean([bounds[k] >= p for k in hits.tolist()]) >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 4000)

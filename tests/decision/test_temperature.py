@@ -1,4 +1,4 @@
-"""As sure as it is right: temperature and calibration error, by simulation and worked examples."""
+"""Temperature scaling and calibration error, by simulation and worked examples."""
 
 from __future__ import annotations
 
@@ -28,12 +28,16 @@ def test_the_temperature_that_spoilt_the_answers_is_found(temperature: float) ->
 def test_calibration_error_is_small_after_and_not_before() -> None:
     labels, logits = answers(4000, 3.0)
     fitted = fit_temperature(labels, logits)
-    found = calibration(labels, (logits / fitted).astype(np.float32), fitted)
-    assert found["before"]["ece"] > 0.1
-    assert found["after"]["ece"] < 0.04
-    assert found["after"]["nll"] < found["before"]["nll"]
-    assert found["before"]["accuracy"] == found["after"]["accuracy"]
-    assert found["before"]["nll"] == pytest.approx(nll(labels, logits), rel=1e-5)
+    measured = calibration(labels, (logits / fitted).astype(np.float32), fitted)
+    before, after = measured.before, measured.after
+    assert measured.temperature == fitted
+    assert before.ece > 0.1
+    assert after.ece < 0.04
+    assert before.nll is not None
+    assert after.nll is not None
+    assert after.nll < before.nll
+    assert before.accuracy == after.accuracy
+    assert before.nll == pytest.approx(nll(labels, logits), rel=1e-5)
 
 
 def test_answers_that_are_all_right_are_not_made_infinitely_sure() -> None:
@@ -47,15 +51,16 @@ def test_reliability_bins_hold_equally_many_and_say_how_often_right() -> None:
     """Hand-counted: 30 parts, surer by the row, of which the first 15 are wrong."""
     confidence = np.linspace(0.4, 0.98, 30)
     rows = reliability(confidence, np.arange(30) >= 15)
-    assert [row["n"] for row in rows] == [2] * 15
-    assert [row["accuracy"] for row in rows] == [0] * 7 + [0.5] + [1] * 7
-    assert rows[0]["confidence"] == pytest.approx(confidence[:2].mean())
-    same = reliability(np.full(10, 0.7), np.arange(10) < 6)
-    assert same == [{"n": 10, "confidence": pytest.approx(0.7), "accuracy": 0.6}]
+    assert [row.n for row in rows] == [2] * 15
+    assert [row.accuracy for row in rows] == [0] * 7 + [0.5] + [1] * 7
+    assert rows[0].confidence == pytest.approx(confidence[:2].mean())
+    (same,) = reliability(np.full(10, 0.7), np.arange(10) < 6)
+    assert (same.n, same.accuracy) == (10, 0.6)
+    assert same.confidence == pytest.approx(0.7)
 
 
 def test_calibration_error_of_a_worked_example() -> None:
     """Ten answers, 0.7 sure, six right: the error is 0.1."""
     logits = np.log(np.array([[0.7, 0.3]] * 10, np.float32))
-    found = calibration(np.array([0] * 6 + [1] * 4), logits, 1.0)
-    assert found["after"]["ece"] == pytest.approx(0.1, abs=1e-6)
+    measured = calibration(np.array([0] * 6 + [1] * 4), logits, 1.0)
+    assert measured.after.ece == pytest.approx(0.1, abs=1e-6)

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from frame_vit.backends.torch_backend import Torch
-from frame_vit.decision.thresholds import REVIEW, decide, promise, scores, verdicts
+from frame_vit.decision.thresholds import promise
+from frame_vit.decision.verdicts import Verdict, decide, scores, verdicts
 from frame_vit.evaluation.calibrate import choose_point
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import METADATA_FILE
@@ -64,17 +65,18 @@ def test_the_thresholds_are_chosen_on_the_calibration_split_or_else_on_val_and_s
     loaded = load_trained(str(tmp_path / "model"))
     point = loaded.metadata.operating_point
     assert point is not None
-    assert point.chosen_on == split
+    assert point.basis.split == split
+    assert point.basis.views == ("identity", "hflip", "vflip", "rot180")
     assert point.claim.n == sum(prepared.splits[split].counts(5)[1:])
     assert ("thresholds are chosen on val, which also chose" in caplog.text) == (split == "val")
     assert promise(point) in caplog.text
     assert loaded.metadata.temperature != 1
     predictor = Predictor(Torch(loaded, "cpu", "fp32"))
-    logits = predictor.split_logits(prepared.splits[split].pixels).mean(axis=1)
+    logits = predictor.answer_all(prepared.splits[split].pixels).averaged
     judged = decide(logits, predictor.labels, predictor.metadata.operating_point)
     assert judged is not None
     assert (judged == verdicts(scores(logits, predictor.labels), point)).all()
-    assert 0 < (judged == REVIEW).mean() <= 0.3
+    assert 0 < (judged == Verdict.REVIEW).mean() <= 0.3
     assert json.loads((tmp_path / "model" / METADATA_FILE).read_text())["decision"]["claim"]["met"] is False
 
 

@@ -10,6 +10,7 @@ from frame_vit.data import demo
 from frame_vit.errors import ConfigError
 from frame_vit.evaluation.directions import axes, check_costs, costs, directions, expected_cost, mistakes
 from frame_vit.labels import LabelSpace
+from tests.evaluation.small import judged_parts, one_hot
 
 SPACE = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
 P, XP, XM, YP, YM = range(5)
@@ -42,14 +43,16 @@ def test_every_cell_of_the_matrix_is_named() -> None:
 
 def test_a_worked_example() -> None:
     labels = np.array([P, P, P, XP, XP, XM, XM, YP, YP, YM])
-    said = np.array([P, P, XP, XP, P, XM, XP, YP, XM, YM])
-    found = directions(labels, said, SPACE, CostsConfig())
-    assert found["mistakes"] == {"missed": 1, "false_alarm": 1, "wrong_sign": 1, "wrong_axis": 1, "other_fine": 0}
-    assert (found["pass_fail"]["value"], found["pass_fail"]["n"]) == (0.8, 10)
-    assert (found["axis"]["value"], found["axis"]["n"]) == (pytest.approx(5 / 6), 6)
-    assert (found["sign"]["value"], found["sign"]["n"]) == (0.8, 5)
-    assert (found["exact"]["value"], found["exact"]["n"]) == (0.6, 10)
-    assert found["cost"]["value"] == pytest.approx((10 + 1 + 3 + 2) / 10)
+    predicted = np.array([P, P, XP, XP, P, XM, XP, YP, XM, YM])
+    result = directions(judged_parts(labels, one_hot(predicted, 5), SPACE), CostsConfig())
+    assert result.mistakes == {"missed": 1, "false_alarm": 1, "wrong_sign": 1, "wrong_axis": 1, "other_fine": 0}
+    assert (result.pass_fail.value, result.pass_fail.n) == (0.8, 10)
+    assert result.axis.value == pytest.approx(5 / 6)
+    assert result.axis.n == 6
+    assert (result.sign.value, result.sign.n) == (0.8, 5)
+    assert (result.exact.value, result.exact.n) == (0.6, 10)
+    assert result.cost.value == pytest.approx((10 + 1 + 3 + 2) / 10)
+    assert list(result.cost.to_json()) == ["value", "low", "high", "n"]
 
 
 def test_a_sign_flip_is_worse_than_a_missed_axis_and_costs_can_be_set_by_class() -> None:
@@ -67,8 +70,8 @@ def test_the_interval_of_the_cost_covers_it(shares: tuple[float, ...]) -> None:
     random, kinds = np.random.default_rng(1), np.array([0.0, 1.0, 3.0, 10.0])
     covered = []
     for _ in range(300):
-        found = expected_cost(random.choice(kinds, 300, p=shares), kinds)
-        covered.append(found["low"] <= kinds @ np.array(shares) <= found["high"])
+        cost = expected_cost(random.choice(kinds, 300, p=shares), kinds)
+        covered.append(cost.low <= kinds @ np.array(shares) <= cost.high)
     assert np.mean(covered) >= 0.95
 
 
@@ -76,8 +79,8 @@ def test_fewer_mistakes_never_prove_less() -> None:
     """Of parts without a mistake the cost is not known to be nothing; one cheap mistake does not make it surer."""
     kinds = np.array([0.0, 1.0, 3.0, 10.0])
     none, one = (expected_cost(np.array([cost] + [0.0] * 999), kinds) for cost in (0.0, 1.0))
-    assert (none["value"], none["low"]) == (0, 0)
-    assert 0.03 < none["high"] < one["high"]
+    assert (none.value, none.low) == (0, 0)
+    assert 0.03 < none.high < one.high
 
 
 def test_a_cost_for_what_is_no_class_is_refused_as_soon_as_the_classes_are_known() -> None:

@@ -1,13 +1,14 @@
-"""Slices, repeatability and rows worth a look."""
+"""Slices, repeatability, and the rows that a person should look at."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from frame_vit.decision.thresholds import ACCEPT, REJECT
-from frame_vit.evaluation.slices import fleiss_kappa, quartiles, repeatability, slices, worth_a_look
+from frame_vit.decision.verdicts import Verdict
+from frame_vit.evaluation.slices import fleiss_kappa, quartiles, repeatability, rows_to_inspect, slices
 from frame_vit.labels import LabelSpace
+from tests.evaluation.small import judged_parts, one_hot
 
 SPACE = LabelSpace.build(["ok", "left", "right"], ["ok"])
 
@@ -19,16 +20,17 @@ def test_a_bad_camera_stands_out_and_a_good_one_does_not() -> None:
     predicted = labels.copy()
     worse = np.array([c == "cam2" for c in camera]) & (random.random(600) < 0.3)
     predicted[worse] = (labels[worse] + 1) % 3
-    judged = np.where(predicted == 0, ACCEPT, REJECT).astype(np.int8)
-    found = slices({"slice_by": camera, "size": ["1 x 1"] * 600}, labels, predicted, judged, SPACE)
-    assert {row["by"] for row in found} == {"slice_by"}, "one size is no slice"
-    assert [row["value"] for row in found if row["stands_out"]] == ["cam2"]
-    bad = next(row for row in found if row["value"] == "cam2")
-    there = np.array(camera) == "cam2"
-    assert bad["n"] == 150
-    assert bad["accuracy"]["value"] == pytest.approx((predicted == labels)[there].mean())
-    assert bad["escape_rate"]["value"] == pytest.approx((predicted[there & (labels != 0)] == 0).mean())
-    assert bad["overkill_rate"]["n"] == int((there & (labels == 0)).sum())
+    verdicts = np.where(predicted == 0, Verdict.ACCEPT, Verdict.REJECT)
+    judged = judged_parts(labels, one_hot(predicted), SPACE, verdicts)
+    rows = slices(judged, {"slice_by": camera, "size": ["1 x 1"] * 600})
+    assert {row.by for row in rows} == {"slice_by"}, "one size is no slice"
+    assert [row.value for row in rows if row.stands_out] == ["cam2"]
+    bad = next(row for row in rows if row.value == "cam2")
+    inside = np.array(camera) == "cam2"
+    assert bad.n == 150
+    assert bad.accuracy.value == pytest.approx((predicted == labels)[inside].mean())
+    assert bad.escape_rate.value == pytest.approx((predicted[inside & (labels != 0)] == 0).mean())
+    assert bad.overkill_rate.n == int((inside & (labels == 0)).sum())
 
 
 def test_chance_alone_seldom_stands_out() -> None:
@@ -38,7 +40,7 @@ def test_chance_alone_seldom_stands_out() -> None:
         labels = random.integers(0, 3, 200)
         predicted = np.where(random.random(200) < 0.1, (labels + 1) % 3, labels)
         words = {"slice_by": [str(i) for i in random.integers(0, 8, 200)]}
-        alarms += any(row["stands_out"] for row in slices(words, labels, predicted, None, SPACE))
+        alarms += any(row.stands_out for row in slices(judged_parts(labels, one_hot(predicted), SPACE), words))
     assert alarms / 200 < 0.1
 
 
@@ -63,25 +65,37 @@ def test_fleiss_kappa_of_the_textbook() -> None:
 def test_several_pictures_of_a_part() -> None:
     parts = ["a", "a", "a", "b", "b", "c", "", ""]
     labels, predicted = np.array([0, 0, 0, 1, 1, 2, 0, 0]), np.array([0, 0, 0, 1, 2, 2, 1, 1])
-    judged = np.array([0, 0, 0, 2, 1, 2, 0, 0], np.int8)
-    found = repeatability(parts, labels, predicted, judged, SPACE)
-    assert found is not None
-    assert (found["parts"], found["pictures"]) == (2, 5)
-    assert found["alike"]["value"] == 0.5
-    assert found["unlike"] == ["b"]
-    assert found["decided"] == found["alike"]
-    assert repeatability(["a", "b", ""], labels[:3], predicted[:3], None, SPACE) is None
+    verdicts = [Verdict.ACCEPT] * 3 + [Verdict.REJECT, Verdict.REVIEW, Verdict.REJECT] + [Verdict.ACCEPT] * 2
+    repeated = repeatability(judged_parts(labels, one_hot(predicted), SPACE, verdicts), parts)
+    assert repeated is not None
+    assert (repeated.parts, repeated.pictures) == (2, 5)
+    assert repeated.alike.value == 0.5
+    assert repeated.unlike == ["b"]
+    assert repeated.decided == repeated.alike
+    without = repeatability(judged_parts(labels, one_hot(predicted), SPACE), parts)
+    assert without is not None
+    assert without.decided is None
+    assert repeatability(judged_parts(labels[:3], one_hot(predicted[:3]), SPACE), ["a", "b", ""]) is None
 
 
-def test_what_is_worth_a_look_is_listed_the_worst_first() -> None:
+def test_what_is_worth_a_look_is_listed_in_order() -> None:
     probabilities = np.array(
         [[0.9, 0.05, 0.05], [0.02, 0.96, 0.02], [0.4, 0.35, 0.25], [0.8, 0.1, 0.1], [0.05, 0.05, 0.9], [0.1, 0.8, 0.1]]
     )
     labels = np.array([0, 0, 0, 0, 2, 1])
-    found = worth_a_look(labels, np.log(probabilities).astype(np.float32))
-    assert found["mistakes"] == [1]
-    assert found["unsure"][0] == 2
-    assert found["suspects"] == [1]
+    inspect = rows_to_inspect(judged_parts(labels, np.log(probabilities).astype(np.float32), SPACE))
+    assert inspect.mistakes == [1]
+    assert inspect.unsure[0] == 2
+    assert inspect.suspects == [1]
+    assert inspect.escaped is None, "there are no verdicts"
+
+
+def test_escapes_and_overkill_are_listed_from_the_threshold_on() -> None:
+    bad = np.array([0.1, 0.3, 0.2, 0.9, 0.7, 0.8])
+    logits = np.log(np.stack([1 - bad, bad / 2, bad / 2], axis=1)).astype(np.float32)
+    verdicts = np.where(bad < 0.5, Verdict.ACCEPT, Verdict.REJECT)
+    inspect = rows_to_inspect(judged_parts([1, 1, 2, 0, 0, 0], logits, SPACE, verdicts))
+    assert (inspect.escaped, inspect.scrapped) == ([1, 2, 0], [4, 5, 3])
 
 
 def test_planted_wrong_labels_are_suspects() -> None:
@@ -91,6 +105,6 @@ def test_planted_wrong_labels_are_suspects() -> None:
     labels = true.copy()
     planted = set(range(0, 300, 10))
     labels[sorted(planted)] = (true[sorted(planted)] + 1) % 3
-    suspects = {*worth_a_look(labels, logits)["suspects"]}
+    suspects = {*rows_to_inspect(judged_parts(labels, logits, SPACE)).suspects}
     assert len(suspects & planted) > 15
     assert len(suspects & planted) > 0.8 * len(suspects)

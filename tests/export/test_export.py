@@ -136,11 +136,11 @@ def test_the_one_file_is_enough(exported: Path, tmp_path: Path, backend: str) ->
     assert alone.labels == whole.labels
     assert alone.metadata == whole.metadata
     pixels = noise(3)
-    for one, other in zip(alone.ask(pixels), whole.ask(pixels), strict=True):
+    for one, other in zip(alone.answer(pixels), whole.answer(pixels), strict=True):
         assert one is not None
         assert other is not None
         assert np.array_equal(one, other)
-    distances = [of.distances(of.ask(pixels)) for of in (alone, whole)]
+    distances = [of.distances(of.answer(pixels)) for of in (alone, whole)]
     assert distances[0] is not None
     assert distances[0] == pytest.approx(distances[1], abs=1e-3)
 

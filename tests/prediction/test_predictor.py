@@ -1,7 +1,8 @@
-"""Asking a model: averaged over the group with logits put back, one row an input, in order."""
+"""Answers averaged over the symmetries, with logits put back in order; one prediction for each input, in order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,14 +13,20 @@ from torch import Tensor
 
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.data import demo
+from frame_vit.data.examples import Example, Split
+from frame_vit.decision.judged import JudgedPictures
+from frame_vit.decision.novelty import NoveltyReference, PictureFlags
 from frame_vit.decision.rates import softmax
+from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
+from frame_vit.decision.verdicts import Verdict
 from frame_vit.errors import ModelError, UsageError
+from frame_vit.images.pixel_array import PixelArray
 from frame_vit.images.preprocessing import Preprocessing, normalise
 from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.inputs import Input, expand
-from frame_vit.prediction.predictor import Predictor, judge
+from frame_vit.prediction.predictor import Answers, Prediction, Predictor
 
 SIDE = 24
 PIXELS = Preprocessing(SIDE, SIDE)
@@ -74,7 +81,7 @@ def test_without_averaging_only_the_untouched_picture_is_asked() -> None:
 
 
 def test_answers_that_are_no_numbers_are_never_a_decision() -> None:
-    with pytest.raises(ModelError, match="numbers that are none"):
+    with pytest.raises(ModelError, match="numbers that are not finite"):
         predictor(slant=float("nan")).logits(noise(2))
 
 
@@ -95,14 +102,48 @@ def test_only_bad_files_are_only_bad_rows(tmp_path: Path) -> None:
     assert [row.error for row in rows] == ["no such file"] * 2
 
 
-def test_the_decision_follows_the_fine_classes() -> None:
-    assert judge("a", np.array([2, 1, 0, 0, 0], np.float32), SPACE).decision == "accept"
-    assert judge("a", np.array([1, 2, 0, 0, 0], np.float32), SPACE).decision == "reject"
-    assert judge("a", np.array([1, 2], np.float32), LabelSpace.build(["a", "b"])).decision is None
+def judged_row(logits: Sequence[float], flags: PictureFlags | None = None, **metadata: object) -> Prediction:
+    """The prediction for one picture with these averaged logits."""
+    values: dict[str, object] = {"labels": SPACE, "preprocessing": PIXELS} | metadata
+    model = Predictor(Torch(Classifier(Compass(), ModelMetadata(**values)), "cpu", "fp32"), tta=False)  # type: ignore[arg-type]
+    answers = Answers(np.array(logits, np.float32)[None, None], None)
+    return model.predictions(["a"], model.judge(answers, [flags or {}]))[0]
+
+
+TWO = LabelSpace.build(["passed", "Xplus"], ["passed"])
+POINT = OperatingPoint(0.1, 0.9, Claim(0.01, 0.95, 300, 0, 0.0099, 299))
+
+
+def test_without_thresholds_the_decision_follows_the_fine_classes() -> None:
+    assert judged_row([2, 1, 0, 0, 0]).decision == "accept"
+    assert judged_row([1, 2, 0, 0, 0]).decision == "reject"
+    undecided = judged_row([1, 2], labels=LabelSpace.build(["a", "b"]))
+    assert (undecided.decision, undecided.score, undecided.reason) == (None, None, None)
+
+
+def test_the_reason_names_the_score_and_the_thresholds() -> None:
+    reasons = [judged_row(row, labels=TWO, operating_point=POINT).reason for row in ([9, 0], [0, 0], [0, 9])]
+    assert reasons == ["p(bad) 0.0001234 < 0.1", "0.1 <= p(bad) 0.5 < 0.9", "p(bad) 0.9999 >= 0.9"]
+    assert judged_row([0, 9], labels=TWO).reason == "no thresholds: Xplus is no fine class"
+
+
+@pytest.mark.parametrize("logits", [[9, 0], [0, 9]])
+def test_a_flag_sends_to_review_whatever_the_class_says_and_gives_the_reason(logits: list[float]) -> None:
+    reference = NoveltyReference(50, {}, ("RGB",), "review")
+    row = judged_row(logits, {"light": "light 3.0, dark"}, labels=TWO, operating_point=POINT, novelty=reference)
+    assert (row.decision, row.flags) == ("review", ("light",))
+    assert row.reason == "unlike the training pictures: light 3.0, dark"
+
+
+def test_where_flags_are_only_noted_the_thresholds_decide() -> None:
+    reference = NoveltyReference(50, {}, ("RGB",), "note")
+    row = judged_row([0, 9], {"size": "too small"}, labels=TWO, operating_point=POINT, novelty=reference)
+    assert (row.decision, row.flags) == ("reject", ("size",))
+    assert row.reason == "p(bad) 0.9999 >= 0.9; unlike the training pictures: too small"
 
 
 def test_probabilities_add_up_and_the_confidence_is_the_largest() -> None:
-    row = judge("a", np.array([1, 2, 0, -1, 3], np.float32), SPACE)
+    row = judged_row([1, 2, 0, -1, 3])
     assert row.probabilities is not None
     assert sum(row.probabilities.values()) == pytest.approx(1, abs=1e-6)
     assert row.label == "Yminus"
@@ -110,7 +151,55 @@ def test_probabilities_add_up_and_the_confidence_is_the_largest() -> None:
 
 
 def test_names_that_are_no_utf8_stay_valid_text() -> None:
-    assert judge("a\udce9.jpg", np.zeros(5, np.float32), SPACE).file.encode()
+    judged = JudgedPictures(np.zeros((1, 5), np.float32), None, None, [{}])
+    (row,) = predictor().predictions(["a\udce9.jpg"], judged)
+    assert row.file.encode()
+
+
+def small_split(count: int = 9) -> Split:
+    pixels = noise(count)
+    examples = [Example(f"{i}.png", i % 5, (), SIDE, SIDE, str(i), bytes) for i in range(count)]
+    return Split("test", examples, PixelArray.of(pixels))
+
+
+def test_a_split_is_judged_once_with_and_without_averaging() -> None:
+    """A strong slant to one bad class makes the untouched pictures surely bad; over the four sides it is spread."""
+    point = OperatingPoint(0.92, 0.92, POINT.claim)
+    model = Classifier(Compass(slant=3), ModelMetadata(SPACE, PIXELS, operating_point=point))
+    split, asked = small_split(), Predictor(Torch(model, "cpu", "fp32"), batch_size=4)
+    judged = asked.judge_split(split)
+    views = asked.logits(noise(9))
+    assert np.allclose(judged.logits, views.mean(axis=1), atol=1e-6)
+    assert np.allclose(judged.single_logits, views[:, 0], atol=1e-6)
+    assert judged.labels.tolist() == split.labels.tolist()
+    assert judged.verdicts is not None
+    assert judged.single_verdicts is not None
+    assert {*judged.verdicts.tolist()} == {Verdict.ACCEPT}
+    assert {*judged.single_verdicts.tolist()} == {Verdict.REJECT}
+    assert judged.scores is not None
+    assert np.allclose(judged.scores, 1 - softmax(judged.logits)[:, 0], atol=1e-6)
+    assert judged.light == pytest.approx(127.5, abs=10)
+
+
+def test_flagged_pictures_of_a_split_go_to_review_with_and_without_averaging() -> None:
+    reference = NoveltyReference(9, {"width": (1, SIDE - 1), "height": (1, SIDE)}, ("",))
+    model = Classifier(Compass(), ModelMetadata(SPACE, PIXELS, novelty=reference))
+    judged = Predictor(Torch(model, "cpu", "fp32")).judge_split(small_split())
+    assert judged.flagged.all()
+    assert judged.verdicts is not None
+    assert judged.single_verdicts is not None
+    assert {*judged.verdicts.tolist(), *judged.single_verdicts.tolist()} == {Verdict.REVIEW}
+
+
+@pytest.mark.parametrize("tta", [True, False])
+def test_thresholds_that_were_chosen_on_other_views_are_warned_of(tta: bool, caplog: pytest.LogCaptureFixture) -> None:
+    views = tuple(view.name for view, _ in SPACE.group())
+    point = OperatingPoint(0.1, 0.9, POINT.claim, ThresholdsBasis("val", views=views))
+    model = Classifier(Compass(), ModelMetadata(SPACE, PIXELS, operating_point=point))
+    with caplog.at_level("WARNING", "framevit"):
+        asked = Predictor(Torch(model, "cpu", "fp32"), tta=tta)
+    assert asked.as_chosen == tta
+    assert ("averaged over other views" in caplog.text) != tta
 
 
 def test_quarter_turns_of_oblong_pictures_are_refused() -> None:

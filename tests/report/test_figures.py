@@ -1,4 +1,4 @@
-"""Results as files: pictures that open, a card that says what was measured."""
+"""Figures as files: pictures that open and show what they should, whatever the names."""
 
 from __future__ import annotations
 
@@ -9,27 +9,36 @@ from PIL import Image
 
 from frame_vit.data import demo
 from frame_vit.data.examples import Example, Split
-from frame_vit.evaluation.metrics import evaluation_metrics
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
-from frame_vit.report.figures import draw_confusion, draw_curves, draw_samples
-from frame_vit.report.model_card import model_card
+from frame_vit.report.figures import draw_confusion, draw_curves, draw_samples, math_safe
 
-ODD = LabelSpace.build(["$ok$", "=2+3", "[red]</script>"], ["$ok$"])
-
-
-def metrics() -> dict[str, object]:
-    views = np.eye(3, dtype=np.float32)[[0, 1, 2, 1]][:, None]
-    return evaluation_metrics("test", np.array([0, 1, 2, 0]), views, ODD, ["identity"])
+HOSTILE = ("$ok$", "=2+3", "[red]</script>")
 
 
-def test_pictures_are_drawn_whatever_the_names(tmp_path: Path) -> None:
-    draw_confusion(tmp_path / "confusion.png", metrics())
+def test_figures_are_drawn_whatever_the_names(tmp_path: Path) -> None:
+    draw_confusion(tmp_path / "confusion.png", [[1, 1, 0], [0, 1, 0], [0, 0, 1]], HOSTILE, "$test$")
     draw_curves(tmp_path / "curves.png", [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0, "val_macro_f1": 0.5}], 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"confusion.png", "curves.png"}, "nothing half written is left"
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert len(np.unique(np.asarray(image.convert("L")))) > 10
+
+
+def test_mistakes_are_red_and_right_answers_are_not(tmp_path: Path) -> None:
+    def red(counts: list[list[int]]) -> bool:
+        draw_confusion(tmp_path / "matrix.png", counts, ("a", "b"), "")
+        with Image.open(tmp_path / "matrix.png") as image:
+            pixels = np.asarray(image.convert("RGB")).astype(int)
+        return bool(((pixels[:, :, 0] > 150) & (pixels[:, :, 1] < 40) & (pixels[:, :, 2] < 60)).any())
+
+    assert red([[9, 1], [0, 10]])
+    assert not red([[10, 0], [0, 10]])
+
+
+def test_a_dollar_sign_starts_no_formula() -> None:
+    assert math_safe("$x_1$") == r"\$x_1\$"
 
 
 def test_samples_show_a_picture_of_every_class_with_its_boxes(tmp_path: Path) -> None:
@@ -52,13 +61,3 @@ def test_samples_show_a_picture_of_every_class_with_its_boxes(tmp_path: Path) ->
     assert [bool(green[:, i * fifth : (i + 1) * fifth].any()) for i in range(5)] == [True, True, True, False, True]
     amber = (pixels[:, :, 0] > 240) & (abs(pixels[:, :, 1] - 171) < 20) & (pixels[:, :, 2] < 40)
     assert [bool(amber[:, i * fifth : (i + 1) * fifth].any()) for i in range(5)] == [True, True, True, False, True]
-
-
-def test_the_card_says_what_was_measured() -> None:
-    card = model_card(ODD, Preprocessing(8, 8), "scratch", metrics())
-    assert "region" not in card
-    assert "the region [0.2, 0.0, 0.8, 1.0]" in model_card(
-        ODD, Preprocessing(8, 8, roi=(0.2, 0.0, 0.8, 1.0)), "x", metrics()
-    )
-    assert card.startswith("---\nlibrary_name: transformers\n")
-    assert "On 4 pictures of the test split: accuracy 0.7500" in card

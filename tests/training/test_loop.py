@@ -31,9 +31,9 @@ class TestRun:
         rows = {row["step"]: row for row in read_history(tmp_path / "history.csv") if "val_macro_f1" in row}
         assert outcome.best_macro_f1 == pytest.approx(max(row["val_macro_f1"] for row in rows.values()))
         val = prepared.splits["val"]
-        logits = Predictor(Torch(classifier, "cpu", "fp32"), tta=False).split_logits(val.pixels)[:, 0]
-        metrics = score(val.labels, logits, prepared.labels)
-        assert metrics["macro_f1"] == pytest.approx(rows[outcome.best_step]["val_macro_f1"])
+        logits = Predictor(Torch(classifier, "cpu", "fp32"), tta=False).answer_all(val.pixels).single
+        scores = score(val.labels, logits, prepared.labels)
+        assert scores.macro_f1 == pytest.approx(rows[outcome.best_step]["val_macro_f1"])
         loss = F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.labels)).item()
         assert loss == pytest.approx(rows[outcome.best_step]["val_loss"], rel=1e-4)
         assert loss != pytest.approx(rows[max(rows)]["val_loss"], rel=1e-2)

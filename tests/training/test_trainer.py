@@ -160,7 +160,7 @@ def test_what_is_kept_is_the_average_where_one_is_asked_for(tmp_path: Path) -> N
     for name, parameter in model.module.named_parameters():
         assert torch.equal(parameter, average[name]), name
     assert any(not torch.equal(average[name], own[name]) for name in average)
-    logits = Predictor(Torch(model, "cpu", "fp32"), tta=False).split_logits(prepared.splits["val"].pixels)[:, 0]
+    logits = Predictor(Torch(model, "cpu", "fp32"), tta=False).answer_all(prepared.splits["val"].pixels).single
     assert logits.shape == (10, 5)
 
 
