@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from frame_vit.audit.prepare import Preparation
     from frame_vit.config.schema import Config
     from frame_vit.decision.thresholds import OperatingPoint
+    from frame_vit.evaluation.compare import Comparison
     from frame_vit.evaluation.evaluate import Evaluated
     from frame_vit.explanation.inside_boxes import Looked
     from frame_vit.prediction.inputs import Input
@@ -144,7 +145,7 @@ def compare(
     data: str | DataRequest | None = None,
     split: str = "test",
     tick: Tick = silent,
-) -> dict[str, Any]:
+) -> Comparison:
     """Two models on the same pictures: their rates, McNemar's test, the decisions that differ, and a verdict."""
     from frame_vit.evaluation.compare import compare as compare_models
 

@@ -121,14 +121,14 @@ def test_a_split_of_the_run_or_another_data_set_is_tested(trained: Path, tmp_pat
     ticks: list[str] = []
     own = api.evaluate(predictor, tick=lambda stage, *_: ticks.append(stage))
     assert own.folder == run / "evaluation/test"
-    assert own.evaluation.metrics["n"] == 20
+    assert own.evaluation.metrics.n == 20
     assert "testing" in ticks
     request = DataRequest(api.load_config(run / "config.yaml"))
-    assert api.evaluate(predictor, request, "val", output=tmp_path / "val").evaluation.metrics["split"] == "val"
+    assert api.evaluate(predictor, request, "val", output=tmp_path / "val").evaluation.metrics.split == "val"
     assert request.split is None
 
 
 def test_a_predictor_is_used_as_it_is(trained: Path) -> None:
     predictor = api.load_predictor(trained / "runs/tiny-001", device="cpu", precision="fp32", tta=False)
     assert [view.name for view, _ in predictor.views] == ["identity"]
-    assert api.compare(predictor, predictor)["accuracy"]["only_a"] == 0
+    assert api.compare(predictor, predictor).accuracy.only_a == 0

@@ -9,7 +9,7 @@ import pytest
 
 from frame_vit.config.load import dump_config
 from frame_vit.config.schema import Config
-from frame_vit.data.dataset import Dataset, prepare
+from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.errors import UsageError
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.model.metadata import ModelMetadata
@@ -36,7 +36,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 @pytest.fixture(scope="module")
 def dataset(config: Config) -> Dataset:
-    return prepare(config, SEEN)
+    return read_dataset(config, SEEN)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from frame_vit import __version__
-from frame_vit.data.dataset import Dataset, prepare
+from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.runs.data import recorded_fingerprint
 from frame_vit.runs.environment import environment_facts, run_facts
@@ -19,7 +19,7 @@ from tests.small import tiny
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return prepare(tiny(tmp_path_factory.mktemp("data")), Preprocessing(32, 32))
+    return read_dataset(tiny(tmp_path_factory.mktemp("data")), Preprocessing(32, 32))
 
 
 def test_the_facts_survive_json_and_have_the_keys_that_old_runs_have(dataset: Dataset, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_finished_run_holds_the_model_that_was_evaluated(tmp_path: Path) -> No
     _, dataset = begin(config)
     test = dataset.splits["test"]
     predictor = Predictor(Torch(load_trained(str(trained.run / "model")), "cpu", "fp32"))
-    logits = predictor.split_logits(test.pixels).mean(axis=1)
+    logits = predictor.answer_all(test.pixels).averaged
     assert metrics["accuracy"] == pytest.approx(np.mean(logits.argmax(axis=1) == test.labels))
 
 
