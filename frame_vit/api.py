@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from frame_vit.errors import UsageError
 from frame_vit.system.progress import Tick, silent
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from frame_vit.decision.thresholds import OperatingPoint
     from frame_vit.evaluation.compare import Comparison
     from frame_vit.evaluation.evaluate import Evaluated
-    from frame_vit.explanation.inside_boxes import Looked
+    from frame_vit.explanation.explain import Explained
     from frame_vit.prediction.inputs import Input
     from frame_vit.prediction.predictor import Prediction, Predictor
     from frame_vit.runs.data import DataRequest
@@ -192,16 +192,16 @@ def explain(
     limit: int = 200,
     output: str | Path | None = None,
     tick: Tick = silent,
-) -> Looked:
+) -> Explained:
     """How much of the model's attention lies inside the boxes of at most `limit` labelled pictures.
 
     The report is written to RUN/explanation/SPLIT. A predictor must have the torch backend.
     """
-    from frame_vit.explanation.explain import explain_split
+    from frame_vit.explanation.explain import explain as explain_model
 
     predictor = _predictor(model, "torch", "fp32")
     folder = Path(output) if output is not None else None
-    return explain_split(predictor, _request(predictor.run, data, split), limit, folder, tick)[0]
+    return explain_model(predictor, _request(predictor.run, data, split), limit, folder, tick)
 
 
 def export_model(
@@ -211,12 +211,12 @@ def export_model(
     output: str | Path | None = None,
     int8: bool = False,
     tick: Tick = silent,
-) -> dict[str, Any]:
+) -> ExportResult:
     """Writes the model as one ONNX file, after a comparison with torch on real pictures; returns export.json.
 
     Raises `ModelError` where the exported model's answers differ from torch's; then nothing is written.
     """
-    from frame_vit.export.export import export_model as export
+    from frame_vit.export.export import export
 
     place = _place(model)
     folder = Path(output) if output is not None else None
@@ -231,9 +231,9 @@ def benchmark(
     device: str = "auto",
     batch_size: int = 8,
     tick: Tick = silent,
-) -> dict[str, Any]:
+) -> BenchmarkResult:
     """Measures every backend and precision on this machine with at most `limit` pictures; returns benchmark.json."""
-    from frame_vit.export.benchmark import benchmark_model
+    from frame_vit.export.benchmark import benchmark as benchmark_model
 
     place = _place(model)
     return benchmark_model(place, _request(place.run, data, None), limit, device, batch_size, tick)

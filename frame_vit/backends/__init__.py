@@ -1,6 +1,6 @@
-"""Who computes the answers: torch, ONNX Runtime or OpenVINO.
+"""The runtimes that compute a model's answers: torch, ONNX Runtime and OpenVINO.
 
 Takes a model folder or an exported file.
-Gives a `Backend`: pixels in, logits and embeddings out.
-Must not know labels of pictures, decisions or reports.
+Gives a `Backend`: preprocessed pictures in, logits and embeddings out.
+Must not know the labels of pictures, decisions or reports.
 """

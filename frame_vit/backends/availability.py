@@ -1,43 +1,43 @@
-"""A model by name -> a predictor: which backend answers, and why. The fastest that is there, where nothing is asked.
+"""The backends that framevit has, and what this machine offers them. A new backend is added to `BACKENDS`.
 
-With an exported file torch is not imported. What is fastest depends on how many pictures there are: importing torch
-and transformers takes seconds, which a thousand pictures win back and one does not. `framevit benchmark` measures; what
-it found on this machine is used, and without it a rule.
+The command line makes the values of `--backend` and `--precision` from this list, so nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 
+from frame_vit.backends.backend import BackendInfo
+from frame_vit.backends.onnxruntime_backend import ONNXRUNTIME
+from frame_vit.backends.openvino_backend import OPENVINO
+from frame_vit.backends.torch_backend import TORCH
 from frame_vit.system.machine import processor_flags
 
-CAN = {
-    ("onnxruntime", "fp32"): ("fp32",),
-    ("onnxruntime", "int8"): ("int8",),
-    ("openvino", "fp32"): ("fp32", "bf16"),
-    ("openvino", "int8"): ("int8",),
-}
-"""The precisions that an exported file of some numbers can be computed in."""
+BACKENDS: tuple[BackendInfo, ...] = (TORCH, ONNXRUNTIME, OPENVINO)
+"""All backends. The first is the reference that the benchmark compares the others with."""
 
 
-def extra_of(backend: str) -> str:
-    return "export" if backend == "onnxruntime" else backend
+def backend_named(name: str) -> BackendInfo | None:
+    return next((info for info in BACKENDS if info.name == name), None)
 
 
-def is_installed(name: str) -> bool:
-    return importlib.util.find_spec(name) is not None
+def precisions() -> tuple[str, ...]:
+    """Every precision that some backend computes in, without repetition."""
+    return tuple(dict.fromkeys(p for info in BACKENDS for computed in info.precisions.values() for p in computed))
 
 
 def has_cuda_card(device: str) -> bool:
-    """Whether there seems to be a CUDA card, without importing torch to ask it."""
-    return device.startswith("cuda") or (device == "auto" and shutil.which("nvidia-smi") is not None and _cards_shown())
+    """Whether the device is, or `auto` probably finds, a CUDA card. Does not import torch, which takes seconds."""
+    return device.startswith("cuda") or (
+        device == "auto" and shutil.which("nvidia-smi") is not None and _cards_visible()
+    )
 
 
-def _cards_shown() -> bool:
+def _cards_visible() -> bool:
     return os.environ.get("CUDA_VISIBLE_DEVICES", "all") not in ("", "-1")
 
 
 def cpu_has_bf16() -> bool:
+    """Whether the processor computes bf16 natively; by emulation it would be slower than fp32."""
     return bool(processor_flags() & {"avx512_bf16", "amx_bf16"})

@@ -1,24 +1,36 @@
-"""What computes a model's answers: one protocol; here the peers that run an exported file, without torch.
+"""What every backend can do (`Backend`), and what each declares about itself (`BackendInfo`).
 
-ONNX Runtime and OpenVINO read the same `model.onnx`, in which the model's settings are embedded. The peer that needs
-the weights and torch is in `torch_backend`.
+A backend is a file of this folder with one `BackendInfo` in it, and an entry in `availability.BACKENDS`. The choice of
+a backend, the benchmark, the proof of an export, the error messages and the values of `--backend` all follow from these
+declarations. The command line reads them for its help, so neither this module nor the file of a backend imports numpy
+or a runtime before the backend is opened.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
-from frame_vit.decision.rates import Logits
-from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.model.metadata import ModelMetadata
+from frame_vit.errors import UsageError
+
+if TYPE_CHECKING:
+    from frame_vit.decision.rates import Logits
+    from frame_vit.images.pixel_array import Float32, UInt8
+    from frame_vit.model.metadata import ModelMetadata
 
 INPUT, OUTPUTS = "pixel_values", ("logits", "embedding")
+"""Names of an exported graph's input and outputs; a model without one embedding a picture has only the first output."""
 METADATA_KEYS = ("framevit", "embeddings", "numbers")
-"""What an exported file carries: its settings as JSON, the packed embeddings, and fp32 or int8."""
+"""Keys of an exported file's metadata: framevit.json, the packed embeddings of training pictures, fp32 or int8."""
+WEIGHTS, FP32, INT8 = "weights", "fp32", "int8"
+"""The variants of a model: its weights (*.safetensors), the exported file, the quantised exported file."""
 
 
 class Backend(Protocol):
-    """Answers for batches. `name`, `device` and `precision` say who answers, where, and in which numbers."""
+    """An opened model. `name`, `device` and `precision` say what computes its answers, where and how exactly."""
 
     name: str
     device: str
@@ -26,4 +38,84 @@ class Backend(Protocol):
     metadata: ModelMetadata
 
     def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
-        """(N, height, width, 3) uint8 -> logits (N, C) float32, and what the head was given (N, D), if known."""
+        """(N, height, width, 3) uint8 -> logits (N, classes) float32 and, if the model has one, embedding (N, D)."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What a backend is opened with: the model's name, the exported file if it is to read one, device and precision.
+
+    `metadata` is the framevit.json beside an exported file: its thresholds replace those inside the file.
+    """
+
+    model: str
+    file: Path | None = None
+    metadata: ModelMetadata | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True)
+class BackendInfo:
+    """What a backend declares about itself.
+
+    `name` is its name on the command line, `title` the one in sentences. `library` is the module that must be
+    importable, and `extra` the optional dependency of framevit that installs it (None: framevit itself depends on it).
+    `precisions` maps each variant that it reads to the precisions that it computes it in. `devices` are device kinds.
+
+    The ranks order the backends where nothing was measured on this machine, 0 first: `start_rank` by the time to the
+    first answer, `cpu_rank` by the answers per second in fp32 on a CPU.
+    """
+
+    name: str
+    title: str
+    library: str
+    extra: str | None
+    precisions: Mapping[str, tuple[str, ...]]
+    devices: tuple[str, ...]
+    start_rank: int
+    cpu_rank: int
+    open: Callable[[ModelSource], Backend]
+
+    @property
+    def installed(self) -> bool:
+        """Whether its library can be found; it is not imported for that."""
+        return importlib.util.find_spec(self.library) is not None
+
+    @property
+    def install_command(self) -> str:
+        return f"pip install 'framevit[{self.extra}]'" if self.extra else f"pip install {self.library}"
+
+    @property
+    def reads_weights(self) -> bool:
+        return WEIGHTS in self.precisions
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it runs exported files."""
+        return any(variant != WEIGHTS for variant in self.precisions)
+
+    def computes(self, precision: str, variant: str | None = None) -> bool:
+        """Whether it computes in this precision: a variant that it reads or, for None, any of them."""
+        variants = self.precisions if variant is None else [variant]
+        return any(precision in ("auto", *self.precisions.get(v, ())) for v in variants)
+
+    def runs_on(self, device: str) -> bool:
+        return device == "auto" or device.partition(":")[0] in self.devices
+
+
+def agreed_precision(requested: str, possible: tuple[str, ...], title: str) -> str:
+    """The first possible precision for `auto`, else the requested one. Raises `UsageError` if that is not possible."""
+    if requested == "auto":
+        return possible[0]
+    if requested not in possible:
+        raise UsageError(
+            f"precision {requested}: {title} computes this file in {' or '.join(possible)} on this machine",
+            f"Use --precision auto, which is {possible[0]} here",
+        )
+    return requested
+
+
+def one_line(error: Exception) -> str:
+    """A runtime's message as one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300]

@@ -1,43 +1,39 @@
-"""A model by name -> a predictor: which backend answers, and why. The fastest that is there, where nothing is asked.
+"""Which backend answers for a model, and with which of its files. Without a request, the one that is done first.
 
-With an exported file torch is not imported. What is fastest depends on how many pictures there are: importing torch
-and transformers takes seconds, which a thousand pictures win back and one does not. `framevit benchmark` measures; what
-it found on this machine is used, and without it a rule.
+What is done first depends on the number of pictures: importing torch and transformers takes seconds, which a thousand
+pictures win back and one does not. The measurements of `framevit benchmark` on this machine decide or, where there are
+none, a rule. Nothing heavy is imported before a backend is opened.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from frame_vit.backends.availability import CAN, cpu_has_bf16, extra_of, has_cuda_card, is_installed
-from frame_vit.backends.backend import Backend
-from frame_vit.backends.exported_files import PROOF, exported, speeds, told_of
-from frame_vit.backends.onnx_backends import EXPORTED
+from frame_vit.backends.availability import BACKENDS, backend_named, cpu_has_bf16, has_cuda_card
+from frame_vit.backends.backend import FP32, INT8, WEIGHTS, Backend, BackendInfo, ModelSource
+from frame_vit.backends.benchmark_record import BenchmarkRow, read_benchmark
+from frame_vit.backends.export_record import FileRecord, read_export
+from frame_vit.backends.exported_files import FILES, usable_files, variant_of
+from frame_vit.backends.onnxruntime_backend import ONNXRUNTIME
 from frame_vit.errors import FrameVitError, UsageError
-from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, read_metadata
-from frame_vit.system.files import read_facts
+from frame_vit.model.metadata import METADATA_FILE, read_metadata
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import log
 
 MANY = 200
-"""Without measurements: from so many pictures on, what answers faster is worth a longer start."""
+"""Without measurements: from so many pictures on, a higher speed is worth a longer start."""
+MANY_MEASURED = 10_000
+"""With measurements: how many pictures are counted with where the number is not known."""
 ENDLESS = 0
-"""A count: pictures that come one by one, for ever, so that only the time for one counts."""
-
-
-class BackendChoice(NamedTuple):
-    """A backend that could answer, the numbers of its file (weights: it has none; empty: not known), where, how."""
-
-    backend: str
-    numbers: str
-    file: Path | None
-    precision: str
+"""A count: pictures that arrive one by one without an end, so that only the time for one of them matters."""
+UNKNOWN = ""
+"""The variant of an exported file that was named by itself and that no export.json describes."""
 
 
 class BackendRequest(NamedTuple):
-    """What is asked for: a model's place, and backend (weights: torch, if they are there), device and precision."""
+    """The model's place, and which backend, device and precision were requested; `weights` prefers torch."""
 
     place: str
     backend: str
@@ -46,122 +42,189 @@ class BackendRequest(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """The model folder, also of a file in it."""
+        """The model folder, also of an exported file in it."""
         return Path(self.place).parent if Path(self.place).is_file() else Path(self.place)
 
 
-def possible_backends(wish: BackendRequest) -> list[BackendChoice]:
-    """All that could answer, as asked. Raises nothing: what is missing is found out by what is left."""
-    path = Path(wish.place)
-    weights = not path.is_file() and (not path.is_dir() or any(path.glob("*.safetensors*")))
-    files = {told_of(path) or "": path} if path.is_file() else exported(path) if path.is_dir() else {}
-    torch = weights and wish.precision != "int8" and is_installed("torch")
-    found = [BackendChoice("torch", "weights", None, wish.precision)] if torch else []
-    if wish.device not in ("auto", "cpu") or wish.precision == "fp16":
-        return found
-    for numbers, file in files.items():
-        for name in EXPORTED:
-            can = wish.precision == "auto" or not numbers or wish.precision in CAN[name, numbers]
-            found += [BackendChoice(name, numbers, file, wish.precision)] if can and is_installed(name) else []
-    return found
+class BackendChoice(NamedTuple):
+    """A backend that could answer: with which variant of the model, from which exported file, in which precision."""
+
+    backend: str
+    variant: str
+    file: Path | None
+    precision: str
 
 
-def fastest_first(wish: BackendRequest, choices: list[BackendChoice], count: int | None) -> list[BackendChoice]:
-    """By what was measured here, and by a rule where nothing was."""
-    facts = read_facts(wish.folder / PROOF)
-    measured = [row for row in speeds(wish.folder) if wish.device in ("auto", row["device"].partition(":")[0])]
-    order = _by_rule(facts, wish.device, count is None or count >= MANY)
+def ordered_choices(request: BackendRequest, count: int | None) -> list[BackendChoice]:
+    """The backends to try, the best first, for so many pictures (None: many). Raises `UsageError` if there is none."""
+    choices = possible_backends(request)
+    if request.backend == WEIGHTS:
+        choices = [choice for choice in choices if choice.variant == WEIGHTS] or fastest_first(request, choices, count)
+    elif request.backend == "auto":
+        choices = fastest_first(request, choices, count)
+    else:
+        choices = [choice for choice in choices if choice.backend == request.backend]
+    if not choices:
+        raise UsageError(*explain_refusal(request))
+    return choices
+
+
+def possible_backends(request: BackendRequest) -> list[BackendChoice]:
+    """All installed backends that could answer on the requested device in the requested precision."""
+    choices = []
+    for variant, file in _variants(Path(request.place)).items():
+        for info in BACKENDS:
+            reads = info.reads_files if variant == UNKNOWN else variant in info.precisions
+            computes = info.computes(request.precision, None if variant == UNKNOWN else variant)
+            if reads and computes and info.runs_on(request.device) and info.installed:
+                choices.append(BackendChoice(info.name, variant, file, request.precision))
+    return choices
+
+
+def _variants(place: Path) -> dict[str, Path | None]:
+    """The variants of a model: its weights (also those on the hub), and its exported files."""
+    if place.is_file():
+        return {variant_of(place) or UNKNOWN: place}
+    if not place.is_dir():
+        return {WEIGHTS: None}
+    weights: dict[str, Path | None] = {WEIGHTS: None} if any(place.glob("*.safetensors*")) else {}
+    return weights | usable_files(place)
+
+
+def fastest_first(request: BackendRequest, choices: list[BackendChoice], count: int | None) -> list[BackendChoice]:
+    """The choices by the measurements on this machine, the fastest first; those without one follow, by a rule."""
+    rows = [
+        row
+        for row in read_benchmark(request.folder)
+        if row.agrees
+        and request.device in ("auto", row.device.partition(":")[0])
+        and request.precision in ("auto", row.precision)
+    ]
+    rule = _order_by_rule(request, count is None or count >= MANY)
     ranked: list[tuple[float, int, BackendChoice]] = []
     for choice in choices:
-        what = (choice.backend, choice.numbers or "fp32")
-        rows = [row for row in measured if (row["backend"], row["numbers"]) == what]
-        rows = [row for row in rows if wish.precision in ("auto", row["precision"]) and row["agrees"]]
-        best = min(rows, key=lambda row: _seconds(row, count), default=None)
-        place = order.index(what) if what in order else len(order)
+        key = (choice.backend, choice.variant or FP32)
+        rank = rule.index(key) if key in rule else len(rule)
+        measured = [row for row in rows if (row.backend, row.variant) == key]
+        best = min(measured, key=lambda row: _seconds(row, count), default=None)
         if best is None:
-            ranked.append((math.inf, place, choice))
+            ranked.append((math.inf, rank, choice))
         else:
-            ranked.append((_seconds(best, count), place, choice._replace(precision=best["precision"])))
-    return [choice for _, _, choice in sorted(ranked, key=lambda of: of[:2])]
+            ranked.append((_seconds(best, count), rank, choice._replace(precision=best.precision)))
+    return [choice for _, _, choice in sorted(ranked, key=lambda entry: entry[:2])]
 
 
-def _seconds(row: dict[str, Any], count: int | None) -> float:
-    """How long pictures take by a row of the benchmark, with the start."""
+def _seconds(row: BenchmarkRow, count: int | None) -> float:
+    """How long the pictures take by a row of the benchmark."""
     if count == ENDLESS:
-        return float(row["p50_ms"]) / 1000
-    return float(row["start_s"] + (10_000 if count is None else count) / row["pictures_per_s"])
+        return row.p50_ms / 1000
+    return row.seconds(MANY_MEASURED if count is None else count)
 
 
-def _by_rule(facts: dict[str, Any], device: str, many: bool) -> list[tuple[str, str]]:
-    """Backends and numbers, what is fastest as a rule first.
+def _order_by_rule(request: BackendRequest, many: bool) -> list[tuple[str, str]]:
+    """Backends and variants where nothing was measured, the one that is usually fastest first.
 
-    int8 only where it was found not to be slower, and OpenVINO only where it was found to agree (or was not tried).
+    Few pictures go to what starts soonest; many go to a CUDA card, else to what computes in native bf16, else to the
+    fastest on a CPU. int8 comes in only where this machine's export found it not to be slower, and a backend whose
+    answers the export found to differ is left out.
     """
-    files = facts.get("files", {})
-    torch, runtime = ("torch", "weights"), ("onnxruntime", "fp32")
-    tried_here = files.get("model-int8.onnx", {}).get("machine") == machine()
-    int8 = [("onnxruntime", "int8")] if tried_here else []
-    agrees = files.get("model.onnx", {}).get("openvino", {}).get("agrees", True)
-    openvino = [("openvino", "fp32")] if agrees else []
-    if not many:
-        return [*int8, runtime, *openvino, torch]
-    if has_cuda_card(device):
-        return [torch, *int8, *openvino, runtime]
-    return [*int8, *openvino, torch, runtime] if cpu_has_bf16() else [*int8, *openvino, runtime, torch]
+    records = read_export(request.folder)
+    card, bf16 = has_cuda_card(request.device), cpu_has_bf16()
+
+    def rank(info: BackendInfo) -> tuple[bool, bool, int]:
+        if not many:
+            return False, False, info.start_rank
+        off_card = card and "cuda" not in info.devices
+        without_bf16 = bf16 and not info.computes("bf16")
+        return off_card, without_bf16, info.cpu_rank
+
+    order: list[tuple[str, str]] = []
+    for info in sorted(BACKENDS, key=rank):
+        variant = WEIGHTS if info.reads_weights else FP32
+        if _proven(info, records):
+            order.append((info.name, variant))
+    int8 = records.get(FILES[INT8])
+    if int8 is not None and int8.machine == machine():
+        on_card = [info.name for info in BACKENDS if many and card and "cuda" in info.devices]
+        order.insert(len(on_card), (ONNXRUNTIME.name, INT8))  # int8 is timed with ONNX Runtime
+    return order
 
 
-def open_first_working(wish: BackendRequest, choices: list[BackendChoice]) -> Backend:
+def _proven(info: BackendInfo, records: dict[str, FileRecord]) -> bool:
+    """False if the export found that this backend's answers differ; one that was not tried counts as proven."""
+    record = records.get(FILES[FP32])
+    agreement = record.agreements.get(info.name) if record else None
+    return agreement is None or agreement.agrees
+
+
+def open_first_working(request: BackendRequest, choices: list[BackendChoice]) -> Backend:
+    """Opens the first choice or, for `--backend auto`, the next one where a runtime or file fails, with a warning."""
     for choice, following in zip(choices, [*choices[1:], None], strict=True):
         try:
-            return _opened(wish, choice)
+            return _open(request, choice)
         except (ImportError, OSError, FrameVitError) as error:
-            if wish.backend != "auto" or following is None or isinstance(error, UsageError):
+            if request.backend != "auto" or following is None or isinstance(error, UsageError):
                 raise
             log.warning("%s cannot be used (%s); going on with %s", choice.backend, error, following.backend)
-    raise AssertionError("the last one is used or raises")
+    raise AssertionError("the last choice is opened or raises")
 
 
-def _opened(wish: BackendRequest, choice: BackendChoice) -> Backend:
-    if choice.file is not None:
-        # What lies beside a file that is not told of there may be of another model.
-        beside = _beside(wish.folder) if choice.numbers else None
-        return EXPORTED[choice.backend](choice.file, beside, choice.precision)
-    from frame_vit.backends.torch_backend import Torch
-    from frame_vit.model.saving import load_trained
-
-    return Torch(load_trained(wish.place), wish.device, choice.precision)
-
-
-def _beside(folder: Path) -> ModelMetadata | None:
-    """The settings in a model folder, which may be newer than those in an exported file; None for others."""
-    return read_metadata(folder) if (folder / METADATA_FILE).is_file() else None
+def _open(request: BackendRequest, choice: BackendChoice) -> Backend:
+    info = backend_named(choice.backend)
+    assert info is not None
+    # A framevit.json beside a file that export.json does not describe may belong to another model.
+    use_metadata_beside = choice.file is not None and choice.variant != UNKNOWN
+    has_metadata = (request.folder / METADATA_FILE).is_file()
+    metadata = read_metadata(request.folder) if use_metadata_beside and has_metadata else None
+    return info.open(ModelSource(request.place, choice.file, metadata, request.device, choice.precision))
 
 
-def why_not(wish: BackendRequest) -> tuple[str, str]:
-    """What to say where nothing can answer as asked: message and way out."""
-    place, backend, device, precision = wish
-    is_file = Path(place).is_file()
-    if backend in EXPORTED and not is_installed(backend):
-        return f"{backend} is not installed", f"pip install 'framevit[{extra_of(backend)}]'"
-    if backend == "torch" and is_file:
-        return f"{place} is an exported file, and torch needs the weights", "Name the model folder with --model"
-    if device not in ("auto", "cpu") and (is_file or backend in EXPORTED):
-        return f"an exported file is run on the CPU here, not on {device}", "Leave out --device, or use the weights"
-    if precision == "fp16" and (is_file or backend in EXPORTED):
-        return "precision fp16 needs torch on a CUDA card", "Use --precision auto"
-    if precision == "int8" and backend == "torch":
-        return "torch does not compute in int8 here", "Use --backend onnxruntime or openvino"
-    if (backend, precision) == ("onnxruntime", "bf16"):
-        return "ONNX Runtime does not compute in bf16 here", "Use --backend openvino or torch, or --precision fp32"
-    if backend == "torch" and Path(place).is_dir():
-        return f"{place} holds no weights (*.safetensors), and torch needs them", "Name the model folder of the run"
-    if precision == "int8" and not is_file:
-        return f"{place}: there is no int8 model that may be used", "framevit export --int8 makes one"
+def explain_refusal(request: BackendRequest) -> tuple[str, str]:
+    """Why no backend can answer as requested: the message, and what to do."""
+    place, precision, is_file = request.place, request.precision, Path(request.place).is_file()
+    info = backend_named(request.backend)
+    if info is not None and not info.installed:
+        return f"{info.name} is not installed", info.install_command
+    if info is not None and not info.reads_files and is_file:
+        return f"{place} is an exported file, and {info.title} needs the weights", "Name the model folder with --model"
+    if wrong_device := _device_refusal(request, info):
+        return wrong_device
+    if wrong_precision := _precision_refusal(request, info):
+        return wrong_precision
+    if info is not None and info.reads_weights and Path(place).is_dir():
+        return f"{place} holds no weights (*.safetensors), which {info.title} needs", "Name the model folder of the run"
+    if precision == INT8 and not is_file:
+        return f"{place} has no int8 model that may be used", "framevit export --int8 makes one"
     if is_file and precision != "auto":
-        return f"precision {precision}: {place} does not answer in it", "Use --precision auto"
-    if backend in EXPORTED:
-        what = f"{place}: there is no exported file that {backend} could use"
-        return what + ("" if precision == "auto" else f" in {precision}"), "framevit export makes one"
+        return f"{place} cannot be computed in {precision}", "Use --precision auto"
+    if info is not None and info.reads_files:
+        suffix = "" if precision == "auto" else f" in {precision}"
+        return f"{place} has no exported file that {info.title} could use{suffix}", "framevit export makes one"
     if is_file:
-        return f"nothing that could run {place} is installed", "pip install 'framevit[export]' brings ONNX Runtime"
-    return f"{place}: no backend can answer here", "Needed are weights and torch, or an exported file and ONNX Runtime"
+        return f"nothing that could run {place} is installed", f"{ONNXRUNTIME.install_command} brings ONNX Runtime"
+    return f"{place}: no backend can answer here", "It takes weights and torch, or an exported file and ONNX Runtime"
+
+
+def _device_refusal(request: BackendRequest, info: BackendInfo | None) -> tuple[str, str] | None:
+    device = request.device
+    kinds = tuple(dict.fromkeys(kind for each in BACKENDS for kind in each.devices))
+    if device != "auto" and device.partition(":")[0] not in kinds:
+        return f"unknown device {device!r}", f"Use auto, {', '.join(kinds)}, or cuda:N for one of several cards"
+    candidates = [info] if info else [each for each in BACKENDS if each.reads_files]
+    if (info or Path(request.place).is_file()) and not any(each.runs_on(device) for each in candidates):
+        return f"an exported file is computed on the CPU, not on {device}", "Leave out --device, or use the weights"
+    return None
+
+
+def _precision_refusal(request: BackendRequest, info: BackendInfo | None) -> tuple[str, str] | None:
+    precision = request.precision
+    others = [each.name for each in BACKENDS if each.computes(precision)]
+    if info is not None and not info.computes(precision):
+        return (
+            f"{info.title} does not compute in {precision}",
+            f"Use --backend {' or '.join(others)}, or --precision auto",
+        )
+    if Path(request.place).is_file() and not any(each.reads_files and each.computes(precision) for each in BACKENDS):
+        needed = " or ".join(others)
+        return f"precision {precision} needs {needed} and the weights, not an exported file", "Use --precision auto"
+    return None

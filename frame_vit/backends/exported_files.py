@@ -1,10 +1,9 @@
-"""Exported files beside a model's weights: which are there, whether they are still those of the weights, how fast.
+"""The exported files of a model folder: which may be used, whether they fit the weights, what metadata they carry.
 
-    model.onnx, model-int8.onnx   the model, with its settings embedded
-    export.json                   the proof: what was compared with torch, and a sample of the weights it was made from
-    benchmark.json                how fast each backend was on which machine
+    model.onnx, model-int8.onnx   the model, with its framevit.json embedded
+    export.json                   the proof of each file, and a fingerprint of the weights that it was made from
 
-No torch here: what is decided here decides whether torch must be imported.
+The choice of a backend depends on this module, so it does not import torch.
 """
 
 from __future__ import annotations
@@ -12,99 +11,137 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from frame_vit.system.files import read_facts
-from frame_vit.system.machine import machine
+from frame_vit.backends.backend import FP32, INT8
+from frame_vit.backends.export_record import EXPORT_FILE, read_export
+from frame_vit.decision.novelty import unpacked
+from frame_vit.errors import ModelError
+from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, parse_metadata
 from frame_vit.system.progress import log
 
-FILES = {"fp32": "model.onnx", "int8": "model-int8.onnx"}
-PROOF, SPEEDS = "export.json", "benchmark.json"
+FILES = {FP32: "model.onnx", INT8: "model-int8.onnx"}
+"""The name of each variant's file."""
 SAMPLED = 256
-"""Bytes at the beginning, in the middle and at the end of every tensor that its sample is made of."""
+"""Bytes at the beginning, in the middle and at the end of every tensor that the fingerprint reads."""
 
 
-def exported(folder: Path) -> dict[str, Path]:
-    """The exported files of a model folder that may be used, by their numbers: fp32, int8.
+def usable_files(folder: Path) -> dict[str, Path]:
+    """The exported files of a model folder that may be used, by variant (fp32, int8).
 
-    One that was made from other weights, or was not proven, is passed over with a warning.
+    A file that was made from other weights, or that export.json does not describe, is left out with a warning.
     """
-    usable = {}
-    for numbers, path in ((numbers, folder / name) for numbers, name in FILES.items()):
-        why_not = _why_not(path) if path.is_file() else None
-        if why_not:
-            log.warning("%s %s, so it is not used: export the model again", path, why_not)
-        elif why_not is not None:
-            usable[numbers] = path
-    return usable
+    files = {}
+    for variant, path in ((variant, folder / name) for variant, name in FILES.items()):
+        if not path.is_file():
+            continue
+        mismatch = _mismatch(path)
+        if mismatch:
+            log.warning("%s %s, so it is not used. Export the model again", path, mismatch)
+        else:
+            files[variant] = path
+    return files
 
 
-def told_of(path: Path) -> str | None:
-    """The numbers of an exported file that is named by itself; None where what lies beside it is not of it."""
-    why_not = _why_not(path)
-    if why_not and weights_sample(path.parent) is not None:
-        log.warning("%s %s", path, why_not)
-    return None if why_not else next((numbers for numbers, name in FILES.items() if name == path.name), None)
+def variant_of(path: Path) -> str | None:
+    """The variant of an exported file that was named by itself; None if the folder's export.json does not describe it.
+
+    Such a file is used with the metadata inside it alone. A warning says so if there are weights beside it.
+    """
+    mismatch = _mismatch(path)
+    if mismatch and weights_fingerprint(path.parent) is not None:
+        log.warning("%s %s", path, mismatch)
+    return None if mismatch else next((variant for variant, name in FILES.items() if name == path.name), None)
 
 
-def _why_not(path: Path) -> str:
-    """Why an exported file is not the one of the folder that it lies in; empty where it is."""
-    of = read_facts(path.parent / PROOF).get("files", {}).get(path.name)
-    if of is None or of.get("bytes") != path.stat().st_size:
-        return f"is not the file that {PROOF} tells of"
-    sample = weights_sample(path.parent)
-    stale = sample is not None and of.get("weights") != sample
+def _mismatch(path: Path) -> str:
+    """Why an exported file does not belong to its folder; empty if it does."""
+    record = read_export(path.parent).get(path.name)
+    if record is None or record.bytes != path.stat().st_size:
+        return f"is not the file that {EXPORT_FILE} describes"
+    fingerprint = weights_fingerprint(path.parent)
+    stale = fingerprint is not None and record.weights != fingerprint
     return "was made from other weights than those beside it" if stale else ""
 
 
-def weights_sample(folder: Path) -> str | None:
-    """sha256 over names, shapes and some bytes of all tensors; None where there are no weights.
+def weights_fingerprint(folder: Path) -> str | None:
+    """sha256 over the names, shapes and some bytes of all tensors of a folder; None if it holds no weights.
 
-    Training changes every tensor that it touches all over, and reading all of it would take seconds.
+    Training changes every tensor that it touches all over, so samples are enough; reading all bytes would take seconds.
     """
     files = sorted(folder.glob("*.safetensors"))
     try:
-        samples = [_sample(path, *_state(path)) for path in files]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""  # damaged weights are those of no file
+        samples = [_sample(path, *_size_and_time(path)) for path in files]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""  # no exported file was made from damaged weights
     return hashlib.sha256("".join(samples).encode()).hexdigest() if files else None
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _size_and_time(path: Path) -> tuple[int, int]:
     return path.stat().st_size, path.stat().st_mtime_ns
 
 
 @functools.cache
 def _sample(path: Path, length: int, _changed: int) -> str:
+    """sha256 of a safetensors file's header and of SAMPLED bytes at three places of each tensor."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        if size > length:
-            raise ValueError("shorter than it says")
-        header = file.read(size)
+        header_size = int.from_bytes(file.read(8), "little")
+        if header_size > length:
+            raise ValueError("the header is longer than the file")
+        header = file.read(header_size)
         digest.update(header)
         tensors = [value for key, value in json.loads(header).items() if key != "__metadata__"]
         for start, end in sorted(tensor["data_offsets"] for tensor in tensors):
-            for at in sorted({start, max(start, (start + end - SAMPLED) // 2), max(start, end - SAMPLED)}):
-                file.seek(8 + size + at)
-                digest.update(file.read(min(SAMPLED, end - at)))
+            for offset in sorted({start, max(start, (start + end - SAMPLED) // 2), max(start, end - SAMPLED)}):
+                file.seek(8 + header_size + offset)
+                digest.update(file.read(min(SAMPLED, end - offset)))
     return digest.hexdigest()
 
 
-def weights_of(folder: Path) -> str | None:
-    """The sample of a model folder's weights; where only an exported file is there, of those that it was made from."""
-    sample = weights_sample(folder)
-    if sample is not None:
-        return sample
-    files = read_facts(folder / PROOF).get("files", {})
-    return next((of.get("weights") for of in files.values()), None)
+def recorded_weights(folder: Path) -> str | None:
+    """The fingerprint of a model folder's weights or, without them, of those that its exported file was made from."""
+    fingerprint = weights_fingerprint(folder)
+    if fingerprint is not None:
+        return fingerprint
+    return next((record.weights for record in read_export(folder).values()), None)
 
 
-def speeds(folder: Path) -> list[dict[str, Any]]:
-    """What `framevit benchmark` measured of this model on this machine; empty where it did not."""
-    facts = read_facts(folder / SPEEDS)
-    if facts.get("machine") != machine() or facts.get("weights") != weights_of(folder):
-        return []
-    rows: list[dict[str, Any]] = facts.get("rows", [])
-    return rows
+def embedded_metadata(texts: Mapping[str, str], path: Path) -> ModelMetadata:
+    """The model's metadata from the texts that an exported file carries.
+
+    Raises `ModelError` for a file without them: framevit did not write it.
+    """
+    if "framevit" not in texts:
+        raise ModelError(
+            f"{path}: this file holds no framevit metadata, so the meaning of its classes is not known",
+            "Export the model with `framevit export`",
+        )
+    embeddings = unpacked(texts["embeddings"]) if texts.get("embeddings") else None
+    return parse_metadata(texts["framevit"], str(path), embeddings)
+
+
+def merged_metadata(embedded: ModelMetadata, beside: ModelMetadata | None, path: Path) -> ModelMetadata:
+    """The metadata inside a file, with thresholds and novelty from the framevit.json beside it, which may be newer.
+
+    Raises `ModelError` if the two are of different models.
+    """
+    if beside is None:
+        return embedded
+    same_model = (embedded.labels, embedded.preprocessing, embedded.temperature) == (
+        beside.labels,
+        beside.preprocessing,
+        beside.temperature,
+    )
+    if not same_model:
+        raise ModelError(
+            f"{path} and the {METADATA_FILE} beside it are of different models: "
+            "their classes, preprocessing or temperature differ",
+            "Copy both from the same model folder, or move the exported file to a folder of its own",
+        )
+    novelty = beside.novelty
+    if novelty is not None and novelty.embeddings is None and embedded.novelty is not None:
+        novelty = replace(novelty, embeddings=embedded.novelty.embeddings)
+    return replace(embedded, operating_point=beside.operating_point, novelty=novelty)

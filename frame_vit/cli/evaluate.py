@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from frame_vit.cli.options import (
-    Backend,
+    AUTO,
     BackendOption,
     BatchSize,
     Device,
@@ -39,7 +39,7 @@ def evaluate(
         typer.Option("--split", help="A split of the run's own data, such as val.", show_default="test"),
     ] = None,
     tta: Tta = True,
-    backend: BackendOption = Backend.auto,
+    backend: BackendOption = AUTO,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,
@@ -98,7 +98,7 @@ def calibrate(
     data: Annotated[
         str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
     ] = None,
-    backend: WeightsBackendOption = Backend.auto,
+    backend: WeightsBackendOption = AUTO,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,
@@ -135,7 +135,7 @@ def compare(
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of A's own.")] = None,
     split: Annotated[str, typer.Option("--split", help="A split of A's own data.")] = "test",
     tta: Tta = True,
-    backend: WeightsBackendOption = Backend.auto,
+    backend: WeightsBackendOption = AUTO,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,

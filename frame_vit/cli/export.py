@@ -1,4 +1,4 @@
-"""`framevit export` and `benchmark`: a model for the line PC, and which backend is fastest there."""
+"""`framevit export` and `benchmark`: a model as one file for a PC without torch, and which backend is fastest there."""
 
 from __future__ import annotations
 
@@ -7,45 +7,40 @@ from typing import Annotated
 
 import typer
 
-from frame_vit.cli.options import (
-    BatchSize,
-    Device,
-    ModelArgument,
-    Set,
-    echo_json,
-)
+from frame_vit.cli.options import BatchSize, Device, ModelArgument, Set, echo_json
 
 
 def export(
     model: ModelArgument = None,
     overrides: Set = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Also in 8 bits, if that agrees and is not slower here.")
+        bool, typer.Option("--int8", help="Also quantise to int8; kept if it agrees and is not slower.")
     ] = False,
     data: Annotated[
-        str | None, typer.Option("--data", help="Compare on this data set.", show_default="the run's test split")
+        str | None,
+        typer.Option("--data", help="Compare on this data set.", show_default="the run's test split"),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder.", show_default="beside the weights")
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print export.json and nothing else.")] = False,
 ) -> None:
-    """Write the model as one ONNX file that needs no torch, proven against torch on real pictures."""
+    """Write the model as one ONNX file that needs no torch; its answers are compared with torch's on real pictures."""
     from frame_vit.cli import console, tables
     from frame_vit.runs.folder import find_model
 
-    place = find_model(model)  # before what takes seconds to import
+    place = find_model(model)  # before the imports below, which take seconds
     with console.starting():
-        from frame_vit.export.export import export_model
+        from frame_vit.export.export import export as export_model
         from frame_vit.runs.data import DataRequest, evaluation_config
 
     request = DataRequest(evaluation_config(place.run, None, overrides or []), data)
     with console.progress() as tick:
-        facts = export_model(place, request, output, int8, tick)
+        result = export_model(place, request, output, int8, tick)
     if json_output:
-        echo_json(facts)
+        echo_json(result.to_json())
     else:
-        tables.show_export(facts, output or place.path)
+        tables.show_export(result, output or place.path)
 
 
 def benchmark(
@@ -54,7 +49,7 @@ def benchmark(
     data: Annotated[
         str | None, typer.Option("--data", help="Pictures to predict.", show_default="the run's test split")
     ] = None,
-    count: Annotated[int, typer.Option("--limit", min=1, help="At most so many pictures.")] = 64,
+    count: Annotated[int, typer.Option("--limit", min=1, help="Measure on at most so many pictures.")] = 64,
     device: Device = None,
     batch_size: BatchSize = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print benchmark.json and nothing else.")] = False,
@@ -65,13 +60,14 @@ def benchmark(
 
     place = find_model(model)
     with console.starting():
-        from frame_vit.export.benchmark import benchmark_model, markdown
+        from frame_vit.export.benchmark import benchmark as measure
+        from frame_vit.export.benchmark import markdown
         from frame_vit.runs.data import DataRequest, evaluation_config
 
     request = DataRequest(evaluation_config(place.run, None, overrides or []), data)
     with console.progress() as tick:
-        facts = benchmark_model(place, request, count, device or "auto", batch_size or 8, tick)
+        result = measure(place, request, count, device or "auto", batch_size or 8, tick)
     if json_output:
-        echo_json(facts)
+        echo_json(result.to_json())
     else:
-        typer.echo(markdown(facts))
+        typer.echo(markdown(result))

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from frame_vit.backends.availability import BACKENDS, precisions
+
 if TYPE_CHECKING:
     from frame_vit.config.schema import Config
     from frame_vit.prediction.load import PredictorOptions
@@ -33,24 +35,12 @@ class TrainPrecision(StrEnum):
     bf16 = "bf16"
 
 
-class Precision(StrEnum):
-    """The number format of an answer; int8 needs an exported file."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    fp16 = "fp16"
-    bf16 = "bf16"
-    int8 = "int8"
-
-
-class Backend(StrEnum):
-    """What computes the answers."""
-
-    auto = "auto"
-    torch = "torch"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
-
+# Made from what the backends declare, so mypy cannot know the members: name them as Backend("auto").
+Precision = StrEnum("Precision", [(name, name) for name in ("auto", *precisions())])  # type: ignore[misc]
+"""The number format of an answer; int8 needs an exported file."""
+Backend = StrEnum("Backend", [(name, name) for name in ("auto", *(info.name for info in BACKENDS))])  # type: ignore[misc]
+"""What computes the answers."""
+AUTO = Backend("auto")
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; what it leaves out has defaults.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a key: section.key=value. Repeatable.")]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from frame_vit.cli.options import (
+    AUTO,
     Backend,
     BackendOption,
     BatchSize,
@@ -58,7 +59,7 @@ def predict(
         typer.Option("--format", help="How to print.", show_default="table; jsonl in a pipe; by the name of -o"),
     ] = None,
     tta: Tta = True,
-    backend: BackendOption = Backend.auto,
+    backend: BackendOption = AUTO,
     device: Device = None,
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,
@@ -144,9 +145,9 @@ def _with_weights(backend: Backend, explain: Path | None, paths: list[str] | Non
 
     if explain is not None:
         check_apart(explain, *(paths or []))
-    if explain is not None and backend not in (Backend.auto, Backend.torch):
+    if explain is not None and backend not in (AUTO, Backend("torch")):
         raise UsageError(f"--explain needs the weights and torch, not {backend.value}", "Leave out --backend")
-    return Backend.torch if explain is not None else backend
+    return Backend("torch") if explain is not None else backend
 
 
 def _watch(folder: Path, target: Output, model: str | None, options: PredictorOptions) -> None:
@@ -213,20 +214,20 @@ def explain(
     check_apart(folder, *(paths or []))
     inputs = _inputs(paths, None) if paths else []
     with console.starting():
-        predictor = load_predictor(model, predictor_options(Backend.torch, device, Precision.fp32, tta))
+        predictor = load_predictor(model, predictor_options(Backend("torch"), device, Precision("fp32"), tta))
     if paths:
         _show(predictor, inputs, folder)
         return
     with console.starting():
-        from frame_vit.explanation.explain import explain_split
+        from frame_vit.explanation.explain import explain as explain_split
         from frame_vit.runs.data import DataRequest, evaluation_config
 
     request = DataRequest(evaluation_config(predictor.run, None, overrides or []), data, split)
     with console.progress() as tick:
-        looked, written = explain_split(predictor, request, limit, output, tick)
+        explained = explain_split(predictor, request, limit, output, tick)
     if json_output:
-        echo_json(looked.facts)
+        echo_json(explained.explanation.to_json())
         return
-    tables.show_looked(looked.facts)
-    if written:
-        tables.show_files({"report": written / "explanation.html", "written to": written})
+    tables.show_explanation(explained.explanation)
+    if explained.folder:
+        tables.show_files({"report": explained.folder / "explanation.html", "written to": explained.folder})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from frame_vit.decision.rates import Rate
     from frame_vit.evaluation.compare import Comparison
     from frame_vit.evaluation.metrics import Metrics
+    from frame_vit.explanation.inside_boxes import Explanation
+    from frame_vit.export.export import ExportResult
+    from frame_vit.prediction.predictor import Prediction
 
 SHOWN_CHANGES = 20
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -128,8 +131,8 @@ def show_files(places: Mapping[str, Path | str]) -> None:
         out.print(f"{what:<14} {plain(place)}", soft_wrap=True)
 
 
-def show_predictions(rows: Iterable[Any]) -> None:
-    """A table for people; the other formats have every probability."""
+def show_predictions(rows: Iterable[Prediction]) -> None:
+    """The rows as a table for people; the other formats also have every class's probability."""
     table = Table()
     table.add_column("file", overflow="fold")
     for heading in ("class", "confidence", "decision", "reason"):
@@ -139,66 +142,65 @@ def show_predictions(rows: Iterable[Any]) -> None:
         if row.status == "error":
             table.add_row(file, Text("error", style="red"), "", "", Text(plain(row.error), style="red"))
             continue
-        style = {"accept": "green", "review": "yellow", "reject": "red"}.get(row.decision, "")
+        style = {"accept": "green", "review": "yellow", "reject": "red"}.get(row.decision or "", "")
         decision, reason = Text(row.decision or "-", style=style), Text(plain(row.reason or ""), style="dim")
         table.add_row(file, Text(plain(row.label)), f"{row.confidence:.4f}", decision, reason)
     out.print(table)
 
 
-def show_export(facts: Mapping[str, Any], folder: Path) -> None:
-    """What was written, how it agrees with torch, and what became of int8."""
-    for name, of in facts["files"].items():
-        out.print(f"{name}: {of['bytes'] / 1e6:.1f} MB, on {of['pictures']} pictures of {plain(of['data'])}:")
-        for batch, found in of["batches"].items():
+def show_export(result: ExportResult, folder: Path) -> None:
+    """The files that were written, how their answers agree with torch's, and what became of int8."""
+    for name, record in result.files.items():
+        out.print(
+            f"{name}: {record.bytes / 1e6:.1f} MB, compared on {record.pictures} pictures of {plain(record.data)}:"
+        )
+        for batch, difference in record.batches.items():
             out.print(
-                f"  {batch} at once: largest difference of a logit {found['max_logit_difference']:.2g} "
-                f"({plain(found['worst'])}), of the embeddings' distance {found['max_distance_difference']:.2g}; "
-                f"{found['changed_classes']} other classes, {found['changed_decisions']} other decisions, "
-                f"{found['newly_accepted']} of them to accept",
+                f"  {batch} at once: a logit differs by at most {difference.max_logit_difference:.2g} "
+                f"({plain(difference.worst)}), an embedding's distance by {difference.max_distance_difference:.2g}; "
+                f"{difference.changed_classes} classes change, and {difference.changed_decisions} decisions, "
+                f"{difference.newly_accepted} of them to accept",
                 soft_wrap=True,
             )
-    for tried in facts.get("int8", ()):
-        agrees = "agrees" if tried["agrees"] else "does not agree"
-        out.print(
-            f"int8, {tried['way']}: {agrees} ({tried['changed_share']:.1%} other decisions, the limit is "
-            f"{tried['limit']:.1%}), {tried['speed_up']:.2f} times as fast as fp32 here: "
-            + ("kept" if tried["kept"] else "not kept"),
-            soft_wrap=True,
-        )
+    for trial in result.int8 or ():
+        out.print(f"int8, {trial.way}: {plain(trial.summary)}", soft_wrap=True)
     out.print()
     show_files({"written to": folder, "next": f"framevit predict --model {folder} PICTURE"})
 
 
-def show_looked(facts: Mapping[str, Any]) -> None:
-    """By class, how much of the maps lies inside the boxes; and the right answers that come from elsewhere."""
-    grid, cell = facts["grid"], facts["cell"]
+def show_explanation(explanation: Explanation) -> None:
+    """By class, how much of the maps lies inside the boxes; then the right answers whose map lies elsewhere."""
+    rows, columns = explanation.grid
+    width, height = explanation.cell
+    everything = explanation.all
     out.print(
-        f"maps of {grid[1]} x {grid[0]} cells, each {cell[0]:g} x {cell[1]:g} pixels of what the model sees",
-        soft_wrap=True,
+        f"maps of {columns} x {rows} cells, each {width:g} x {height:g} pixels of what the model sees", soft_wrap=True
     )
-    table = Table(title=f"{facts['split']}: {facts['all']['n']} pictures with a box", title_justify="left")
+    table = Table(title=f"{explanation.split}: {everything.n} pictures with a box", title_justify="left")
     table.add_column("class")
     headings = ("n", "map in the box", "box, of picture", "times", "right", "right, but looked elsewhere")
     for heading in (*headings, "right though box hidden"):
         table.add_column(heading, justify="right")
-    for name, row in [*facts["per_class"].items(), ("all", facts["all"])]:
-        shares = f"{row['inside']:.1%}", f"{row['box']:.1%}", f"{row['lift']:.2f}"
-        counts = (str(row[key]) for key in ("right", "right_but_elsewhere", "right_though_hidden"))
-        table.add_row(Text(plain(name)), str(row["n"]), *shares, *counts)
+    for name, figures in [*explanation.per_class.items(), ("all", everything)]:
+        shares = f"{figures.inside:.1%}", f"{figures.box:.1%}", f"{figures.lift:.2f}"
+        counts = figures.right, figures.right_but_elsewhere, figures.right_though_hidden
+        table.add_row(Text(plain(name)), str(figures.n), *shares, *map(str, counts))
     out.print(table)
-    stay, every = facts["all"]["right_though_hidden"], facts["all"]["right"]
-    chance = f"{facts['all']['by_chance']:.0%} would by chance"
-    out.print(f"with the box painted over, {stay} of {every} right answers stay; {chance}", soft_wrap=True)
-    for row in facts["elsewhere"][:SHOWN_CHANGES]:
-        x, y = row["peak"]
-        hidden = f"{plain(row['hidden'])} when it is hidden"
+    out.print(
+        f"with the box painted over, {everything.right_though_hidden} of {everything.right} right answers stay; "
+        f"by chance {everything.by_chance:.0%} would",
+        soft_wrap=True,
+    )
+    for answer in explanation.elsewhere[:SHOWN_CHANGES]:
+        x, y = answer.peak
         out.print(
-            f"{plain(row['file'])}: rightly {plain(row['label'])}, but {row['inside']:.1%} inside a box of "
-            f"{row['box']:.1%}; most at {x:.0%} from the left, {y:.0%} from the top; {hidden}",
+            f"{plain(answer.file)}: {plain(answer.label)} is right, but only {answer.inside:.1%} of the map is inside "
+            f"the box ({answer.box:.1%} of the picture); the peak is {x:.0%} from the left, {y:.0%} from the top; "
+            f"with the box painted over the answer is {plain(answer.hidden)}",
             soft_wrap=True,
         )
-    if len(facts["elsewhere"]) > SHOWN_CHANGES:
-        out.print(f"... and {len(facts['elsewhere']) - SHOWN_CHANGES} more; attention.json has all")
+    if len(explanation.elsewhere) > SHOWN_CHANGES:
+        out.print(f"... and {len(explanation.elsewhere) - SHOWN_CHANGES} more; attention.json lists all of them")
     out.print()
 
 

@@ -1,6 +1,6 @@
 """`framevit explain`: where a model looks.
 
 Takes a predictor with weights, and pictures.
-Gives attention maps, and how much of them lies inside the boxes.
+Gives attention maps, and the share of them that lies inside the boxes of the parts.
 Must not know thresholds or training.
 """

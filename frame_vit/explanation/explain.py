@@ -1,25 +1,38 @@
-"""`framevit explain` over a labelled split, as a function."""
+"""`framevit explain` for labelled pictures: where a model looks in a split, measured against the boxes and reported."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from frame_vit.explanation.inside_boxes import Looked, look
-from frame_vit.explanation.report import write_looked
+from frame_vit.explanation.inside_boxes import Explanation, look_inside_boxes
+from frame_vit.explanation.report import write_explanation
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.environment import run_facts
 from frame_vit.system.progress import Tick, silent
 
 
-def explain_split(
-    predictor: Predictor, request: DataRequest, limit: int, output: Path | None, tick: Tick = silent
-) -> tuple[Looked, Path | None]:
-    """Where a model looks in at most `limit` pictures of a labelled split; and the folder that this is written to."""
+@dataclass(frozen=True)
+class Explained:
+    """Where a model looks, and the folder of the report (None: the model has no run, and no folder was named)."""
+
+    explanation: Explanation
+    folder: Path | None
+
+
+def explain(
+    predictor: Predictor, request: DataRequest, limit: int = 200, output: Path | None = None, tick: Tick = silent
+) -> Explained:
+    """Measures where a model looks in at most `limit` of the requested pictures, and writes explanation.html.
+
+    The folder is `output` or, for a model of a run, RUN/explanation/SPLIT. Raises `UsageError` if no picture has a box.
+    """
     run = predictor.run
     selected = select_split(predictor.metadata, run, tested_request(run, request), tick)
-    looked = look(predictor, selected.split, limit, tick)
+    explanation = look_inside_boxes(predictor, selected.split, limit, tick)
     folder = output or (run / "explanation" / selected.name if run else None)
     if folder:
-        write_looked(looked, predictor, folder, run_facts(str(run or "given"), selected.dataset, selected.name))
-    return looked, folder
+        facts = run_facts(str(run or "given"), selected.dataset, selected.name)
+        write_explanation(explanation, predictor, folder, facts)
+    return Explained(explanation, folder)

@@ -1,19 +1,22 @@
-"""Maps as pictures, and the question that counts: does the model look at the part, or at something else?
+"""Does the model look at the part? Measured over labelled pictures with boxes, in two ways.
 
-Over a labelled split: what share of a map's mass lies inside the box, against the box's share of the picture. A model
-that looks at the part has more of it inside than an even map would. One that is right, but has less, has found
-something else that gives the class away: a mark, a shadow, the place on the belt. Maps are indirect, so the question is
-also asked directly: the box is painted over, and the class should then change.
+The indirect way: the share of a map that lies inside the box, against the box's share of the picture. A model that
+looks at the part has more of the map inside the box than an even map would have. A model that is right with less has
+found something else that gives the class away: a mark, a shadow, the place on the belt.
+
+The direct way: the box is painted over, and the class should change. Some classes stay the same by chance, so the share
+that would is given, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from frame_vit.data.examples import Example, Split
 from frame_vit.decision.novelty import sample_rows
@@ -31,123 +34,217 @@ AT_ONCE = 8
 
 
 @dataclass(frozen=True)
-class Looked:
-    """attention.json as a dict, and what it was made of: examples, their predictions, maps, and those that stand out.
+class BoxFigures:
+    """Means and counts over `n` pictures.
 
-    `elsewhere` are row numbers of right answers for which the map lies rather outside the box, the worst first.
+    `inside` and `rollout_inside` are the shares of the relevance and rollout maps inside the box, `box` is the box's
+    share of the picture, and `lift` is inside / box. `right` counts right answers; among them `right_but_elsewhere`
+    those with a lift below 1, and `right_though_hidden` those that stay when the box is painted over. `by_chance` is
+    the share that would stay if the answers with and without the part were independent.
     """
 
-    facts: dict[str, Any]
+    n: int
+    inside: float
+    box: float
+    lift: float
+    rollout_inside: float
+    right: int
+    right_but_elsewhere: int
+    right_though_hidden: int
+    by_chance: float
+
+
+@dataclass(frozen=True)
+class ElsewhereAnswer:
+    """A right answer whose map lies rather outside the box.
+
+    `peak` is the middle of the map's largest cell, (x, y) as shares of the model's input; `hidden` is the class that
+    the model answers with the box painted over.
+    """
+
+    file: str
+    label: str | None
+    confidence: float | None
+    inside: float
+    box: float
+    peak: tuple[float, float]
+    hidden: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where a model looks in the pictures of a split.
+
+    `grid` is (rows, columns) of a map, `cell` a cell's (width, height) in pixels of the model's input, `views` the
+    names of the averaged views. `examples`, `predictions` and `maps` belong together row by row; `elsewhere_rows` are
+    the rows of `elsewhere`, the smallest lift first.
+    """
+
+    split: str
+    grid: tuple[int, int]
+    cell: tuple[float, float]
+    views: list[str]
+    all: BoxFigures
+    per_class: dict[str, BoxFigures]
+    elsewhere: list[ElsewhereAnswer]
     examples: list[Example]
     predictions: list[Prediction]
     maps: Maps
-    elsewhere: list[int]
+    elsewhere_rows: list[int]
+
+    def to_json(self) -> dict[str, Any]:
+        """attention.json."""
+        return {
+            "split": self.split,
+            "grid": list(self.grid),
+            "cell": list(self.cell),
+            "views": self.views,
+            "all": asdict(self.all),
+            "per_class": {name: asdict(figures) for name, figures in self.per_class.items()},
+            "elsewhere": [asdict(answer) | {"peak": list(answer.peak)} for answer in self.elsewhere],
+        }
 
 
-def look(predictor: Predictor, split: Split, limit: int, tick: Tick = silent) -> Looked:
-    """Where the model looks in at most `limit` pictures of a split that have a box that it can see.
+@dataclass(frozen=True)
+class _Answers:
+    """The model's answers for the examples: predictions and maps, and the class of each with the box painted over."""
 
-    Raises `UsageError` where no picture has a box.
+    examples: list[Example]
+    predictions: list[Prediction]
+    maps: Maps
+    hidden: list[str]
+
+
+def look_inside_boxes(predictor: Predictor, split: Split, limit: int, tick: Tick = silent) -> Explanation:
+    """Where the model looks in at most `limit` pictures of a split that have a box in what the model sees.
+
+    Raises `UsageError` if no picture has a box.
     """
-    boxed = [row for row, example in enumerate(split.examples) if _seen_box(example, predictor.preprocessing)]
+    boxed = [row for row, example in enumerate(split.examples) if _has_visible_box(example, predictor.preprocessing)]
     if not boxed:
-        raise UsageError(f"no picture of {split.name} has a box, so nothing can be said of where the model should look")
-    rows = [boxed[at] for at in sample_rows(len(boxed), limit)]
-    examples = [split.examples[row] for row in rows]
-    predictions: list[Prediction] = []
-    parts, hidden = [], []
-    for start in range(0, len(rows), AT_ONCE):
-        pixels = np.asarray(split.pixels[rows[start : start + AT_ONCE]])
-        there, answers = examples[start : start + AT_ONCE], predictor.answer(pixels)
-        judged = predictor.judge(answers, predictor.novelty_flags(there, answers, measured(pixels)))
-        predictions += predictor.predictions([example.key for example in there], judged)
-        parts.append(maps(predictor, pixels, judged.predicted))
-        hidden += (
-            predictor.logits(painted_over(pixels, there, predictor.preprocessing)).mean(axis=1).argmax(axis=1).tolist()
+        raise UsageError(
+            f"no picture of {split.name} has a box, so there is nothing to compare the model's attention with",
+            "Name pictures to see their maps only: framevit explain PATH...",
         )
-        tick("looking", start + len(there), len(rows), "")
-    found = Maps(*(np.concatenate(both) for both in zip(*parts, strict=True)))
-    called = [predictor.labels.names[i] for i in hidden]
-    return _measured(predictor, split.name, examples, predictions, found, called)
+    rows = [boxed[index] for index in sample_rows(len(boxed), limit)]
+    return _measured(predictor, split.name, _answers(predictor, split, rows, tick))
+
+
+def _answers(predictor: Predictor, split: Split, rows: list[int], tick: Tick) -> _Answers:
+    predictions: list[Prediction] = []
+    parts: list[Maps] = []
+    hidden: list[str] = []
+    names = predictor.labels.names
+    for start in range(0, len(rows), AT_ONCE):
+        batch_rows = rows[start : start + AT_ONCE]
+        pixels = np.asarray(split.pixels[batch_rows])  # (n, height, width, 3) uint8
+        examples, answers = [split.examples[row] for row in batch_rows], predictor.answer(pixels)
+        judged = predictor.judge(answers, predictor.novelty_flags(examples, answers, measured(pixels)))
+        predictions += predictor.predictions([example.key for example in examples], judged)
+        parts.append(maps(predictor, pixels, judged.predicted))
+        without_part = predictor.logits(painted_over(pixels, examples, predictor.preprocessing)).mean(axis=1)
+        hidden += [names[label] for label in without_part.argmax(axis=1)]
+        tick("looking", start + len(examples), len(rows), "")
+    rollouts, relevances = zip(*parts, strict=True)
+    joined = Maps(np.concatenate(rollouts), np.concatenate(relevances))
+    return _Answers([split.examples[row] for row in rows], predictions, joined, hidden)
 
 
 def painted_over(pixels: UInt8, examples: Sequence[Example], preprocessing: Preprocessing) -> UInt8:
-    """Pictures (N, height, width, 3) at the model's size, their boxes filled with the median colour of their margins.
+    """Pictures (N, height, width, 3) uint8 with each box filled with the median colour of the margin around it.
 
-    A margin is a quarter of the box wide. Any other colour would leave a patch that shows where the part was.
+    The margin is a quarter of the box wide. Any other colour would leave a patch that shows where the part was.
     """
-    covered = pixels.copy()
-    for picture, example in zip(covered, examples, strict=True):
+    painted = pixels.copy()
+    for picture, example in zip(painted, examples, strict=True):
         x1, y1, x2, y2 = placed(_box(example), (example.width, example.height), preprocessing)
         left, top = max(math.floor(x1), 0), max(math.floor(y1), 0)
         right, bottom = max(math.ceil(x2), left), max(math.ceil(y2), top)
-        wide, high = max((right - left) // 4, 1), max((bottom - top) // 4, 1)
-        around = np.zeros(picture.shape[:2], bool)
-        around[max(top - high, 0) : bottom + high, max(left - wide, 0) : right + wide] = True
-        around[top:bottom, left:right] = False
-        if around.any():
-            picture[top:bottom, left:right] = np.median(picture[around], axis=0)
-    return covered
+        margin_x, margin_y = max((right - left) // 4, 1), max((bottom - top) // 4, 1)
+        margin = np.zeros(picture.shape[:2], bool)  # (height, width)
+        margin[max(top - margin_y, 0) : bottom + margin_y, max(left - margin_x, 0) : right + margin_x] = True
+        margin[top:bottom, left:right] = False
+        if margin.any():
+            picture[top:bottom, left:right] = np.median(picture[margin], axis=0)
+    return painted
 
 
-def _measured(
-    predictor: Predictor,
-    name: str,
-    examples: list[Example],
-    predictions: list[Prediction],
-    found: Maps,
-    hidden: list[str],
-) -> Looked:
-    grid = (found.relevance.shape[1], found.relevance.shape[2])
-    covers = np.stack([cover(_box(e), (e.width, e.height), predictor.preprocessing, grid) for e in examples])
-    box = covers.mean(axis=(1, 2))
-    inside, rolled = ((covers * values).sum(axis=(1, 2)) for values in (found.relevance, found.rollout))
-    names = predictor.labels.names
-    true = np.array([example.label for example in examples])
-    right = np.array([p.label == names[e.label] for p, e in zip(predictions, examples, strict=True)], bool)
-    lift = inside / np.maximum(box, 1e-9)
-    stays = np.array([p.label == called for p, called in zip(predictions, hidden, strict=True)], bool)
-    elsewhere = [int(row) for row in np.argsort(lift, kind="stable") if right[row] and lift[row] < 1]
-
-    def over(part: Any) -> dict[str, Any]:
-        return {
-            "n": int(part.sum()),
-            "inside": float(inside[part].mean()),
-            "box": float(box[part].mean()),
-            "lift": float(lift[part].mean()),
-            "rollout_inside": float(rolled[part].mean()),
-            "right": int((right & part).sum()),
-            "right_but_elsewhere": int((right & part & (lift < 1)).sum()),
-            "right_though_hidden": int((right & part & stays).sum()),
-            "by_chance": _by_chance([p.label for p, of in zip(predictions, part, strict=True) if of], hidden),
-        }
-
-    every = np.ones(len(examples), bool)
-    facts = {
-        "split": name,
-        "grid": list(grid),
-        "cell": [predictor.preprocessing.width / grid[1], predictor.preprocessing.height / grid[0]],
-        "views": [view.name for view, _ in predictor.views],
-        "all": over(every),
-        "per_class": {names[i]: over(true == i) for i in range(len(names)) if (true == i).any()},
-        "elsewhere": [
-            {
-                "file": examples[row].key,
-                "label": predictions[row].label,
-                "confidence": predictions[row].confidence,
-                "inside": float(inside[row]),
-                "box": float(box[row]),
-                "peak": _peak(found.relevance[row]),
-                "hidden": hidden[row],
-            }
+def _measured(predictor: Predictor, split: str, answers: _Answers) -> Explanation:
+    examples, predictions, names = answers.examples, answers.predictions, predictor.labels.names
+    relevance, preprocessing = answers.maps.relevance, predictor.preprocessing
+    grid = (relevance.shape[1], relevance.shape[2])
+    covers = np.stack([cover(_box(e), (e.width, e.height), preprocessing, grid) for e in examples])  # (N, R, C)
+    columns = _Columns(
+        inside=(covers * relevance).sum(axis=(1, 2)),
+        rollout_inside=(covers * answers.maps.rollout).sum(axis=(1, 2)),
+        box=covers.mean(axis=(1, 2)),
+        right=np.array([p.label == names[e.label] for p, e in zip(predictions, examples, strict=True)], bool),
+        called=np.array([p.label for p in predictions], object),
+        hidden=np.array(answers.hidden, object),
+    )
+    labels = np.array([example.label for example in examples])
+    per_class = {name: columns.figures(labels == label) for label, name in enumerate(names) if (labels == label).any()}
+    lift = columns.lift
+    elsewhere = [int(row) for row in np.argsort(lift, kind="stable") if columns.right[row] and lift[row] < 1]
+    return Explanation(
+        split=split,
+        grid=grid,
+        cell=(preprocessing.width / grid[1], preprocessing.height / grid[0]),
+        views=[view.name for view, _ in predictor.views],
+        all=columns.figures(np.ones(len(examples), bool)),
+        per_class=per_class,
+        elsewhere=[
+            ElsewhereAnswer(
+                examples[row].key,
+                predictions[row].label,
+                predictions[row].confidence,
+                float(columns.inside[row]),
+                float(columns.box[row]),
+                _peak(relevance[row]),
+                answers.hidden[row],
+            )
             for row in elsewhere
         ],
-    }
-    return Looked(facts, examples, predictions, found, elsewhere)
+        examples=examples,
+        predictions=predictions,
+        maps=answers.maps,
+        elsewhere_rows=elsewhere,
+    )
 
 
-def _seen_box(example: Example, preprocessing: Preprocessing) -> bool:
-    """Whether a picture has a box, and some of it lies in what the model sees."""
+@dataclass(frozen=True)
+class _Columns:
+    """One value a picture, each (N,): see `BoxFigures`. `called` and `hidden` are class names with and without part."""
+
+    inside: Float32
+    rollout_inside: Float32
+    box: Float32
+    right: NDArray[np.bool_]
+    called: NDArray[np.object_]
+    hidden: NDArray[np.object_]
+
+    @property
+    def lift(self) -> Float32:
+        return np.asarray(self.inside / np.maximum(self.box, 1e-9))
+
+    def figures(self, part: NDArray[np.bool_]) -> BoxFigures:
+        """Over the pictures that are True in `part`, (N,)."""
+        lift, right = self.lift, self.right & part
+        return BoxFigures(
+            n=int(part.sum()),
+            inside=float(self.inside[part].mean()),
+            box=float(self.box[part].mean()),
+            lift=float(lift[part].mean()),
+            rollout_inside=float(self.rollout_inside[part].mean()),
+            right=int(right.sum()),
+            right_but_elsewhere=int((right & (lift < 1)).sum()),
+            right_though_hidden=int((right & (self.called == self.hidden)).sum()),
+            by_chance=_by_chance(self.called[part].tolist(), self.hidden.tolist()),
+        )
+
+
+def _has_visible_box(example: Example, preprocessing: Preprocessing) -> bool:
+    """Whether a picture has a box, at least part of which lies in what the model sees."""
     if example.box is None:
         return False
     return float(cover(example.box, (example.width, example.height), preprocessing, (1, 1)).sum()) > 0
@@ -159,11 +256,11 @@ def _box(example: Example) -> Box:
 
 
 def _by_chance(called: Sequence[str | None], hidden: Sequence[str]) -> float:
-    """The share that would stay if what is called without the part had nothing to do with what was called with it."""
+    """The share of answers that would stay if those without the part were independent of those with it."""
     return sum(called.count(name) / len(called) * hidden.count(name) / len(hidden) for name in {*hidden})
 
 
-def _peak(values: Float32) -> list[float]:
-    """The middle of the cell with the most, as shares of the model's input, x and y."""
+def _peak(values: Float32) -> tuple[float, float]:
+    """The middle of the largest cell of a map (R, C): x and y as shares of the model's input."""
     row, column = np.unravel_index(int(values.argmax()), values.shape)
-    return [(int(column) + 0.5) / values.shape[1], (int(row) + 0.5) / values.shape[0]]
+    return (int(column) + 0.5) / values.shape[1], (int(row) + 0.5) / values.shape[0]

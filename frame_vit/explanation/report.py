@@ -1,11 +1,11 @@
-"""Where a model looks, as files: attention.json and explanation.html, one file that opens anywhere."""
+"""Where a model looks, as files: attention.json with the numbers, and the page explanation.html, one file."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from frame_vit import __version__
 from frame_vit.errors import RowError
 from frame_vit.explanation.drawing import panels
-from frame_vit.explanation.inside_boxes import Looked
+from frame_vit.explanation.inside_boxes import Explanation
 from frame_vit.images.decode import open_rgb
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.report.figures import math_safe
@@ -21,49 +21,57 @@ from frame_vit.report.pages import data_uri, page, png
 from frame_vit.system.files import write_json, write_text
 
 SHOWN = 12
-"""Pictures that the page shows of each kind."""
+"""Pictures of each kind on the page."""
 
 
-def write_looked(looked: Looked, predictor: Predictor, folder: Path, facts: dict[str, Any]) -> None:
-    """explanation.html with the `facts` of the run and, last, attention.json."""
+class ShownPicture(NamedTuple):
+    """A picture with its maps as a data URI (empty: the file is gone), and a caption."""
+
+    picture: str
+    caption: str
+
+
+def write_explanation(explanation: Explanation, predictor: Predictor, folder: Path, facts: dict[str, str]) -> None:
+    """Writes explanation.html, with the run's `facts` on it, and then attention.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    elsewhere = looked.elsewhere[:SHOWN]
-    # Beside those that stand out, one of each class that does not, so that they can be told apart.
-    usual = {e.label: row for row, e in enumerate(looked.examples) if row not in looked.elsewhere}
-    values = looked.facts | {
-        "means_png": data_uri(_means(looked, predictor), "png"),
-        "elsewhere_png": [_drawn(looked, predictor, row) for row in elsewhere],
-        "usual_png": [_drawn(looked, predictor, row) for _, row in sorted(usual.items())][:SHOWN],
+    # The page also shows one picture of each class whose map lies inside the box, for comparison.
+    inside = {
+        example.label: row for row, example in enumerate(explanation.examples) if row not in explanation.elsewhere_rows
+    }
+    values = {
+        "explanation": explanation,
+        "means_png": data_uri(_mean_maps(explanation, predictor), "png"),
+        "elsewhere_shown": [_shown(explanation, predictor, row) for row in explanation.elsewhere_rows[:SHOWN]],
+        "inside_shown": [_shown(explanation, predictor, row) for _, row in sorted(inside.items())][:SHOWN],
         "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts,
     }
     write_text(folder / "explanation.html", page("explanation.html", values))
-    write_json(folder / "attention.json", looked.facts)
+    write_json(folder / "attention.json", explanation.to_json())
 
 
-def _means(looked: Looked, predictor: Predictor) -> bytes:
-    """For each class the mean map of what matters for it, over the pictures that were called so."""
+def _mean_maps(explanation: Explanation, predictor: Predictor) -> bytes:
+    """For each class the mean relevance map over the pictures that the model called so, as a PNG file."""
     names = predictor.labels.names
     columns = min(5, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(2.6 * columns, 2.8 * rows), layout="constrained")
-    panels_ = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for axes in panels_:
+    grid = np.atleast_1d(figure.subplots(rows, columns)).ravel()
+    for axes in grid:
         axes.axis("off")
-    for axes, name in zip(panels_, names, strict=False):
-        called = [row for row, p in enumerate(looked.predictions) if p.label == name]
+    for axes, name in zip(grid, names, strict=False):
+        called = [row for row, prediction in enumerate(explanation.predictions) if prediction.label == name]
         axes.set_title(f"{math_safe(name)} ({len(called)})", fontsize=10)
         if called:
-            axes.imshow(looked.maps.relevance[called].mean(axis=0), cmap="inferno", vmin=0)
+            axes.imshow(explanation.maps.relevance[called].mean(axis=0), cmap="inferno", vmin=0)
     return png(figure)
 
 
-def _drawn(looked: Looked, predictor: Predictor, row: int) -> dict[str, str]:
-    """The panels of a row as a picture, and what they show in words."""
-    example, prediction = looked.examples[row], looked.predictions[row]
-    said = f"{example.key}: {prediction.label}"
+def _shown(explanation: Explanation, predictor: Predictor, row: int) -> ShownPicture:
+    example, prediction = explanation.examples[row], explanation.predictions[row]
+    caption = f"{example.key}: {prediction.label}"
     try:
         image = open_rgb(example.read(), predictor.preprocessing.bit_depth)
     except RowError:
-        return {"picture": "", "said": said}
-    both = looked.maps.rollout[row], looked.maps.relevance[row]
-    return {"picture": data_uri(png(panels(predictor, image, both, prediction, example.box)), "png"), "said": said}
+        return ShownPicture("", caption)
+    figure = panels(predictor, image, explanation.maps.of(row), prediction, example.box)
+    return ShownPicture(data_uri(png(figure), "png"), caption)

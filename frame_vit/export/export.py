@@ -1,67 +1,45 @@
-"""The commands as plain functions: each takes what the command line parsed and returns a value; none prints.
----
-A trained model as one ONNX file for a PC without torch, proven against torch on real pictures before it is kept.
+"""`framevit export`: a trained model as one ONNX file that needs no torch, proven on real pictures before it is kept.
 
-torch's own exporter draws the graph; settings, embeddings and what the numbers are go into the file's metadata. int8 is
-ONNX Runtime's quantisation: static, calibrated on training pictures, where that answers alike, else dynamic.
+The file is written aside and replaces an older one only when its answers agree with those of torch. export.json, the
+proof, is written last. With int8, a quantised file is made from it and kept under limits of its own.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from frame_vit import __version__
-from frame_vit.backends.exported_files import FILES, PROOF, weights_sample
+from frame_vit.backends.backend import FP32, INT8
+from frame_vit.backends.export_record import EXPORT_FILE, FileRecord, read_export
+from frame_vit.backends.exported_files import FILES, weights_fingerprint
 from frame_vit.config.schema import ExportConfig
 from frame_vit.data.dataset import read_dataset
 from frame_vit.data.examples import Split
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.export.graph import write_onnx
-from frame_vit.export.int8 import quantised
-from frame_vit.export.proof import Proof
+from frame_vit.export.int8 import Int8Failure, Int8Trial, quantise
+from frame_vit.export.proof import BatchDifferences, Proof
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import write_metadata
 from frame_vit.model.saving import load_trained
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.files import read_facts, replacing, write_json
+from frame_vit.system.files import write_json
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import Tick, log, silent
-
-
-def export_model(
-    place: ModelPlace, request: DataRequest, output: Path | None, int8: bool = False, tick: Tick = silent
-) -> dict[str, Any]:
-    """Exports a model into its folder, or into `output`, proven on the pictures that are asked for."""
-    check_installed()
-    if output is None and not place.path.is_dir():
-        raise UsageError(
-            f"{place.name} is no folder here, so there is no place to write to", "Name one with -o/--output"
-        )
-    if place.path.exists() and not any(place.path.glob("*.safetensors")):
-        raise UsageError(f"{place.name} holds no weights to export", "Name a run, or the model folder of one")
-    classifier, config = load_trained(place.name), request.config
-    test = select_split(classifier.metadata, place.run, tested_request(place.run, request), tick).split
-    train = None
-    if int8 and request.source is None and place.run is not None:
-        train = read_dataset(config, classifier.preprocessing, tick).splits["train"]
-    elif int8:
-        log.warning("without the run's own training pictures only dynamic quantisation is tried")
-    source = place.path if place.path.is_dir() else None
-    return export(Request(classifier, source, output or place.path, test, config.export, int8, train), tick)
-
 
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 @dataclass(frozen=True)
-class Request:
-    """What to export and by what to prove it: the model, the folder of its weights (None: on the hub), where to write.
+class ExportJob:
+    """A model to export, where to, and what to prove it with.
 
-    `test` is what is compared on, `train` (None: not at hand) what static quantisation is calibrated on.
+    `source` is the folder of its weights (None: they came from the hub). The answers are compared on `test`, and static
+    quantisation is calibrated on `train` (None: there are no training pictures, so only dynamic quantisation is tried).
     """
 
     classifier: Classifier
@@ -73,65 +51,129 @@ class Request:
     train: Split | None = None
 
 
-def export(asked: Request, tick: Tick = silent) -> dict[str, Any]:
-    """Writes model.onnx (and model-int8.onnx) into the folder, and returns what export.json says of them.
+@dataclass(frozen=True)
+class ExportResult:
+    """export.json: the files, and the ways of quantising that were tried (None: int8 was not requested)."""
 
-    Raises `ModelError` where the exported model answers otherwise than torch; then nothing has changed. An int8 model
-    that does not agree, or is slower here, is not kept, and the facts say so.
+    files: dict[str, FileRecord]
+    int8: list[Int8Trial | Int8Failure] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        files = {name: record.to_json() for name, record in self.files.items()}
+        values: dict[str, Any] = {"framevit": __version__, "files": files}
+        return values if self.int8 is None else values | {"int8": [trial.to_json() for trial in self.int8]}
+
+
+def export(
+    place: ModelPlace, request: DataRequest, output: Path | None = None, int8: bool = False, tick: Tick = silent
+) -> ExportResult:
+    """Exports a model into its own folder, or into `output`, proven on the requested pictures.
+
+    Raises `UsageError` if there is nothing to export or no place for it, and `ModelError` if the answers differ.
     """
-    _check_place(asked)
-    folder, classifier = asked.folder, asked.classifier
-    folder.mkdir(parents=True, exist_ok=True)
-    proof = Proof(classifier, asked.test, asked.limits, tick)
-    with replacing(folder / FILES["fp32"]) as aside:
-        opset = write_onnx(classifier, aside, tick)
-        found = proof.of(aside, "fp32") | {"opset": opset}
-        if found["max_logit_difference"] > asked.limits.tolerance:
-            raise ModelError(
-                "the exported model answers otherwise than torch: a logit differs by "
-                f"{found['max_logit_difference']:.2g} in {found['worst']}; nothing was written",
-                f"The limit is export.tolerance, {asked.limits.tolerance:g}; --set export.tolerance=... changes it",
-            )
-        found["openvino"] = proof.openvino(aside)
-        tried, kept = quantised(aside, folder / FILES["int8"], asked.train, proof) if asked.int8 else ([], {})
-    sample = weights_sample(asked.source) if asked.source else None
-    told = {"machine": machine(), "pictures": len(proof.pixels), "data": proof.source, "weights": sample}
-    files = {FILES["fp32"]: told | {"bytes": (folder / FILES["fp32"]).stat().st_size} | found}
-    if kept:
-        files[FILES["int8"]] = told | {"bytes": (folder / FILES["int8"]).stat().st_size} | kept
-    _keep_or_remove(asked, files, sample)
-    write_metadata(classifier.metadata, folder)
-    facts = {"framevit": __version__, "files": files, **({"int8": tried} if asked.int8 else {})}
-    write_json(folder / PROOF, facts)
-    return facts
-
-
-def _check_place(asked: Request) -> None:
-    """Raises `UsageError` where the folder holds the weights of another model."""
-    here = asked.source is not None and asked.folder.resolve() == asked.source.resolve()
-    if not here and any(asked.folder.glob("*.safetensors")):
+    check_installed()
+    if output is None and not place.path.is_dir():
         raise UsageError(
-            f"{asked.folder} holds the weights of another model", "Name a folder of its own with -o/--output"
+            f"{place.name} is not a folder on this machine, so there is no place to write to",
+            "Name one with -o/--output",
+        )
+    if place.path.exists() and not any(place.path.glob("*.safetensors")):
+        raise UsageError(f"{place.name} holds no weights to export", "Name a run, or the model folder of one")
+    classifier, config = load_trained(place.name), request.config
+    test = select_split(classifier.metadata, place.run, tested_request(place.run, request), tick).split
+    train = None
+    if int8 and request.source is None and place.run is not None:
+        train = read_dataset(config, classifier.preprocessing, tick).splits["train"]
+    elif int8:
+        log.warning("the run's own training pictures are not used here, so only dynamic quantisation is tried")
+    source = place.path if place.path.is_dir() else None
+    return write_export(ExportJob(classifier, source, output or place.path, test, config.export, int8, train), tick)
+
+
+def write_export(job: ExportJob, tick: Tick = silent) -> ExportResult:
+    """Writes model.onnx (and model-int8.onnx) with framevit.json and export.json into the job's folder.
+
+    Raises `ModelError` if the exported model's answers differ from torch's; then the folder is as it was. An int8 model
+    that does not agree, or is slower on this machine, is not kept, and the result says so.
+    """
+    _check_folder(job)
+    folder, classifier = job.folder, job.classifier
+    folder.mkdir(parents=True, exist_ok=True)
+    proof = Proof(classifier, job.test, job.limits, tick)
+    aside = folder / f"{FILES[FP32]}.part"
+    try:
+        opset = write_onnx(classifier, aside, tick)
+        differences = proof.differences(aside, "fp32")
+        _check_tolerance(differences, job.limits)
+        agreements = proof.agreements(aside)
+        quantised = quantise(aside, folder / FILES[INT8], job.train, proof) if job.int8 else None
+        aside.replace(folder / FILES[FP32])
+    finally:
+        aside.unlink(missing_ok=True)
+    weights = weights_fingerprint(job.source) if job.source else None
+    record = _record(proof, folder / FILES[FP32], differences, weights)
+    files = {FILES[FP32]: replace(record, opset=opset, agreements=agreements)}
+    if quantised and quantised.kept:
+        trial, differences = quantised.kept
+        record = _record(proof, folder / FILES[INT8], differences, weights)
+        files[FILES[INT8]] = replace(record, way=trial.way, speed_up=trial.speed_up)
+    elif earlier := _earlier_int8(job, weights):
+        files[FILES[INT8]] = earlier
+    write_metadata(classifier.metadata, folder)
+    result = ExportResult(files, quantised.trials if quantised else None)
+    write_json(folder / EXPORT_FILE, result.to_json())
+    return result
+
+
+def _record(proof: Proof, path: Path, differences: BatchDifferences, weights: str | None) -> FileRecord:
+    return FileRecord(
+        machine=machine(),
+        pictures=len(proof.pixels),
+        data=proof.source,
+        weights=weights,
+        bytes=path.stat().st_size,
+        batches=differences.batches,
+        difference=differences.worst,
+    )
+
+
+def _check_tolerance(differences: BatchDifferences, limits: ExportConfig) -> None:
+    worst = differences.worst
+    if worst.max_logit_difference > limits.tolerance:
+        raise ModelError(
+            "the exported model's answers differ from torch's: a logit differs by "
+            f"{worst.max_logit_difference:.2g} in {worst.worst}. Nothing was written",
+            f"The limit is export.tolerance, {limits.tolerance:g}; --set export.tolerance=... changes it",
         )
 
 
+def _check_folder(job: ExportJob) -> None:
+    """Raises `UsageError` if the folder holds the weights of another model."""
+    own = job.source is not None and job.folder.resolve() == job.source.resolve()
+    if not own and any(job.folder.glob("*.safetensors")):
+        raise UsageError(f"{job.folder} holds the weights of another model", "Name another folder with -o/--output")
+
+
 def check_installed() -> None:
-    """Raises `UsageError` where the extra is not installed."""
+    """Raises `UsageError` if the extra `export` is not installed."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"export needs {', '.join(missing)}", "pip install 'framevit[export]'")
 
 
-def _keep_or_remove(asked: Request, files: dict[str, Any], sample: str | None) -> None:
-    """An int8 model of an earlier export stays if it is of the same weights and none was asked for now."""
-    name = FILES["int8"]
-    path = asked.folder / name
-    if name in files or not path.is_file():
-        return
-    before = read_facts(asked.folder / PROOF).get("files", {}).get(name)
-    if before is not None and before.get("weights") == sample and not asked.int8:
-        files[name] = before
-        log.info("%s, of an earlier export of the same weights, is kept", path)
-    else:
-        path.unlink()
-        log.warning("%s, of an earlier export, is removed", path)
+def _earlier_int8(job: ExportJob, weights: str | None) -> FileRecord | None:
+    """The record of an int8 file of an earlier export, if it stays.
+
+    It stays if it was made from the same weights and no new one was requested; otherwise it is removed.
+    """
+    name = FILES[INT8]
+    path = job.folder / name
+    if not path.is_file():
+        return None
+    record = read_export(job.folder).get(name)
+    if record is not None and record.weights == weights and not job.int8:
+        log.info("%s, from an earlier export of the same weights, is kept", path)
+        return record
+    path.unlink()
+    log.warning("%s, from an earlier export, is removed", path)
+    return None

@@ -1,7 +1,6 @@
-"""A trained model as one ONNX file for a PC without torch, proven against torch on real pictures before it is kept.
+"""A classifier's graph as one ONNX file, drawn by torch's exporter, with the model's metadata inside.
 
-torch's own exporter draws the graph; settings, embeddings and what the numbers are go into the file's metadata. int8 is
-ONNX Runtime's quantisation: static, calibrated on training pictures, where that answers alike, else dynamic.
+The outputs are the logits and, if the head's input is one vector a picture, that embedding. The batch size is free.
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from typing import Any
 
 import torch
 
-from frame_vit.backends.backend import INPUT, METADATA_KEYS, OUTPUTS
-from frame_vit.backends.torch_backend import Given, written_out
+from frame_vit.backends.backend import FP32, INPUT, METADATA_KEYS, OUTPUTS
+from frame_vit.backends.torch_backend import HeadInput, eager_attention
 from frame_vit.decision.novelty import packed
 from frame_vit.errors import ModelError
 from frame_vit.model.classifier import Classifier
@@ -23,11 +22,14 @@ from frame_vit.model.metadata import ModelMetadata
 from frame_vit.system.progress import Tick, log, silent
 
 MOST_BYTES = 1_900_000_000
-"""A protobuf file cannot be larger than 2 GB, and weights in files of their own are not written."""
+"""A protobuf file holds at most 2 GB, and framevit writes no weights beside the ONNX file."""
 
 
 def write_onnx(classifier: Classifier, path: Path, tick: Tick = silent) -> int:
-    """The graph with its metadata as one file; the opset it is written in."""
+    """Writes the graph with its metadata as one file, and returns the ONNX opset that it uses.
+
+    Raises `ModelError` for a model that is too large, or that torch cannot export.
+    """
     size = sum(p.numel() * p.element_size() for p in classifier.module.parameters())
     if size > MOST_BYTES:
         raise ModelError(
@@ -37,10 +39,10 @@ def write_onnx(classifier: Classifier, path: Path, tick: Tick = silent) -> int:
     preprocessing = classifier.metadata.preprocessing
     graph = _Graph(classifier.module).eval()
     example = torch.zeros(2, 3, preprocessing.height, preprocessing.width)
-    names = list(OUTPUTS[: 2 if graph.embeds(example) else 1])
+    output_names = list(OUTPUTS[: 2 if graph.has_embedding(example) else 1])
     log.info("drawing the graph")
-    # Written out, attention has no tests for rows that are masked whole: a tenth of the time in int8.
-    with warnings.catch_warnings(), written_out(classifier.module):
+    # Eager attention has no branch for rows that are masked entirely, which takes a tenth of the time in int8.
+    with warnings.catch_warnings(), eager_attention(classifier.module):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         try:
@@ -49,39 +51,40 @@ def write_onnx(classifier: Classifier, path: Path, tick: Tick = silent) -> int:
                 (example,),
                 dynamo=True,
                 input_names=[INPUT],
-                output_names=names,
+                output_names=output_names,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 external_data=False,
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
-            what = " ".join(str(error).split())[:300]
-            raise ModelError(f"{type(classifier.module).__name__} cannot be exported by torch: {what}") from None
+            reason = " ".join(str(error).split())[:300]
+            raise ModelError(f"torch cannot export {type(classifier.module).__name__}: {reason}") from None
     assert program is not None
-    program.model.metadata_props.update(metadata_texts(classifier.metadata, "fp32"))
+    program.model.metadata_props.update(metadata_texts(classifier.metadata, FP32))
     program.save(path, external_data=False)
     return int(program.model.opset_imports[""])
 
 
 class _Graph(torch.nn.Module):
-    """What is exported: logits and, where the head is given one vector a picture, that."""
+    """The exported function: (N, 3, H, W) float32 -> logits (N, classes) and, if there is one, embedding (N, D)."""
 
     def __init__(self, module: Any) -> None:
         super().__init__()
         self.module = module
-        self.given = Given(module)
+        self.head_input = HeadInput(module)
 
-    def embeds(self, example: torch.Tensor) -> bool:
+    def has_embedding(self, example: torch.Tensor) -> bool:
         with torch.inference_mode():
             return len(self(example)) > 1
 
     def forward(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         logits = self.module(pixel_values=pixel_values).logits
-        embedding, self.given.last = self.given.last, None
+        embedding, self.head_input.last = self.head_input.last, None
         return (logits,) if embedding is None else (logits, embedding)
 
 
-def metadata_texts(metadata: ModelMetadata, numbers: str) -> dict[str, str]:
+def metadata_texts(metadata: ModelMetadata, variant: str) -> dict[str, str]:
+    """The texts that an exported file of this variant (fp32, int8) carries."""
     embeddings = metadata.novelty.embeddings if metadata.novelty else None
-    texts = json.dumps(metadata.to_json()), packed(embeddings) if embeddings is not None else "", numbers
+    texts = json.dumps(metadata.to_json()), packed(embeddings) if embeddings is not None else "", variant
     return dict(zip(METADATA_KEYS, texts, strict=True))

@@ -1,12 +1,9 @@
-"""An exported model in 8 bits, by ONNX Runtime's quantiser. Whether it is kept is decided in `export`.
+"""An exported model quantised to 8 bits by ONNX Runtime's quantiser.
 
-Weights get 7 bits (`reduce_range`): with 8, processors without VNNI overflow in between, silently.
+Static quantisation comes first: it is calibrated on training pictures and faster. Dynamic quantisation follows where
+static changes too many answers. The first that agrees with torch and is not slower than fp32 on this machine is kept.
 
----
-A trained model as one ONNX file for a PC without torch, proven against torch on real pictures before it is kept.
-
-torch's own exporter draws the graph; metadata, embeddings and what the numbers are go into the file's metadata. int8 is
-ONNX Runtime's quantisation: static, calibrated on training pictures, where that answers alike, else dynamic.
+Weights get 7 bits (`reduce_range`): with 8, processors without VNNI saturate in between, without an error.
 """
 
 from __future__ import annotations
@@ -14,52 +11,155 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from frame_vit.backends.backend import INPUT
+from frame_vit.backends.backend import INPUT, INT8
+from frame_vit.backends.export_record import Difference
 from frame_vit.backends.exported_files import FILES
-from frame_vit.backends.onnx_backends import OnnxRuntime
+from frame_vit.backends.onnxruntime_backend import OnnxRuntime
 from frame_vit.data.examples import Split
 from frame_vit.decision.novelty import sample_rows
 from frame_vit.errors import ModelError
 from frame_vit.export.graph import metadata_texts
-from frame_vit.export.proof import BATCHES, Proof
+from frame_vit.export.proof import BATCHES, BatchDifferences, Proof
 from frame_vit.images.pixel_array import UInt8
 from frame_vit.images.preprocessing import laid, normalise
 from frame_vit.model.metadata import ModelMetadata
-from frame_vit.system.files import replacing
 from frame_vit.system.progress import log
 
 TURNS = 5
-"""So often, in turns, two models are timed."""
+"""How often each of two models is timed, in turns."""
+CALIBRATED_ON = 32
+"""Training pictures that static quantisation takes its value ranges from."""
 
 
-def dynamic(fp32: Path, path: Path) -> None:
-    """Weights in int8; what goes through the model is rounded as it comes."""
+@dataclass(frozen=True)
+class Int8Trial:
+    """One way of quantising that ran: the share of changed answers against its limit, and the speed against fp32."""
+
+    way: str
+    changed_share: float
+    limit: float
+    speed_up: float
+    difference: Difference
+
+    @property
+    def agrees(self) -> bool:
+        return self.changed_share <= self.limit
+
+    @property
+    def kept(self) -> bool:
+        return self.agrees and self.speed_up >= 1
+
+    @property
+    def summary(self) -> str:
+        """What became of it, in a line."""
+        agrees = "agrees" if self.agrees else "does not agree"
+        return (
+            f"{agrees} ({self.changed_share:.1%} of the answers change, the limit is {self.limit:.1%}), "
+            f"{self.speed_up:.2f} times as fast as fp32 on this machine: {'kept' if self.kept else 'not kept'}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "way": self.way,
+            "changed_share": self.changed_share,
+            "limit": self.limit,
+            "speed_up": self.speed_up,
+            "agrees": self.agrees,
+            "kept": self.kept,
+        } | self.difference.to_json()
+
+
+@dataclass(frozen=True)
+class Int8Failure:
+    """One way of quantising whose file did not run, or did not answer with finite numbers."""
+
+    way: str
+    error: str
+
+    @property
+    def kept(self) -> bool:
+        return False
+
+    @property
+    def summary(self) -> str:
+        """What became of it, in a line."""
+        return f"not kept: {self.error}"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"way": self.way, "kept": self.kept, "error": self.error}
+
+
+class KeptInt8(NamedTuple):
+    """The quantised model that was kept: its trial, and its differences by batch size."""
+
+    trial: Int8Trial
+    differences: BatchDifferences
+
+
+class Quantised(NamedTuple):
+    """Every way that was tried, and the one that was kept, if any."""
+
+    trials: list[Int8Trial | Int8Failure]
+    kept: KeptInt8 | None
+
+
+def quantise(fp32: Path, target: Path, train: Split | None, proof: Proof) -> Quantised:
+    """Tries static quantisation (with training pictures only), then dynamic; the first that holds becomes `target`."""
+    metadata = proof.metadata
+    ways: dict[str, Callable[[Path], None]] = {"dynamic": lambda path: quantise_dynamically(fp32, path)}
+    if train is not None:
+        calibration = np.asarray(train.pixels[sample_rows(len(train), CALIBRATED_ON)])
+        ways = {"static": lambda path: quantise_statically(fp32, path, calibration, metadata)} | ways
+    trials: list[Int8Trial | Int8Failure] = []
+    path = fp32.with_name(f"{FILES[INT8]}.part")
+    for way, write in ways.items():
+        log.info("int8, %s", way)
+        try:
+            write(path)
+            replace_metadata(path, metadata_texts(metadata, INT8))
+            differences = proof.differences(path, f"int8, {way}")
+            share, speed = proof.changed_share(differences.worst), speed_up(fp32, path, proof.pixels[: BATCHES[-1]])
+            trial = Int8Trial(way, share, proof.limits.int8_changed, speed, differences.worst)
+            trials.append(trial)
+            if trial.kept:
+                path.replace(target)
+                return Quantised(trials, KeptInt8(trial, differences))
+        except ModelError as error:  # answers that are not finite, or a file that does not run
+            trials.append(Int8Failure(way, error.message))
+        finally:
+            path.unlink(missing_ok=True)
+    return Quantised(trials, None)
+
+
+def quantise_dynamically(fp32: Path, path: Path) -> None:
+    """Weights in int8; activations are quantised by the range that each batch happens to have."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    with _quiet():
+    with _without_advice():
         quantize_dynamic(fp32, path, per_channel=True, reduce_range=True, weight_type=QuantType.QInt8)
 
 
-def static(fp32: Path, path: Path, pixels: UInt8, metadata: ModelMetadata) -> None:
-    """All products in int8, by the ranges that pictures (N, height, width, 3) uint8 have, each in one of the views."""
+def quantise_statically(fp32: Path, path: Path, pixels: UInt8, metadata: ModelMetadata) -> None:
+    """Weights and activations in int8, by the ranges over pictures (N, height, width, 3) uint8, each in one view."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Pictures(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             views = [view for view, _ in metadata.labels.group()]
-            self.left = iter([laid(pixels[i : i + 1], views[i % len(views)]) for i in range(len(pixels))])
+            self.remaining = iter([laid(pixels[i : i + 1], views[i % len(views)]) for i in range(len(pixels))])
 
         def get_next(self) -> dict[str, Any] | None:
-            picture = next(self.left, None)
+            picture = next(self.remaining, None)
             return None if picture is None else {INPUT: normalise(picture, metadata.preprocessing)}
 
-    with _quiet():
+    with _without_advice():
         quantize_static(
             fp32,
             path,
@@ -73,75 +173,35 @@ def static(fp32: Path, path: Path, pixels: UInt8, metadata: ModelMetadata) -> No
         )
 
 
-def mark(path: Path, metadata: dict[str, str]) -> None:
-    """Writes into a quantised file what it is; whatever metadata it took over goes."""
+def replace_metadata(path: Path, texts: dict[str, str]) -> None:
+    """Writes an ONNX file's metadata anew; what the quantiser copied from the fp32 file goes."""
     import onnx
 
     model = onnx.load(path)
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, metadata)
+    onnx.helper.set_model_props(model, texts)
     onnx.save(model, path)
 
 
 def speed_up(fp32: Path, int8: Path, batch: UInt8) -> float:
-    """How many times as fast int8 is here on a batch, medians of turns."""
-    backends = [OnnxRuntime(path) for path in (fp32, int8)]
-    times: list[list[float]] = [[], []]
+    """How many times as fast as fp32 the int8 file is for a batch: the ratio of median times, measured in turns."""
+    times: dict[Path, list[float]] = {fp32: [], int8: []}
+    backends = {path: OnnxRuntime(path) for path in times}
     for turn in range(TURNS + 1):
-        for backend, of in zip(backends, times, strict=True):
+        for path, backend in backends.items():
             start = perf_counter()
             backend.run(batch)
-            if turn:  # the first warms up
-                of.append(perf_counter() - start)
-    return float(np.median(times[0]) / np.median(times[1]))
+            if turn:  # the first turn warms up
+                times[path].append(perf_counter() - start)
+    return float(np.median(times[fp32]) / np.median(times[int8]))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the quantiser's advice, through the root logger, to use another tool first."""
+def _without_advice() -> Iterator[None]:
+    """Silences the quantiser, which advises on the root logger to run another tool first."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         yield
     finally:
         logging.disable(before)
-
-
-CALIBRATED_ON = 32
-"""Training pictures that static quantisation takes its ranges from."""
-
-
-def quantised(
-    fp32: Path, target: Path, train: Split | None, proof: Proof
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Static, then dynamic: the first that agrees and is not slower than fp32 here becomes `target`.
-
-    What was found of every way that was tried, and the proof of the one that is kept (empty: none).
-    """
-    metadata, limits = proof.metadata, proof.limits
-    ways: dict[str, Callable[[Path], None]] = {"dynamic": lambda path: dynamic(fp32, path)}
-    if train is not None:
-        calibrating = np.asarray(train.pixels[sample_rows(len(train), CALIBRATED_ON)])
-        ways = {"static": lambda path: static(fp32, path, calibrating, metadata)} | ways
-    tried: list[dict[str, Any]] = []
-    path = fp32.with_name(f"{FILES['int8']}.part")
-    for way, quantise in ways.items():
-        log.info("int8, %s", way)
-        try:
-            quantise(path)
-            mark(path, metadata_texts(metadata, "int8"))
-            found = proof.of(path, f"int8, {way}")
-            share, speed = proof.share(found), speed_up(fp32, path, proof.pixels[: BATCHES[-1]])
-            keep = share <= limits.int8_changed and speed >= 1
-            told = {"way": way, "changed_share": share, "limit": limits.int8_changed, "speed_up": speed}
-            told |= {"agrees": share <= limits.int8_changed, "kept": keep}
-            tried.append(told | {key: value for key, value in found.items() if key != "batches"})
-            if keep:
-                with replacing(target) as part:
-                    path.rename(part)
-                return tried, found | {"way": way, "speed_up": speed}
-        except ModelError as error:  # answers that are no numbers, or a file that does not run
-            tried.append({"way": way, "kept": False, "error": error.message})
-        finally:
-            path.unlink(missing_ok=True)
-    return tried, {}

@@ -1,20 +1,21 @@
-"""A trained model as one ONNX file for a PC without torch, proven against torch on real pictures before it is kept.
+"""The proof of an exported model: its answers beside those of torch in fp32, on pictures of the test split.
 
-torch's own exporter draws the graph; settings, embeddings and what the numbers are go into the file's metadata. int8 is
-ONNX Runtime's quantisation: static, calibrated on training pictures, where that answers alike, else dynamic.
+The pictures go through each backend in every view of test-time augmentation, one at once and eight at once, as they do
+in `predict`. What is compared is the largest difference of a logit, and how many decisions and classes change.
 """
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from frame_vit.backends.backend import Backend
-from frame_vit.backends.onnx_backends import OnnxRuntime, OpenVino
+from frame_vit.backends.availability import BACKENDS
+from frame_vit.backends.backend import FP32, Backend, BackendInfo, ModelSource
+from frame_vit.backends.export_record import Agreement, Difference
+from frame_vit.backends.onnxruntime_backend import OnnxRuntime
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import ExportConfig
 from frame_vit.data.examples import Split
@@ -26,10 +27,18 @@ from frame_vit.prediction.predictor import Answers, Predictor
 from frame_vit.system.progress import Tick
 
 BATCHES = (1, 8)
+"""Pictures at once: a graph that was traced for one batch size would fail at the other."""
+
+
+class BatchDifferences(NamedTuple):
+    """The difference at each batch size, and the worst of each figure over all of them."""
+
+    batches: dict[str, Difference]
+    worst: Difference
 
 
 class Proof:
-    """What torch answers in fp32 for pictures of the test split, and how others' answers differ from that."""
+    """torch's answers in fp32 for some pictures of a split, and how far the answers of others are from them."""
 
     def __init__(self, classifier: Classifier, test: Split, limits: ExportConfig, tick: Tick) -> None:
         rows = sample_rows(len(test), limits.pictures)
@@ -37,70 +46,84 @@ class Proof:
         self.keys = [test.examples[row].key for row in rows]
         self.source = test.name
         self.metadata, self.limits = classifier.metadata, limits
-        self.tick = tick
-        peer = Predictor(Torch(classifier, "cpu", "fp32"), batch_size=8)
-        self.torch = peer.answer_all(self.pixels, tick, "asking torch")
+        self._tick = tick
+        reference = Predictor(Torch(classifier, "cpu", "fp32"), batch_size=BATCHES[-1])
+        self.reference = reference.answer_all(self.pixels, tick, "asking torch")
 
-    def of(self, path: Path, name: str) -> dict[str, Any]:
-        """How the answers of an exported file differ, at batch 1 and 8: the largest difference and what it changes."""
-        found = {
-            str(batch): self._differs(OnnxRuntime(path, self.metadata), f"{name}, {batch} at once", batch)
-            for batch in BATCHES
+    def differences(self, path: Path, name: str) -> BatchDifferences:
+        """How the answers of an exported file in ONNX Runtime differ; `name` stands in the progress."""
+        batches = {
+            str(size): self._difference(OnnxRuntime(path, self.metadata), f"{name}, {size} at once", size)
+            for size in BATCHES
         }
-        worst = max(found.values(), key=lambda of: of["max_logit_difference"])
-        changed = ("changed_decisions", "newly_accepted", "changed_classes", "max_distance_difference")
-        most = {key: max(of[key] for of in found.values()) for key in changed}
-        return {"batches": found, "max_logit_difference": worst["max_logit_difference"], "worst": worst["worst"]} | most
+        found = list(batches.values())
+        largest = max(found, key=lambda difference: difference.max_logit_difference)
+        worst = Difference(
+            largest.max_logit_difference,
+            largest.worst,
+            max(each.changed_decisions for each in found),
+            max(each.newly_accepted for each in found),
+            max(each.changed_classes for each in found),
+            max(each.max_distance_difference for each in found),
+        )
+        return BatchDifferences(batches, worst)
 
-    def openvino(self, path: Path) -> dict[str, Any]:
-        """The same in OpenVINO, in the precision that it takes by itself; empty where it is not installed."""
-        if importlib.util.find_spec("openvino") is None:
-            return {}
-        backend = OpenVino(path, self.metadata)
-        found = self._differs(backend, f"OpenVINO in {backend.precision}", BATCHES[-1])
-        return {"precision": backend.precision, "agrees": self.share(found) <= self.limits.int8_changed} | found
+    def agreements(self, path: Path) -> dict[str, Agreement | None]:
+        """For every other backend that reads the fp32 file, whether it agrees; None where it is not installed."""
+        others = [info for info in BACKENDS if FP32 in info.precisions and info.name != OnnxRuntime.name]
+        return {info.name: self._agreement(info, path) if info.installed else None for info in others}
 
-    def share(self, found: dict[str, Any]) -> float:
-        """Of how many pictures the decision changes, or the class, as a share."""
-        return float(max(found["changed_decisions"], found["changed_classes"]) / len(self.pixels))
+    def changed_share(self, difference: Difference) -> float:
+        """The share of the pictures whose decision or class changes, whichever is larger."""
+        return max(difference.changed_decisions, difference.changed_classes) / len(self.pixels)
 
-    def _differs(self, backend: Backend, stage: str, batch: int) -> dict[str, Any]:
-        predictor = Predictor(backend, batch_size=batch)
-        found = predictor.answer_all(self.pixels, self.tick, f"asking {stage}")
-        return difference(predictor, self.torch, found, self.keys)
+    def _agreement(self, info: BackendInfo, path: Path) -> Agreement:
+        backend = info.open(ModelSource(str(path), path, self.metadata))
+        difference = self._difference(backend, f"{info.title} in {backend.precision}", BATCHES[-1])
+        agrees = self.changed_share(difference) <= self.limits.int8_changed
+        return Agreement(backend.precision, agrees, difference)
+
+    def _difference(self, backend: Backend, stage: str, batch_size: int) -> Difference:
+        predictor = Predictor(backend, batch_size=batch_size)
+        answers = predictor.answer_all(self.pixels, self._tick, f"asking {stage}")
+        return difference_between(predictor, self.reference, answers, self.keys)
 
 
-def difference(predictor: Predictor, before: Answers, after: Answers, keys: Sequence[str]) -> dict[str, Any]:
-    """How two sets of answers differ: the largest difference of a logit, in which picture, and what it changes.
+def difference_between(predictor: Predictor, before: Answers, after: Answers, keys: Sequence[str]) -> Difference:
+    """How two sets of answers for the same pictures differ; `keys` are the pictures' names.
 
-    Decisions are compared with the flag of the embedding's distance, the only one that answers can change.
+    Of the novelty flags only that of the embedding's distance enters the decisions: the others do not depend on the
+    backend.
     """
-    by_picture = np.abs(before.logits - after.logits).max(axis=(1, 2))
+    by_picture = np.abs(before.logits - after.logits).max(axis=(1, 2))  # (N, views, classes) -> (N,)
     worst = int(by_picture.argmax())
-    means = [answers.averaged for answers in (before, after)]
-    far = [predictor.distances(answers) for answers in (before, after)]
-    was, judged = (predictor.verdicts(m, _too_far(d, predictor)) for m, d in zip(means, far, strict=True))
+    means = [answers.averaged for answers in (before, after)]  # (N, classes)
+    distances = [predictor.distances(answers) for answers in (before, after)]  # (N,)
+    decisions = [predictor.verdicts(m, _far_flags(d, predictor)) for m, d in zip(means, distances, strict=True)]
+    first, second = decisions
     changed = accepted = 0
-    if was is not None and judged is not None:
-        changed = int((was != judged).sum())
-        accepted = int(((judged == Verdict.ACCEPT) & (was != Verdict.ACCEPT)).sum())
-    return {
-        "max_logit_difference": float(by_picture[worst]),
-        "worst": keys[worst],
-        "changed_decisions": changed,
-        "newly_accepted": accepted,
-        "changed_classes": int((means[0].argmax(axis=1) != means[1].argmax(axis=1)).sum()),
-        "max_distance_difference": _largest(*far),
-    }
+    if first is not None and second is not None:
+        changed = int((first != second).sum())
+        accepted = int(((second == Verdict.ACCEPT) & (first != Verdict.ACCEPT)).sum())
+    return Difference(
+        max_logit_difference=float(by_picture[worst]),
+        worst=keys[worst],
+        changed_decisions=changed,
+        newly_accepted=accepted,
+        changed_classes=int((means[0].argmax(axis=1) != means[1].argmax(axis=1)).sum()),
+        max_distance_difference=_largest(*distances),
+    )
 
 
 def _largest(before: Float32 | None, after: Float32 | None) -> float:
     return 0.0 if before is None or after is None else float(np.abs(before - after).max())
 
 
-def _too_far(distance: Float32 | None, predictor: Predictor) -> list[PictureFlags]:
-    count = 0 if distance is None else len(distance)
-    if distance is None or predictor.metadata.novelty is None or "distance" not in predictor.metadata.novelty.ranges:
+def _far_flags(distances: Float32 | None, predictor: Predictor) -> list[PictureFlags]:
+    """The novelty flags of N pictures by their embeddings' distances (N,)."""
+    count = 0 if distances is None else len(distances)
+    novelty = predictor.metadata.novelty
+    if distances is None or novelty is None or "distance" not in novelty.ranges:
         return [{}] * count
-    limit = predictor.metadata.novelty.ranges["distance"][1]
-    return [{"distance": "far"} if value > limit else {} for value in distance]
+    limit = novelty.ranges["distance"][1]
+    return [{"distance": "far"} if distance > limit else {} for distance in distances]

@@ -1,4 +1,7 @@
-"""What a person names to be predicted -> pictures, one by one, in order, none left out."""
+"""The pictures to predict: files, folders, globs, manifests and data sets -> a list of inputs, in order.
+
+Nothing is left out: what is missing or unreadable becomes an input with an error, and so a row with an error.
+"""
 
 from __future__ import annotations
 
@@ -14,31 +17,32 @@ from frame_vit.images.decode import SUFFIXES
 from frame_vit.system.progress import log
 
 LISTS = (".csv", ".jsonl", ".parquet")
-"""Files that hold the pictures of a data set, or their names."""
+"""Endings of files that list the pictures of a data set, or hold them."""
 
 
 class Input(NamedTuple):
-    """One picture: the name of its row, and the file or what gives its bytes (or raises `RowError`)."""
+    """One picture: the name of its row, and its file or a function that returns its bytes (or raises `RowError`)."""
 
     name: str
     source: Path | Callable[[], bytes]
 
 
-def expand(given: Iterable[str]) -> list[Input]:
-    """Files as given, the pictures in folders (and below, by name), what globs match, what manifests and tables hold.
+def expand(arguments: Iterable[str]) -> list[Input]:
+    """The pictures that the arguments name, argument by argument.
 
-    A file that is not there, a folder without pictures or a glob that matches nothing becomes an input with an error;
-    if there is nothing else, it is a `UsageError`.
+    A file is itself. A folder stands for the pictures in it and below, sorted by name; a glob for what it matches; a
+    manifest or table for the pictures that it lists. A folder without pictures or a glob without a match becomes an
+    input with an error, or raises `UsageError` if it is the only argument.
     """
-    words = list(given)
-    inputs = [found for word in words for found in _expanded(word)]
+    words = list(arguments)
+    inputs = [each for word in words for each in _expanded(word)]
     if len(words) == 1 and len(inputs) == 1 and isinstance(inputs[0].source, _Missing):
         raise UsageError(inputs[0].source.reason, inputs[0].source.hint)
     return inputs
 
 
 def from_data(source: str) -> list[Input]:
-    """The pictures of a data set (hub name, saved, parquet, manifest, class folders); labels are not asked for."""
+    """The pictures of a data set (hub name, saved, parquet, manifest, class folders); it need not have labels."""
     from frame_vit.config.schema import DataConfig
     from frame_vit.data.sources import read_source
 
@@ -51,7 +55,7 @@ def from_data(source: str) -> list[Input]:
 
 
 def pictures_in(folder: Path) -> tuple[list[Path], int]:
-    """The pictures in a folder and below, by name; and how many files there are none. Hidden files are passed over."""
+    """The pictures in a folder and below, sorted by name, and the number of other files. Hidden files do not count."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
     pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
     return pictures, len(files) - len(pictures)
@@ -59,6 +63,8 @@ def pictures_in(folder: Path) -> tuple[list[Path], int]:
 
 @dataclass(frozen=True)
 class _Missing:
+    """A source that raises the reason why there is no picture."""
+
     reason: str
     hint: str = ""
 
@@ -73,8 +79,8 @@ def _expanded(word: str) -> list[Input]:
     if glob.has_magic(word) and not os.path.exists(word):  # noqa: PTH110
         matches = sorted(Path(match) for match in glob.glob(word, recursive=True))  # noqa: PTH207  (a pattern may be absolute)
         if not matches:
-            return [Input(word, _Missing(f"nothing matches {word}", "Is the pattern in quotes, and the folder right?"))]
-        return [found for match in matches for found in (_in_folder(match) if match.is_dir() else [_file(match)])]
+            return [Input(word, _Missing(f"nothing matches {word}", "Put the pattern in quotes, and check the folder"))]
+        return [each for match in matches for each in (_in_folder(match) if match.is_dir() else [_file(match)])]
     if path.suffix.lower() in LISTS:
         try:
             return from_data(word)
@@ -90,8 +96,8 @@ def _file(path: Path) -> Input:
 def _in_folder(folder: Path) -> list[Input]:
     pictures, others = pictures_in(folder)
     if not pictures:
-        hint = f"Looked for files ending in {', '.join(SUFFIXES)}; a data set is named with --data"
+        hint = f"Pictures end in {', '.join(SUFFIXES)}; --data names a data set"
         return [Input(str(folder), _Missing(f"no pictures in {folder}", hint))]
     if others:
-        log.warning("%s: %d files are not pictures by their names and were not read", folder, others)
+        log.warning("%s: %d files do not have the ending of a picture and were not read", folder, others)
     return [_file(path) for path in pictures]

@@ -1,17 +1,14 @@
-"""A model by name -> a predictor: which backend answers, and why. The fastest that is there, where nothing is asked.
+"""A model by name -> a `Predictor`: finds the model, chooses a backend for it, opens it, and says which one answers.
 
-With an exported file torch is not imported. What is fastest depends on how many pictures there are: importing torch
-and transformers takes seconds, which a thousand pictures win back and one does not. `framevit benchmark` measures; what
-it found on this machine is used, and without it a rule.
+With an exported file torch is not imported.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from frame_vit.backends.backend import Backend
-from frame_vit.backends.choose import BackendRequest, fastest_first, open_first_working, possible_backends, why_not
-from frame_vit.errors import UsageError
+from frame_vit.backends.backend import INT8, Backend
+from frame_vit.backends.choose import BackendRequest, open_first_working, ordered_choices
 from frame_vit.model.metadata import misses_embeddings
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.folder import ModelPlace, find_model
@@ -20,7 +17,11 @@ from frame_vit.system.progress import log
 
 @dataclass(frozen=True)
 class PredictorOptions:
-    """What a predictor is made by; `auto` takes what is fastest here. `weights` as a backend prefers torch."""
+    """How a model's answers are computed. `auto` takes what is fastest here; the backend `weights` prefers torch.
+
+    `tta` is test-time augmentation, the average over the declared symmetries. `batch_size` is how many pictures go
+    through the model at once (None: 8 on a CPU, 32 on a card).
+    """
 
     backend: str = "auto"
     device: str = "auto"
@@ -34,34 +35,28 @@ def load_predictor(
 ) -> Predictor:
     """The predictor of a run folder, a model folder, an exported file, a hub name or (None) the latest run.
 
-    `count` is how many pictures it will be given (None: many; ENDLESS); it decides where the backend is `auto`.
-    Raises `UsageError` where there is no such model, or nothing here can compute its answers as asked.
+    `count` is the number of pictures to come (None: many; `ENDLESS`: one by one); it matters for the backend `auto`.
+    Raises `UsageError` if there is no such model, or if no backend on this machine can answer as requested.
     """
     place = model if isinstance(model, ModelPlace) else find_model(model)
     options = options or PredictorOptions()
     request = BackendRequest(place.name, options.backend, options.device, options.precision)
-    choices = possible_backends(request)
-    if options.backend == "weights":
-        choices = [c for c in choices if c.backend == "torch"] or fastest_first(request, choices, count)
-    elif options.backend == "auto":
-        choices = fastest_first(request, choices, count)
-    else:
-        choices = [choice for choice in choices if choice.backend == options.backend]
-    if not choices:
-        raise UsageError(*why_not(request))
-    backend = open_first_working(request, choices)
+    backend = open_first_working(request, ordered_choices(request, count))
     log.info("model: %s (%s, %s, %s)", place.name, backend.name, backend.device, backend.precision)
-    _say_what_differs(backend)
+    _warn_of_differences(backend)
     return Predictor(backend, options.tta, options.batch_size, place)
 
 
-def _say_what_differs(backend: Backend) -> None:
+def _warn_of_differences(backend: Backend) -> None:
+    """Says where the answers may differ from those that the thresholds were chosen on."""
     point = backend.metadata.operating_point
     if misses_embeddings(backend.metadata):
-        log.warning("embeddings.npy is missing: pictures are not compared with those of the training by embedding")
+        log.warning("embeddings.npy is missing, so pictures are not compared with the training pictures by embedding")
     if point is None:
         return
-    before = point.basis.answered_by(backend.precision)
-    if backend.precision == "int8" and before != (backend.name, backend.precision):
-        way = f"framevit calibrate --backend {backend.name} --precision int8"
-        log.warning("the thresholds were chosen on answers of %s in %s; `%s` chooses them for int8", *before, way)
+    chosen_on = point.basis.answered_by(backend.precision)
+    if backend.precision == INT8 and chosen_on != (backend.name, backend.precision):
+        command = f"framevit calibrate --backend {backend.name} --precision int8"
+        log.warning(
+            "the thresholds were chosen on answers of %s in %s; `%s` chooses them for int8", *chosen_on, command
+        )

@@ -1,4 +1,8 @@
-"""`framevit predict` as a function: inputs through a predictor into a file, alone or as one of several processes."""
+"""`framevit predict`: writes a row for every input, alone or as one of several processes that share the inputs.
+
+The rows are in the order of the inputs and are written one by one, so that an interrupted command can be resumed. Each
+of several processes writes a part of its own; the first joins the parts when all are done.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from frame_vit.errors import Interrupted, UsageError
@@ -20,73 +24,78 @@ from frame_vit.system.progress import Tick, log, silent
 from frame_vit.system.signals import interruptible
 
 Drawing: TypeAlias = "Callable[[Iterator[Prediction], Sequence[Input]], Iterator[Prediction]]"
-"""A step that sees every row with its input and passes it on, such as one that draws attention maps."""
+"""A step that gets every row with its input and passes it on, such as one that draws attention maps."""
 
 
 def predict_to(
     predictor: Predictor, inputs: Sequence[Input], output: Output, tick: Tick = silent, draw: Drawing | None = None
 ) -> int | None:
-    """Writes a row for every input that has none yet, and passes it through the step `draw`.
+    """Writes a row for every input that has none yet; each row passes through the step `draw` first.
 
-    How many of all rows are errors. Several processes share the inputs, and the first joins what they wrote; None in
-    the others.
+    Returns how many of all rows are errors. Of several processes only the first returns that, the others None.
     """
     share = Share.of_this_process()
     if share.count > 1:
-        return _shared(predictor, inputs, output, tick, draw, share)
+        return _predict_share(predictor, inputs, output, share, _Steps(tick, draw))
     finish_join(output)
     done = output.done(predictor.labels)
-    rest = left(inputs, done)
+    remaining = left(inputs, done)
     if output.going_on:
-        said = "%d of %d inputs have a row in %s and are skipped, rows of errors too"
-        log.info(said, len(inputs) - len(rest), len(inputs), output.path)
-    return done.errors + _write(predictor, rest, output, done, tick, draw)
+        message = "%d of %d inputs have a row in %s and are skipped, rows of errors too"
+        log.info(message, len(inputs) - len(remaining), len(inputs), output.path)
+    return done.errors + _write(predictor, remaining, output, done, _Steps(tick, draw))
 
 
-def _shared(
-    predictor: Predictor, inputs: Sequence[Input], output: Output, tick: Tick, draw: Drawing | None, share: Share
+@dataclass(frozen=True)
+class _Steps:
+    """What happens beside the writing of rows, and the launcher that the command for resuming begins with."""
+
+    tick: Tick
+    draw: Drawing | None
+    launcher: str = "framevit"
+
+
+def _predict_share(
+    predictor: Predictor, inputs: Sequence[Input], output: Output, share: Share, steps: _Steps
 ) -> int | None:
-    """This process's share into a part of its own; the first process joins them."""
+    """Writes this process's share into a part of its own; the first process joins all parts."""
     from frame_vit.system.distributed import ProcessGroup
 
     assert output.path is not None
-    team = ProcessGroup(predictor.device.partition(":")[0])
-    if team.main:
+    group = ProcessGroup(predictor.device.partition(":")[0])
+    if group.main:
         finish_join(output)
-    team.wait()
-    rest = left(inputs, output.done(predictor.labels))
-    place = replace(output, path=share.part(output.path))
-    assert place.path is not None
-    place.path.touch()
-    team.wait()
-    if missing := [part for part in share.parts(output.path) if not part.is_file()]:
-        raise UsageError(f"{missing[0]} is not there", "Several machines write into one folder that all of them see")
-    # Rows of all parts count: had inputs come or gone since, this one's share would be another.
-    begun = [replace(output, path=part, going_on=True).done(predictor.labels) for part in share.parts(output.path)]
+    group.wait()
+    remaining = left(inputs, output.done(predictor.labels))
+    part = replace(output, path=share.part(output.path))
+    assert part.path is not None
+    part.path.touch()
+    group.wait()
+    if missing := [path for path in share.parts(output.path) if not path.is_file()]:
+        raise UsageError(
+            f"{missing[0]} is missing, which another process writes",
+            "Several machines need a folder that all of them see",
+        )
+    # The rows of all parts count: if inputs came or went since, this process's share is not the one it was before.
+    begun = [replace(output, path=path, going_on=True).done(predictor.labels) for path in share.parts(output.path)]
     own = begun[share.rank] if output.going_on else NOTHING
-    team.wait()
-    todo = left(share.of(rest), *begun) if output.going_on else share.of(rest)
-    _write(predictor, todo, place, own, tick if team.main else silent, draw, team.launcher)
-    team.wait()
-    return share.join(output, predictor.labels) if team.main else None
+    group.wait()
+    mine = left(share.of(remaining), *begun) if output.going_on else share.of(remaining)
+    _write(
+        predictor, mine, part, own, replace(steps, tick=steps.tick if group.main else silent, launcher=group.launcher)
+    )
+    group.wait()
+    return share.join(output, predictor.labels) if group.main else None
 
 
-def _write(
-    predictor: Predictor,
-    inputs: Sequence[Input],
-    output: Output,
-    done: Done,
-    tick: Tick,
-    draw: Drawing | None,
-    launcher: str = "framevit",
-) -> int:
-    """Rows behind those that are done; how many of them are errors."""
+def _write(predictor: Predictor, inputs: Sequence[Input], output: Output, done: Done, steps: _Steps) -> int:
+    """Writes the inputs' rows behind those that are done, and returns how many of the new rows are errors."""
     errors = 0
-    with _says_how_to_go_on(output, launcher), output.opened(done) as file:
+    with _resumable(output, steps.launcher), output.opened(done) as file:
         writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)
-        rows = predictor.predict(inputs, tick, len(inputs))
-        if draw is not None:
-            rows = draw(rows, inputs)
+        rows = predictor.predict(inputs, steps.tick, len(inputs))
+        if steps.draw is not None:
+            rows = steps.draw(rows, inputs)
         for row in rows:
             writer.write(row)
             errors += row.status == "error"
@@ -95,15 +104,15 @@ def _write(
 
 
 @contextmanager
-def _says_how_to_go_on(output: Output, launcher: str) -> Iterator[None]:
-    """Whatever a signal interrupts ends in `Interrupted`, with the command that goes on where there is one."""
+def _resumable(output: Output, launcher: str) -> Iterator[None]:
+    """Turns every interrupt into `Interrupted`, with the command that resumes if the rows go to a file."""
     try:
         with interruptible():
             yield
-    except (Interrupted, KeyboardInterrupt) as stopped:
-        number = stopped.exit_code - 128 if isinstance(stopped, Interrupted) else signal.SIGINT
+    except (Interrupted, KeyboardInterrupt) as interrupt:
+        number = interrupt.exit_code - 128 if isinstance(interrupt, Interrupted) else signal.SIGINT
         hint = ""
         if output.path is not None and output.form != "json":
             words = [word for word in sys.argv[1:] if word not in ("--skip-done", "--overwrite")]
             hint = f"{launcher} {shlex.join([*words, '--skip-done'])}"
-        raise Interrupted(number, "stopped; the rows that were written stay", hint) from None
+        raise Interrupted(number, "stopped; the rows written so far are kept", hint) from None

@@ -189,7 +189,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = 
     from frame_vit.data.dataset import read_other_dataset
     from frame_vit.decision.novelty import novelty_reference
     from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
-    from frame_vit.export.export import Request, export
+    from frame_vit.export.export import ExportJob, write_export
     from frame_vit.images.measures import measured
     from frame_vit.images.preprocessing import Preprocessing, read_picture
     from frame_vit.labels import LabelSpace
@@ -222,7 +222,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = 
     split = next(iter(read_other_dataset(str(data), settings, space, pixels).splits.values()))
     # Random weights: what int8 changes of their answers is not looked at here.
     limits = ExportConfig(pictures=8, int8_changed=0.9)
-    export(Request(load_trained(str(folder)), folder, folder, split, limits, int8=True, train=split))
+    write_export(ExportJob(load_trained(str(folder)), folder, folder, split, limits, int8=True, train=split))
     if timed_here:
         words = ["benchmark", folder, "--data", data, "--limit", "32", "--json"]
         subprocess.run([*map(str, [*FRAMEVIT, *words])], check=True, capture_output=True, cwd=folder.parent)

@@ -26,8 +26,8 @@ from frame_vit.prediction.load import PredictorOptions
 
 
 def test_flags_that_are_left_out_mean_auto() -> None:
-    assert predictor_options(Backend.auto) == PredictorOptions()
-    given = predictor_options(Backend.openvino, "cpu", Precision.int8, False, 4)
+    assert predictor_options(Backend("auto")) == PredictorOptions()
+    given = predictor_options(Backend("openvino"), "cpu", Precision("int8"), False, 4)
     assert given == PredictorOptions("openvino", "cpu", "int8", False, 4)
 
 

@@ -1,116 +1,35 @@
-"""`--backend auto` takes what is fastest: by what was measured here, else by a rule; and the next where one fails."""
+"""A model by name becomes a predictor: the chosen backend, the newest thresholds, and one file that is enough."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import pytest
 
-from frame_vit.backends import choose
-from frame_vit.backends.exported_files import weights_sample
-from frame_vit.errors import ModelError
+from frame_vit.backends.availability import BACKENDS
+from frame_vit.backends.backend import BackendInfo
+from frame_vit.errors import ModelError, UsageError
 from frame_vit.prediction.load import PredictorOptions, load_predictor
-from frame_vit.system.machine import machine
-from tests.conftest import run_framevit
+from tests.backends.models import noise
+from tests.conftest import environment, run_framevit, run_many
+
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib")
 
 
 @pytest.fixture
 def model(exported: Path, tmp_path: Path) -> Path:
-    """A copy of the exported model that a test may add measurements to; without its int8 model."""
+    """A copy of the exported model that a test may change; without its int8 model."""
     shutil.copytree(exported / "runs/tiny-001/model", tmp_path / "model")
     (tmp_path / "model" / "model-int8.onnx").unlink(missing_ok=True)
     return tmp_path / "model"
 
 
-def measured(model: Path, speeds: dict[str, tuple[float, float]], **changed: Any) -> None:
-    """Start in seconds and pictures a second of each backend, as `framevit benchmark` stores them."""
-    rows = [
-        {"backend": name, "numbers": "weights" if name == "torch" else "fp32", "precision": "fp32"}
-        | {"start_s": start, "pictures_per_s": rate, "p50_ms": 1000 / rate, "device": "cpu", "agrees": True}
-        for name, (start, rate) in speeds.items()
-    ]
-    facts = {"machine": machine(), "weights": weights_sample(model), "rows": rows} | changed
-    (model / "benchmark.json").write_text(json.dumps(facts))
-
-
-def chosen(model: Path, count: int | None, **options: str) -> str:
-    return load_predictor(str(model), PredictorOptions(**options), count).backend.name  # type: ignore[arg-type]
-
-
-def test_the_measured_backend_that_is_done_first_is_taken(model: Path) -> None:
-    measured(model, {"torch": (10.0, 1000.0), "onnxruntime": (0.5, 10.0), "openvino": (2.0, 20.0)})
-    assert chosen(model, 1) == "onnxruntime"
-    assert chosen(model, 100) == "openvino"
-    assert chosen(model, 5000) == "torch"
-    assert chosen(model, None) == "torch"
-
-
-@pytest.mark.parametrize("changed", [{"machine": {"processor": "another"}}, {"weights": "others"}])
-def test_measurements_of_another_machine_or_other_weights_do_not_count(model: Path, changed: dict[str, Any]) -> None:
-    measured(model, {"torch": (0.0, 1e9), "onnxruntime": (99.0, 1.0)}, **changed)
-    assert chosen(model, 1) == "onnxruntime"
-
-
-def test_a_rule_decides_where_nothing_was_measured(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for card, half, count, expected in [
-        (False, False, 1, ("onnxruntime", "openvino", "torch")),
-        (False, True, 10_000, ("openvino", "torch", "onnxruntime")),
-        (False, False, 10_000, ("openvino", "onnxruntime", "torch")),
-        (True, True, 10_000, ("torch", "openvino", "onnxruntime")),
-        (True, True, 1, ("onnxruntime", "openvino", "torch")),
-    ]:
-        monkeypatch.setattr(choose, "has_cuda_card", lambda _, card=card: card)
-        monkeypatch.setattr(choose, "cpu_has_bf16", lambda half=half: half)
-        wish = choose.BackendRequest(str(model), "auto", "auto", "auto")
-        found = choose.fastest_first(wish, choose.possible_backends(wish), count)
-        assert tuple(choice.backend for choice in found) == expected
-
-
-def test_int8_is_taken_only_where_it_was_tried(exported: Path, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(exported / "runs/tiny-001/model", model)
-    facts = json.loads((model / "export.json").read_text())
-    shutil.copy(model / "model.onnx", model / "model-int8.onnx")  # what it answers is not looked at here
-    for where, expected in ((machine(), "int8"), ({"processor": "another"}, "fp32")):
-        facts["files"]["model-int8.onnx"] = facts["files"]["model.onnx"] | {"machine": where}
-        (model / "export.json").write_text(json.dumps(facts))
-        wish = choose.BackendRequest(str(model), "auto", "auto", "auto")
-        assert choose.fastest_first(wish, choose.possible_backends(wish), 1)[0].numbers == expected
-
-
-def test_what_was_measured_to_answer_otherwise_is_not_taken_for_its_speed(model: Path) -> None:
-    measured(model, {"onnxruntime": (0.5, 10.0), "openvino": (0.1, 1000.0)})
-    assert chosen(model, 100) == "openvino"
-    facts = json.loads((model / "benchmark.json").read_text())
-    for row in facts["rows"]:
-        row["agrees"] = row["backend"] != "openvino"
-    (model / "benchmark.json").write_text(json.dumps(facts))
-    assert chosen(model, 100) == "onnxruntime"
-
-
-def test_pictures_that_come_one_by_one_are_answered_by_what_answers_one_soonest(model: Path) -> None:
-    measured(model, {"onnxruntime": (0.5, 10.0), "openvino": (9.0, 20.0)})
-    facts = json.loads((model / "benchmark.json").read_text())
-    assert chosen(model, choose.ENDLESS) == "openvino"
-    for row in facts["rows"]:
-        row["p50_ms"] = {"onnxruntime": 5.0, "openvino": 7.0}[row["backend"]]
-    (model / "benchmark.json").write_text(json.dumps(facts))
-    assert chosen(model, choose.ENDLESS) == "onnxruntime"
-
-
-def test_a_card_is_no_measure_for_the_processor(model: Path) -> None:
-    measured(model, {"torch": (0.0, 1e9), "onnxruntime": (0.5, 10.0)})
-    facts = json.loads((model / "benchmark.json").read_text())
-    for row in facts["rows"]:
-        row["device"] = "cuda:0" if row["backend"] == "torch" else "cpu"
-    (model / "benchmark.json").write_text(json.dumps(facts))
-    assert chosen(model, 100, device="cpu") == "onnxruntime"
-
-
-def test_a_runtime_that_cannot_be_imported_is_passed_over_and_said(
+def test_a_runtime_that_cannot_be_imported_is_passed_over_with_a_warning(
     exported: Path, tmp_path: Path, pictures: Path
 ) -> None:
     (tmp_path / "broken" / "onnxruntime").mkdir(parents=True)
@@ -123,27 +42,40 @@ def test_a_runtime_that_cannot_be_imported_is_passed_over_and_said(
 
 
 def test_without_any_runtime_the_weights_answer(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose, "is_installed", lambda name: name == "torch")
-    assert chosen(model, 1) == "torch"
+    monkeypatch.setattr(BackendInfo, "installed", property(lambda self: self.name == "torch"))
+    assert load_predictor(str(model), count=1).backend.name == "torch"
+
+
+def test_stale_exports_leave_the_weights_to_torch(model: Path) -> None:
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    assert load_predictor(str(model), count=1).backend.name == "torch"
+
+
+def test_what_answers_is_logged(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    load_predictor(str(model), PredictorOptions(precision="fp32"), 1)
+    assert f"model: {model} (onnxruntime, cpu, fp32)" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["", "model.onnx"])
 def test_thresholds_beside_the_weights_are_newer_than_those_in_the_file(model: Path, name: str) -> None:
-    settings = json.loads((model / "framevit.json").read_text())
-    settings["decision"]["accept_below"] = 0.123
-    (model / "framevit.json").write_text(json.dumps(settings))
+    metadata = json.loads((model / "framevit.json").read_text())
+    metadata["decision"]["accept_below"] = 0.123
+    (model / "framevit.json").write_text(json.dumps(metadata))
     predictor = load_predictor(str(model / name), count=1)
     assert predictor.metadata.operating_point is not None
     assert (predictor.backend.name, predictor.metadata.operating_point.accept_below) == ("onnxruntime", 0.123)
 
 
-def test_settings_of_another_model_beside_a_file_are_refused(model: Path) -> None:
-    settings = json.loads((model / "framevit.json").read_text())
+def test_metadata_of_another_model_beside_a_file_is_refused(model: Path) -> None:
+    metadata = json.loads((model / "framevit.json").read_text())
     for key, value in (
-        ("labels", settings["labels"] | {"names": settings["labels"]["names"][::-1]}),
+        ("labels", metadata["labels"] | {"names": metadata["labels"]["names"][::-1]}),
         ("temperature", 7),
     ):
-        (model / "framevit.json").write_text(json.dumps(settings | {key: value}))
+        (model / "framevit.json").write_text(json.dumps(metadata | {key: value}))
         with pytest.raises(ModelError, match="of different models"):
             load_predictor(str(model), PredictorOptions(backend="onnxruntime"), 1)
 
@@ -153,6 +85,14 @@ def test_embeddings_that_are_missing_beside_the_file_are_taken_from_it(model: Pa
     predictor = load_predictor(str(model), count=1)
     assert predictor.metadata.novelty is not None
     assert predictor.metadata.novelty.embeddings is not None
+
+
+def test_embeddings_that_are_missing_for_the_weights_are_warned_of(
+    model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (model / "embeddings.npy").unlink()
+    load_predictor(str(model), PredictorOptions(backend="torch", device="cpu"), 1)
+    assert "embeddings.npy is missing" in caplog.text
 
 
 def test_a_folder_for_the_line_needs_no_weights(model: Path, tmp_path: Path) -> None:
@@ -165,3 +105,73 @@ def test_a_folder_for_the_line_needs_no_weights(model: Path, tmp_path: Path) -> 
     assert predictor.backend.name != "torch"
     assert predictor.metadata.novelty is not None
     assert predictor.metadata.novelty.embeddings is not None
+
+
+@pytest.mark.parametrize("backend", [info.name for info in BACKENDS if info.reads_files])
+def test_the_one_file_is_enough(exported: Path, tmp_path: Path, backend: str) -> None:
+    model = exported / "runs/tiny-001/model"
+    shutil.copy(model / "model.onnx", tmp_path / "anything.onnx")
+    whole = load_predictor(str(model), PredictorOptions(backend=backend, precision="fp32"))
+    alone = load_predictor(str(tmp_path / "anything.onnx"), PredictorOptions(backend=backend, precision="fp32"))
+    assert alone.run is None
+    assert alone.labels == whole.labels
+    assert alone.metadata == whole.metadata
+    pixels = noise(3)
+    for one, other in zip(alone.answer(pixels), whole.answer(pixels), strict=True):
+        assert one is not None
+        assert other is not None
+        assert np.array_equal(one, other)
+    distances = [predictor.distances(predictor.answer(pixels)) for predictor in (alone, whole)]
+    assert distances[0] is not None
+    assert distances[0] == pytest.approx(distances[1], abs=1e-3)
+
+
+def test_a_file_and_a_model_that_are_not_there_are_one_error_each(tmp_path: Path, trained: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        load_predictor(str(tmp_path / "gone.onnx"))
+    with pytest.raises(UsageError, match="no exported file"):
+        load_predictor(str(trained / "runs/tiny-001"), PredictorOptions(backend="onnxruntime"))
+
+
+def test_predict_with_an_exported_model_imports_nothing_heavy(exported: Path, pictures: Path) -> None:
+    program = (
+        "import sys\nfrom frame_vit.__main__ import main\n"
+        f"sys.argv = ['framevit', 'predict', {str(pictures / 'Xplus.jpg')!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=exported,
+        env=environment(exported),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    row, loaded = done.stdout.splitlines()
+    assert json.loads(row)["status"] == "ok", done.stderr
+    assert loaded == "LOADED []"
+    assert "onnxruntime" in done.stderr
+
+
+def test_evaluate_and_calibrate_use_the_backend_that_predict_uses(exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported / "runs" / "tiny-001", tmp_path / "runs" / "tiny-001")
+    (tmp_path / "runs" / "latest.txt").write_text("tiny-001\n")
+    exact: list[str | Path] = ["--precision", "fp32", "--device", "cpu"]
+    torch_, onnx, calibrated = run_many(
+        tmp_path,
+        [
+            ["evaluate", "--json", "--backend", "torch", *exact],
+            ["evaluate", "--json", "--backend", "onnxruntime", *exact],
+            ["calibrate", "--backend", "onnxruntime", *exact, "--set", "decision.unlike=note"],
+        ],
+    )
+    assert torch_.returncode == onnx.returncode == calibrated.returncode == 0, onnx.stderr + calibrated.stderr
+    one, other = json.loads(torch_.stdout), json.loads(onnx.stdout)
+    assert (one["backend"], other["backend"]) == ("torch", "onnxruntime")
+    for key in ("confusion_matrix", "escape_rate", "overkill_rate", "review_rate", "unlike"):
+        assert one[key] == other[key]
+    metadata = json.loads((tmp_path / "runs/tiny-001/model/framevit.json").read_text())
+    assert metadata["usual"]["mode"] == "note"
+    assert metadata["decision"]["facts"]["backend"] == "onnxruntime"
+    assert "exported files keep the thresholds that they had" in calibrated.stderr

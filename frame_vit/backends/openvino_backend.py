@@ -1,0 +1,87 @@
+"""OpenVINO: runs the same exported file on the CPU, by default in bf16 where the processor computes it natively."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from frame_vit.backends.backend import (
+    FP32,
+    INT8,
+    METADATA_KEYS,
+    BackendInfo,
+    ModelSource,
+    agreed_precision,
+    one_line,
+)
+from frame_vit.errors import ModelError
+from frame_vit.system.machine import cores
+
+if TYPE_CHECKING:
+    from frame_vit.decision.rates import Logits
+    from frame_vit.images.pixel_array import Float32, UInt8
+    from frame_vit.model.metadata import ModelMetadata
+
+
+class OpenVino:
+    """An exported file in OpenVINO. `metadata` is the framevit.json beside the file, if there is one.
+
+    Raises `ModelError` for a file that OpenVINO cannot run or that framevit did not write.
+    """
+
+    name, device = "openvino", "cpu"
+
+    def __init__(self, path: Path, metadata: ModelMetadata | None = None, precision: str = "auto") -> None:
+        import openvino
+
+        from frame_vit.backends.exported_files import embedded_metadata, merged_metadata
+
+        try:
+            core = openvino.Core()
+            model = core.read_model(path)
+            texts = _metadata_texts(model)
+            native_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            self.metadata = merged_metadata(embedded_metadata(texts, path), metadata, path)
+            int8 = texts.get("numbers") == INT8
+            possible = (INT8,) if int8 else ("bf16", "fp32") if native_bf16 else ("fp32",)
+            self.precision = agreed_precision(precision, possible, OPENVINO.title)
+            # An int8 file has layers that stay in floating point, too; they follow the hint.
+            hint = "bf16" if native_bf16 and self.precision != "fp32" else "f32"
+            options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores()}
+            self._model = core.compile_model(model, "CPU", options)
+        except RuntimeError as error:  # the only type that OpenVINO raises
+            raise ModelError(f"{path} is not a model that OpenVINO can run: {one_line(error)}") from None
+        self._has_embedding = len(self._model.outputs) > 1
+
+    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
+        import numpy as np
+
+        from frame_vit.images.preprocessing import normalise
+
+        outputs = self._model(normalise(pixels, self.metadata.preprocessing))
+        # OpenVINO returns its own memory, which the next call overwrites, so it is copied.
+        logits = np.array(outputs[0], np.float32)
+        return logits, np.array(outputs[1], np.float32) if self._has_embedding else None
+
+
+def _metadata_texts(model: Any) -> dict[str, str]:
+    keys = [key for key in METADATA_KEYS if model.has_rt_info(["framework", key])]
+    return {key: str(model.get_rt_info(["framework", key]).value) for key in keys}
+
+
+def _open(source: ModelSource) -> OpenVino:
+    assert source.file is not None
+    return OpenVino(source.file, source.metadata, source.precision)
+
+
+OPENVINO = BackendInfo(
+    name=OpenVino.name,
+    title="OpenVINO",
+    library="openvino",
+    extra="openvino",
+    precisions={FP32: ("fp32", "bf16"), INT8: ("int8",)},
+    devices=("cpu",),
+    start_rank=1,
+    cpu_rank=0,
+    open=_open,
+)
