@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from frame_vit.evaluation.compare import Comparison
     from frame_vit.evaluation.evaluate import Evaluated
     from frame_vit.explanation.explain import Explained
+    from frame_vit.export.benchmark import BenchmarkResult
+    from frame_vit.export.export import ExportResult
     from frame_vit.prediction.inputs import Input
     from frame_vit.prediction.predictor import Prediction, Predictor
     from frame_vit.runs.data import DataRequest
