@@ -1,7 +1,7 @@
-"""Everything a person sees on a terminal. Results go to stdout, messages and progress to stderr.
+"""Messages, errors, progress and help on a terminal. Results go to stdout, everything else to stderr.
 
-The only module that imports rich. Names from data are printed as they are: no markup is read from them, and control
-characters are shown, not sent.
+Tables are in `tables`; these two are the only modules that import rich. Names from data are printed as they are: markup
+in them is not interpreted, and control characters are shown as escapes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WIDEST_TEXT = 120
 
 
 def show_error(error: FrameVitError) -> None:
-    """One panel: what happened, and what to do."""
+    """Shows an error as one panel: what happened, and what to do about it."""
     body = Text("\n".join(plain(line) for line in error.message.splitlines()))
     if error.hint:
         body.append("\n" + plain(error.hint), style="dim")
@@ -43,20 +43,17 @@ def show_error(error: FrameVitError) -> None:
 
 
 def show_interrupted(stopped: FrameVitError) -> None:
-    """What was done before leaving, and as the last line the command that goes on."""
-    err.print(f"{plain(stopped.message)}{'; to go on:' if stopped.hint else ''}", soft_wrap=True)
+    """Says that the work was interrupted; the last line is the command that resumes it."""
+    err.print(f"{plain(stopped.message)}{'; to resume:' if stopped.hint else ''}", soft_wrap=True)
     if stopped.hint:
         err.print(plain(stopped.hint), soft_wrap=True)
 
 
 def show_unexpected(error: Exception) -> None:
-    """A fault of the program or its libraries: the same panel, and where it happened only if asked for."""
-    what = f"{type(error).__name__}: {error}"
-    show_error(
-        FrameVitError(what, "This is not a mistake of yours; FRAMEVIT_DEBUG=1 shows where it happened").with_traceback(
-            error.__traceback__
-        )
-    )
+    """Shows a bug of framevit or of a library in the same panel; FRAMEVIT_DEBUG=1 adds the traceback."""
+    message = f"{type(error).__name__}: {error}"
+    bug = FrameVitError(message, "This is a bug, not a mistake of yours; FRAMEVIT_DEBUG=1 shows where it happened")
+    show_error(bug.with_traceback(error.__traceback__))
 
 
 def show_markdown(text: str) -> None:
@@ -70,7 +67,7 @@ def show_markdown(text: str) -> None:
 
 
 class _Messages(logging.Handler):
-    """Log records as lines on stderr, above the progress bar where there is one."""
+    """Writes log records to stderr, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         line = Text(plain(record.getMessage()))
@@ -80,9 +77,9 @@ class _Messages(logging.Handler):
 
 
 def start_messages() -> None:
-    """Sends framevit's own messages to stderr; the libraries' stay quiet below errors."""
+    """Sends framevit's messages to stderr; of the libraries only errors are shown, unless FRAMEVIT_DEBUG is set."""
     if not os.environ.get("FRAMEVIT_DEBUG"):
-        warnings.simplefilter("ignore")  # what libraries tell each other's developers
+        warnings.simplefilter("ignore")  # meant for the developers of libraries
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -92,13 +89,13 @@ def start_messages() -> None:
 
 
 def starting() -> AbstractContextManager[object]:
-    """A sign of life on a terminal while torch and transformers are imported, which takes seconds."""
+    """Shows a spinner on a terminal while torch and transformers are imported, which takes seconds."""
     return err.status("starting ...") if err.is_terminal else nullcontext()
 
 
 @contextmanager
 def progress() -> Iterator[Tick]:
-    """A tick that draws a bar per stage on a terminal, or a plain line now and then in a pipe."""
+    """Gives a `Tick` that draws one bar per stage on a terminal, or prints a line every 10 seconds in a pipe."""
     if not err.is_terminal:
         yield _plain_lines()
         return
@@ -121,18 +118,18 @@ def progress() -> Iterator[Tick]:
 
 
 def _plain_lines() -> Tick:
-    last: dict[str, float] = {}
-    begun: dict[str, tuple[float, int]] = {}
+    last_line: dict[str, float] = {}
+    beginning: dict[str, tuple[float, int]] = {}
 
     def tick(stage: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
-        start, first = begun.setdefault(stage, (now, done))
-        if done == total or now - last.setdefault(stage, now) >= PLAIN_EVERY_S:
-            last[stage] = now
-            of = f" of {total}" if total else ""
-            rest = (now - start) / (done - first) * (total - done) if total > done > first else 0
-            told = [f"{stage}: {done}{of}", *([note] if note else []), *([f"{_duration(rest)} left"] if rest else [])]
-            err.print(plain(", ".join(told)), soft_wrap=True)
+        start, first = beginning.setdefault(stage, (now, done))
+        if done == total or now - last_line.setdefault(stage, now) >= PLAIN_EVERY_S:
+            last_line[stage] = now
+            count = f"{done} of {total}" if total else f"{done}"
+            seconds = (now - start) / (done - first) * (total - done) if total > done > first else 0
+            left = f"{_duration(seconds)} left" if seconds else ""
+            err.print(plain(", ".join(part for part in (f"{stage}: {count}", note, left) if part)), soft_wrap=True)
 
     return tick
 

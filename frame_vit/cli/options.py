@@ -1,4 +1,7 @@
-"""Options that several commands have, which mean the same everywhere; and what commands do alike."""
+"""Options that several commands share, and the steps that several commands take: load a config, print JSON, exit.
+
+An option has one meaning and one help text, whichever command has it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ class Format(StrEnum):
 
 
 class TrainPrecision(StrEnum):
-    """The number format of a training."""
+    """The number format in which a model is trained."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -37,14 +40,14 @@ class TrainPrecision(StrEnum):
 
 # Made from what the backends declare, so mypy cannot know the members: name them as Backend("auto").
 Precision = StrEnum("Precision", [(name, name) for name in ("auto", *precisions())])  # type: ignore[misc]
-"""The number format of an answer; int8 needs an exported file."""
+"""The number format of inference; int8 needs an exported file."""
 Backend = StrEnum("Backend", [(name, name) for name in ("auto", *(info.name for info in BACKENDS))])  # type: ignore[misc]
-"""What computes the answers."""
+"""What computes the logits."""
 AUTO = Backend("auto")
 
-ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; what it leaves out has defaults.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="YAML file; missing keys have their defaults.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a key: section.key=value. Repeatable.")]
-PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print every key with its meaning, and stop.")]
+PrintConfig = Annotated[bool, typer.Option("--print-config", help="Print every key with its meaning, and exit.")]
 ModelOption = Annotated[
     str | None,
     typer.Option("--model", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"),
@@ -52,16 +55,16 @@ ModelOption = Annotated[
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", show_default="auto")]
 TrainPrecisionOption = Annotated[
     TrainPrecision | None,
-    typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
+    typer.Option("--precision", help="Number format.", show_default="auto: the fastest of the device"),
 ]
 PrecisionOption = Annotated[
     Precision | None,
-    typer.Option("--precision", help="Number format.", show_default="auto: the fastest the device has"),
+    typer.Option("--precision", help="Number format.", show_default="auto: the fastest of the device"),
 ]
-Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Average over the symmetries that the model declares.")]
+Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation over the declared symmetries.")]
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", min=1, help="Pictures asked about at once.", show_default="8 on a CPU, 32 on a card"),
+    typer.Option("--batch-size", min=1, help="Pictures per batch.", show_default="8 on a CPU, 32 on a card"),
 ]
 ModelArgument = Annotated[
     str | None,
@@ -71,13 +74,11 @@ ModelArgument = Annotated[
 ]
 WeightsBackendOption = Annotated[
     Backend,
-    typer.Option(
-        "--backend", help="What computes the answers.", show_default="auto: torch, where the weights are there"
-    ),
+    typer.Option("--backend", help="What computes the logits.", show_default="auto: torch, if there are weights"),
 ]
 BackendOption = Annotated[
     Backend,
-    typer.Option("--backend", help="What computes the answers.", show_default="auto: the fastest for this model"),
+    typer.Option("--backend", help="What computes the logits.", show_default="auto: the fastest for this model"),
 ]
 
 
@@ -88,27 +89,28 @@ def predictor_options(
     tta: bool = True,
     batch_size: int | None = None,
 ) -> PredictorOptions:
-    """The flags that say what computes the answers, as one value."""
+    """The flags that choose backend, device and precision, as one value."""
     from frame_vit.prediction.load import PredictorOptions
 
     return PredictorOptions(backend.value, device or "auto", precision.value if precision else "auto", tta, batch_size)
 
 
 def weights_first(options: PredictorOptions) -> PredictorOptions:
-    """The same with `auto` meaning torch where the weights are there."""
+    """The same options, with torch as the automatic choice wherever the model has weights."""
     from dataclasses import replace
 
     return replace(options, backend="weights") if options.backend == "auto" else options
 
 
 def echo_json(value: Any) -> None:
+    """Prints a value as JSON on stdout."""
     import json
 
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def leave_on(bad: int, what: str) -> None:
-    """Exit code 3: finished, but some items were bad."""
+    """Exits with code 3 if some items were bad, and says how many."""
     if bad:
         from frame_vit.cli import console
 
@@ -118,7 +120,7 @@ def leave_on(bad: int, what: str) -> None:
 
 @contextmanager
 def enough_seen() -> Iterator[None]:
-    """A reader that has seen enough (| head) ends the command quietly."""
+    """Ends the command quietly when the reader of a pipe closes it, as `head` does."""
     import os
     import sys
 
@@ -131,10 +133,11 @@ def enough_seen() -> Iterator[None]:
 
 
 def load_settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
+    """The config from the file, `--set` and flags (by key; the flags win). With `print_only`, prints it and exits."""
     from frame_vit.config.load import dump_config, load_config
 
-    given = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
-    settings = load_config(config, [*(overrides or []), *given], complete=not print_only)
+    from_flags = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
+    settings = load_config(config, [*(overrides or []), *from_flags], complete=not print_only)
     if print_only:
         typer.echo(dump_config(settings, comments=True))
         raise typer.Exit
@@ -148,4 +151,5 @@ def _yaml(value: Any) -> str:
 
 
 def run_name(config: Path | None) -> str:
+    """The name of a run or a prepared folder: that of the config file, else `run`."""
     return config.stem if config else "run"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
 from frame_vit.cli import console, tables
-from frame_vit.errors import ConfigError
+from frame_vit.errors import ConfigError, FrameVitError
 from frame_vit.prediction.predictor import Prediction
+from frame_vit.system.progress import log
 
 
 def test_control_characters_are_shown_and_not_sent() -> None:
@@ -61,3 +64,39 @@ def test_progress_in_a_pipe_is_plain_lines(capsys: pytest.CaptureFixture[str]) -
             tick("reading [x]", done, 100, "note")
     lines = capsys.readouterr().err.splitlines()
     assert lines == ["reading [x]: 100 of 100, note"]
+
+
+def test_an_interrupted_run_ends_with_the_command_that_resumes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    console.show_interrupted(FrameVitError("stopped after step 3", "framevit train --resume runs/a-001"))
+    console.show_interrupted(FrameVitError("stopped"))
+    shown = capsys.readouterr().err.splitlines()
+    assert shown == ["stopped after step 3; to resume:", "framevit train --resume runs/a-001", "stopped"]
+
+
+def test_messages_go_to_stderr_and_warnings_say_that_they_are(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for attribute in ("handlers", "propagate", "level"):
+        monkeypatch.setattr(log, attribute, getattr(log, attribute))
+    with warnings.catch_warnings():
+        console.start_messages()
+        log.info("read %s", "a\x1b[2Jb")
+        log.warning("careful")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [r"read a\x1b[2Jb", "warning: careful"]
+
+
+def test_the_time_left_is_told_in_a_unit_that_fits() -> None:
+    assert [console._duration(seconds) for seconds in (7, 300, 9000)] == ["7 s", "5 min", "2.5 h"]
+
+
+def test_progress_in_a_pipe_tells_the_time_left(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, 11.0, 12.0, 22.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    with console.progress() as tick:
+        for done in (0, 11, 12, 22):
+            tick("testing", done, 33, "")
+    assert capsys.readouterr().err.splitlines() == ["testing: 11 of 33, 22 s left", "testing: 22 of 33, 11 s left"]

@@ -111,5 +111,5 @@ def test_ctrl_c_stops_all_after_the_same_step(folder: Path) -> None:
     assert process.returncode != 0
     step = int(max(run.glob("checkpoints/step-*")).name.removeprefix("step-"))
     assert step < 8000
-    assert f"after step {step}; to go on:\ntorchrun --nproc-per-node 2 -m frame_vit train --resume long\n" in said
+    assert f"after step {step}; to resume:\ntorchrun --nproc-per-node 2 -m frame_vit train --resume long\n" in said
     assert not list(run.glob("checkpoints/.step-*"))
