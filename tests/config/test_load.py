@@ -174,7 +174,7 @@ def test_every_mistake_hints_at_where_all_keys_stand(tmp_path: Path) -> None:
 def test_a_flip_asked_for_but_not_declared_is_refused_and_explained(tmp_path: Path, key: str) -> None:
     found = mistakes(tmp_path, f"{NAMES}}}\naugment: {{{key}: true}}")
     assert len(found) == 1
-    assert found[0].startswith(f"augment.{key}: true, but labels.symmetries does not declare {key}.")
+    assert found[0].startswith(f"augment.{key}: not declared in labels.symmetries.")
     assert "has another class" in found[0]
     assert f"labels.symmetries.{key}" in found[0]
 
@@ -364,5 +364,7 @@ def test_any_config_dumps_and_loads_back(
 @pytest.mark.parametrize("key", ["severity", "allow"])
 def test_an_unknown_code_is_refused(key: str) -> None:
     value = {"severity": "off", "allow": "1"}[key]
-    with pytest.raises(ConfigError, match=rf"data.audit.{key}.FV999: unknown code .*; `framevit help audit` lists them"):
+    with pytest.raises(
+        ConfigError, match=rf"data.audit.{key}.FV999: unknown code .*; `framevit help audit` lists them"
+    ):
         load_config(None, ["data.train=demo", f"data.audit.{key}={{FV999: {value}}}"])
