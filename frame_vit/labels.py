@@ -123,9 +123,9 @@ def plainly(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def did_you_mean(word: str, words: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` with the most similar known word; empty if none is similar."""
-    names = list(known)
+    names = list(words)
     same = [name for name in names if plainly(name) == plainly(word)]
     near = same or difflib.get_close_matches(word.strip(), names, n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""

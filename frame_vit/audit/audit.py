@@ -1,4 +1,4 @@
-"""The audit of a data set: all checks in order, the severity of what they found, and the rows to leave out.
+"""The audit of a data set: all checks in order, the severity of what they found, and the rows to exclude.
 
 `audit` runs everything, once over the decoded pixels and once over all pairs of fingerprints. `warn_of_errors` runs
 only the checks that need no pixels, at the start of a training. Files and pages are written by `report`.
@@ -46,7 +46,7 @@ class Audit:
         return [finding for finding in self.findings if finding.severity == severity]
 
     def exclusions(self) -> list[Exclusion]:
-        """The rows that were left out already, then those that the findings propose to leave out; each once."""
+        """The rows that are excluded already, then those that the findings propose to exclude; each once."""
         proposed = [
             Exclusion(row.source, row.key, finding.kind.code, row.detail)
             for finding in self.findings

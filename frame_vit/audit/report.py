@@ -26,7 +26,7 @@ from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
 from frame_vit.system.files import write_json, write_text
 
 CARDS, LISTED, SAMPLES = 12, 300, 4
-"""At most so many thumbnails of a finding, rows of a finding in a table, and pictures of a class."""
+"""The largest number of cards of a finding, of its rows in a table, and of pictures of a class."""
 MARKERS = ("o", "^", "v", "s", "D", "P", "X", "<", ">")
 """One fewer than the colours, so that the same pair of colour and marker returns only after many classes."""
 TITLES = {
@@ -91,8 +91,8 @@ def write_audit(
 ) -> Path | None:
     """Writes the audit into an existing folder; returns the list of exclusions, or None if it was not needed.
 
-    The list is written only if there is more to leave out than `data.exclude` (`excluded_by`) leaves out already, and
-    never over that file: a person may have edited it.
+    The list is written only if there is more to exclude than `data.exclude` (`excluded_by`) excludes already, and never
+    over that file: a person may have edited it.
     """
     exclusions = audit.exclusions()
     exclude = None

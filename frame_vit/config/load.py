@@ -111,7 +111,7 @@ def _contradictions(config: Config) -> Iterator[str]:
     for key in GENERATORS:
         if getattr(config.augment, key) and key not in config.labels.symmetries:
             yield (
-                f"augment.{key}: true, but labels.symmetries does not declare {key}. If classes are directions, a "
+                f"augment.{key}: not declared in labels.symmetries. If classes are directions, a "
                 f"picture under {key} has another class; declare it in labels.symmetries.{key}, for example "
                 "{Xplus: Xminus, Xminus: Xplus}, or {} if no class changes"
             )

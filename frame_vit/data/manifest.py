@@ -42,9 +42,9 @@ def read_manifest(path: Path, data: DataConfig) -> tuple[dict[str, list[Manifest
     columns = list(records[0][1])
     file_column = next((c for c in (data.image_column, *FILE_COLUMNS) if c in columns), None)
     if file_column is None:
-        known = ", ".join((data.image_column, *FILE_COLUMNS))
+        accepted = ", ".join((data.image_column, *FILE_COLUMNS))
         raise UsageError(
-            f"{path}: no column with the file's path ({known}); the columns are {', '.join(columns)}",
+            f"{path}: no column with the file's path ({accepted}); the columns are {', '.join(columns)}",
             "Set data.image_column to the right one",
         )
     kind, answer = answer_column(columns, data.response_column, data.label_column, str(path))

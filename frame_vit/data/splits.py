@@ -103,7 +103,7 @@ def _choose_pictures(split: Split, fraction: float, seed: int, name: str, space:
 
     needed = math.ceil(1 / min(fraction, 1 - fraction) - 1e-9)
     counts = Counter(split.labels.tolist())
-    _check_counts(counts, needed, "pictures", split, fraction, name, space)
+    _check_counts(_by_name(counts, space), needed, "pictures", split, fraction, name)
     _, held = train_test_split(list(range(len(split))), test_size=fraction, random_state=seed, stratify=split.labels)
     return sorted(int(row) for row in held)
 
@@ -115,7 +115,7 @@ def _choose_groups(
 
     labels = split.labels
     counts = Counter(label for label, _ in {*zip(labels.tolist(), groups.tolist(), strict=True)})
-    _check_counts(counts, 2, "groups", split, fraction, name, space)
+    _check_counts(_by_name(counts, space), 2, "groups", split, fraction, name)
     folds, held_folds = _folds(fraction, min(MOST_FOLDS, *counts.values()))
     dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(split)), labels, groups)
     held = sorted(int(row) for _, (_, part) in zip(range(held_folds), dealt, strict=False) for row in part)
@@ -143,13 +143,17 @@ def _folds(fraction: float, most: int) -> tuple[int, int]:
     return min(options, key=lambda option: (round(abs(option[1] / option[0] - fraction), 3), option[0]))
 
 
-def _check_counts(
-    counts: Counter[int], needed: int, what: str, split: Split, fraction: float, name: str, space: LabelSpace
-) -> None:
-    small = {space.names[c]: n for c, n in sorted(counts.items()) if n < needed}
+def _check_counts(counts: dict[str, int], needed: int, what: str, split: Split, fraction: float, name: str) -> None:
+    """Raises `DataError` if a class, of those in `counts`, has fewer than `needed` pictures or groups (`what`)."""
+    small = {label: count for label, count in counts.items() if count < needed}
     if small or not counts:
-        few = ", ".join(f"{label!r} has {n}" for label, n in small.items()) or "there are none"
+        few = ", ".join(f"{label!r} has {count}" for label, count in small.items()) or "there are none"
         raise DataError(
             f"too few {what} to hold out {fraction:.0%} of {split.name} as {name}: every class needs {needed}; {few}",
             f"Add pictures, remove the class, or {'raise' if fraction < 0.5 else 'lower'} data.{name}_fraction",
         )
+
+
+def _by_name(counts: Counter[int], space: LabelSpace) -> dict[str, int]:
+    """Counts by class name instead of class id, in the order of the ids."""
+    return {space.names[class_id]: count for class_id, count in sorted(counts.items())}

@@ -48,33 +48,33 @@ def test_a_copy_is_found_in_every_declared_view_with_the_label_it_then_has(view:
     seen, classes = view
     original = picture(1)
     rows = [example(1, "a"), example(3, "b"), example(classes[1], "c")]
-    found = find_near_duplicates(
+    result = find_near_duplicates(
         rows, [0, 0, 1], fingerprints(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
     )
-    assert {row: other.row for row, other in found.across.items()} == {0: 2}
-    assert found.held == {2}
-    assert found.unfit == {}
+    assert {row: other.row for row, other in result.across.items()} == {0: 2}
+    assert result.held == {2}
+    assert result.unfit == {}
     wrong = [example(1, "a"), example(3, "b"), example((classes[1] + 1) % 5, "c")]
-    found = find_near_duplicates(
+    result = find_near_duplicates(
         wrong, [0, 0, 1], fingerprints(original, picture(2), turned(original, seen)), SQUARE.group(), 0.1
     )
-    assert {row: other.row for row, other in found.unfit.items()} == {0: 2, 2: 0}
+    assert {row: other.row for row, other in result.unfit.items()} == {0: 2, 2: 0}
 
 
 def test_views_that_are_not_declared_are_not_compared() -> None:
     original = picture(1)
     rows = [example(1, "a"), example(2, "b")]
-    found = find_near_duplicates(rows, [0, 1], fingerprints(original, original[:, ::-1]), SPACE.group(["vflip"]), 0.1)
-    assert found == NearDuplicates()
+    result = find_near_duplicates(rows, [0, 1], fingerprints(original, original[:, ::-1]), SPACE.group(["vflip"]), 0.1)
+    assert result == NearDuplicates()
 
 
 def test_the_very_same_pixels_and_flat_pictures_are_not_counted() -> None:
     flat = np.full((64, 64, 3), 90)
     rows = [example(0, "same"), example(1, "same"), example(0, "x"), example(1, "y")]
-    found = find_near_duplicates(
+    result = find_near_duplicates(
         rows, [0, 1, 0, 1], fingerprints(picture(1), picture(1), flat, flat), SPACE.group(), 0.1
     )
-    assert found == NearDuplicates()
+    assert result == NearDuplicates()
 
 
 def test_the_nearest_is_named_with_its_distance(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,13 +86,13 @@ def test_the_nearest_is_named_with_its_distance(monkeypatch: pytest.MonkeyPatch)
     others = [picture(seed) for seed in range(2, 9)]
     rows = [example(0, str(i)) for i in range(10)]
     sides = [0, 1, 1, *[0] * 7]
-    found = find_near_duplicates(
+    result = find_near_duplicates(
         rows, sides, fingerprints(*(p.clip(0, 255) for p in noisy), *others), SPACE.group(), 0.2
     )
-    assert {row: other.row for row, other in found.across.items()} == {0: 2}
-    assert found.held == {1, 2}
-    assert 0 < found.across[0].distance < 0.05
-    assert found.within == 1
+    assert {row: other.row for row, other in result.across.items()} == {0: 2}
+    assert result.held == {1, 2}
+    assert 0 < result.across[0].distance < 0.05
+    assert result.within == 1
 
 
 def test_every_row_of_the_lower_split_gets_its_twin_in_a_higher_one() -> None:
@@ -101,17 +101,17 @@ def test_every_row_of_the_lower_split_gets_its_twin_in_a_higher_one() -> None:
     base = picture(1).astype(float)
     chain = [base, base + random.normal(0, 4, base.shape), base + random.normal(0, 8, base.shape)]
     rows = [example(0, str(i)) for i in range(3)]
-    found = find_near_duplicates(rows, [0, 1, 3], fingerprints(*(p.clip(0, 255) for p in chain)), SPACE.group(), 0.2)
-    assert {row: other.row for row, other in found.across.items()} == {0: 1, 1: 2}
-    assert found.held == {1, 2}
+    result = find_near_duplicates(rows, [0, 1, 3], fingerprints(*(p.clip(0, 255) for p in chain)), SPACE.group(), 0.2)
+    assert {row: other.row for row, other in result.across.items()} == {0: 1, 1: 2}
+    assert result.held == {1, 2}
 
 
 def test_of_the_same_pixels_the_row_in_the_test_stands_for_all() -> None:
     base = picture(1).astype(float)
     near = (base + np.random.default_rng(0).normal(0, 4, base.shape)).clip(0, 255)
     rows = [example(0, "same"), example(0, "same"), example(0, "near")]
-    found = find_near_duplicates(rows, [0, 3, 0], fingerprints(base, base, near), SPACE.group(), 0.2)
-    assert {row: other.row for row, other in found.across.items()} == {2: 1}
+    result = find_near_duplicates(rows, [0, 3, 0], fingerprints(base, base, near), SPACE.group(), 0.2)
+    assert {row: other.row for row, other in result.across.items()} == {2: 1}
 
 
 def test_masses_of_copies_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +120,10 @@ def test_masses_of_copies_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None
     base = picture(1).astype(float)
     copies = [(base + random.normal(0, 2, base.shape)).clip(0, 255) for _ in range(60)]
     rows = [example(0, str(i)) for i in range(60)]
-    found = find_near_duplicates(rows, [0] * 50 + [3] * 10, fingerprints(*copies), SPACE.group(), 0.2)
-    assert {*found.across} == {*range(50)}
-    assert found.held == {*range(50, 60)}
-    assert found.within == 50 * 49 // 2 + 10 * 9 // 2
+    result = find_near_duplicates(rows, [0] * 50 + [3] * 10, fingerprints(*copies), SPACE.group(), 0.2)
+    assert {*result.across} == {*range(50)}
+    assert result.held == {*range(50, 60)}
+    assert result.within == 50 * 49 // 2 + 10 * 9 // 2
 
 
 @pytest.mark.parametrize(

@@ -14,51 +14,51 @@ from tests.audit.planted import SIDE, Planted, audited, drawn, encoded, keys_by_
 
 
 def test_a_region_outside_a_picture_is_found(tmp_path: Path) -> None:
-    there = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
-    small = there.add(encoded(shown(there.frame("passed")).resize((120, 90))), said("passed"))
-    answer = keys_by_code(audited(there.write(), replace(SIDE, roi=(10, 10, 150, 110))))
-    assert answer == {"FV105": {small}}
+    frames = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
+    small = frames.add(encoded(shown(frames.frame("passed")).resize((120, 90))), said("passed"))
+    result = keys_by_code(audited(frames.write(), replace(SIDE, roi=(10, 10, 150, 110))))
+    assert result == {"FV105": {small}}
 
 
 def test_another_bit_depth_is_found(tmp_path: Path) -> None:
-    there = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
-    grey = np.asarray(shown(there.frame("passed")).convert("L")).astype(np.uint16) * 257
-    deep = there.add(encoded(Image.fromarray(grey), "PNG"), said("passed"), suffix="png")
-    assert keys_by_code(audited(there.write(), replace(SIDE, bit_depth=16))) == {"FV503": {deep}, "FV504": {deep}}
+    frames = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
+    grey = np.asarray(shown(frames.frame("passed")).convert("L")).astype(np.uint16) * 257
+    deep = frames.add(encoded(Image.fromarray(grey), "PNG"), said("passed"), suffix="png")
+    assert keys_by_code(audited(frames.write(), replace(SIDE, bit_depth=16))) == {"FV503": {deep}, "FV504": {deep}}
 
 
 def test_pictures_smaller_than_the_models_input_are_a_note(tmp_path: Path) -> None:
-    there = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
-    small = there.add(encoded(shown(there.frame("passed")).resize((80, 60))), said("passed", [[30, 20, 50, 40]]))
-    answer = audited(there.write(), Preprocessing(64, 64))
-    assert keys_by_code(answer) == {"FV501": {small}, "FV510": {small}}
-    assert [finding.severity for finding in answer.findings] == ["warning", "note"]
+    frames = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
+    small = frames.add(encoded(shown(frames.frame("passed")).resize((80, 60))), said("passed", [[30, 20, 50, 40]]))
+    result = audited(frames.write(), Preprocessing(64, 64))
+    assert keys_by_code(result) == {"FV501": {small}, "FV510": {small}}
+    assert [finding.severity for finding in result.findings] == ["warning", "note"]
 
 
 def test_a_region_that_cuts_boxes_off_is_found(tmp_path: Path) -> None:
-    there = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
-    answer = audited(there.write(), replace(SIDE, roi=(0.1, 0.1, 0.6, 0.9)))
-    cut = keys_by_code(answer)["FV211"]
-    rows = {answer.table.examples[i].key: answer.table.examples[i] for i in range(200)}
+    frames = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
+    result = audited(frames.write(), replace(SIDE, roi=(0.1, 0.1, 0.6, 0.9)))
+    cut = keys_by_code(result)["FV211"]
+    rows = {result.table.examples[i].key: result.table.examples[i] for i in range(200)}
     assert cut == {key for key, row in rows.items() if row.box and row.box[2] > 96}
     assert 0 < len(cut) < 200
 
 
 def test_without_a_usual_shape_only_extreme_ones_are_odd(tmp_path: Path) -> None:
-    there = Planted(tmp_path / "set")
+    frames = Planted(tmp_path / "set")
     (tmp_path / "set").mkdir()
     for number in range(150):
-        frame = there.frame(demo.NAMES[number % 5])
+        frame = frames.frame(demo.NAMES[number % 5])
         size = ((160, 120), (160, 100), (120, 120))[number % 3]
-        there.add(encoded(shown(frame).resize(size)), said(frame.label, []))
-    long = there.add(encoded(shown(there.frame("passed")).resize((500, 70))), said("passed", []))
-    assert keys_by_code(audited(there.write(), test_fraction=0.0)) == {"FV502": {long}}
+        frames.add(encoded(shown(frame).resize(size)), said(frame.label, []))
+    long = frames.add(encoded(shown(frames.frame("passed")).resize((500, 70))), said("passed", []))
+    assert keys_by_code(audited(frames.write(), test_fraction=0.0)) == {"FV502": {long}}
 
 
 def test_an_exif_tag_that_turns_nothing_is_no_finding(tmp_path: Path) -> None:
-    there = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
+    frames = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
     exif = Image.Exif()
     exif[0x0112] = 0
-    frame = there.frame("passed")
-    there.add(encoded(shown(frame), exif=exif), demo.response(frame))
-    assert keys_by_code(audited(there.write())) == {}
+    frame = frames.frame("passed")
+    frames.add(encoded(shown(frame), exif=exif), demo.response(frame))
+    assert keys_by_code(audited(frames.write())) == {}

@@ -35,39 +35,39 @@ def audited(source: str | Path, names: list[str] | str = NAMES, **data: object) 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Audit]:
     folder = tmp_path_factory.mktemp("audit")
-    answer = audited(plant(folder / "set").write())
+    result = audited(plant(folder / "set").write())
     (folder / "out").mkdir()
-    write_audit(folder / "out", answer, SIDE)
-    return folder / "out", answer
+    write_audit(folder / "out", result, SIDE)
+    return folder / "out", result
 
 
 def hostile(folder: Path, address: str) -> Audit:
     """Labels, responses and files whose names want something."""
     folder.mkdir()
-    there = Planted(folder)
+    data_set = Planted(folder)
     classes = [f"<img src='{address}/label' onerror='alert(1)'>", f"</script><script src='{address}/script'></script>"]
     for number, name in enumerate(classes):
         for _ in range(15):
-            there.add(
-                demo.jpeg(there.frame(NAMES[number])), said(name), suffix="<b onmouseover=alert(3)>{{ 7 * 7 }}.jpg"
+            data_set.add(
+                demo.jpeg(data_set.frame(NAMES[number])), said(name), suffix="<b onmouseover=alert(3)>{{ 7 * 7 }}.jpg"
             )
-    there.add(f"<img src={address}/text>".encode(), said(classes[0]))
-    there.add(demo.jpeg(there.frame("passed")), f"<link rel=stylesheet href={address}/style>")
-    return audited(there.write(), "auto")
+    data_set.add(f"<img src={address}/text>".encode(), said(classes[0]))
+    data_set.add(demo.jpeg(data_set.frame("passed")), f"<link rel=stylesheet href={address}/style>")
+    return audited(data_set.write(), "auto")
 
 
 def test_exactly_these_files_are_written(planted: tuple[Path, Audit]) -> None:
-    folder, answer = planted
+    folder, result = planted
     assert {path.name for path in folder.iterdir()} == {"audit.json", "audit.html", "displacement.png", "exclude.csv"}
-    assert len((folder / "exclude.csv").read_text().splitlines()) == 1 + len(answer.exclusions())
+    assert len((folder / "exclude.csv").read_text().splitlines()) == 1 + len(result.exclusions())
     with Image.open(folder / "displacement.png") as image:
         assert len(np.unique(np.asarray(image.convert("L")))) > 50
 
 
 def test_the_page_has_every_finding_with_pictures_and_every_class(planted: tuple[Path, Audit]) -> None:
-    folder, answer = planted
+    folder, result = planted
     page = html.unescape((folder / "audit.html").read_text())
-    for finding in answer.findings:
+    for finding in result.findings:
         assert f"{finding.kind.code} {finding.kind.title}" in page
         for row in finding.rows[:12]:
             assert row.key in page
@@ -75,8 +75,8 @@ def test_the_page_has_every_finding_with_pictures_and_every_class(planted: tuple
     for name in NAMES:
         assert f"{name}</span></h3>" in page
     assert page.count('src="data:image/jpeg;base64,') > 40
-    found = json.loads((folder / "audit.json").read_text())["findings"]
-    assert [finding["code"] for finding in found] == [finding.kind.code for finding in answer.findings]
+    in_json = json.loads((folder / "audit.json").read_text())["findings"]
+    assert [finding["code"] for finding in in_json] == [finding.kind.code for finding in result.findings]
 
 
 def test_the_page_needs_and_runs_nothing_from_elsewhere(planted: tuple[Path, Audit]) -> None:
@@ -113,12 +113,12 @@ def test_a_clean_set_without_boxes_says_so(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_is_gone_since_is_left_out_of_the_page(tmp_path: Path) -> None:
-    there = plant(tmp_path / "set")
-    answer = audited(there.write())
-    for row in there.rows:
+    data_set = plant(tmp_path / "set")
+    result = audited(data_set.write())
+    for row in data_set.rows:
         (tmp_path / "set" / row["file_name"]).unlink(missing_ok=True)
     (tmp_path / "out").mkdir()
-    write_audit(tmp_path / "out", answer, SIDE)
+    write_audit(tmp_path / "out", result, SIDE)
     page = (tmp_path / "out" / "audit.html").read_text()
     assert "data:image/jpeg" not in page
     assert "FV302" in page
@@ -151,9 +151,9 @@ def test_in_a_browser_names_do_nothing_and_nobody_is_called(tmp_path: Path) -> N
 
 
 def test_a_label_with_a_formula_stays_text_in_the_list_of_rows_to_leave_out(tmp_path: Path) -> None:
-    there = plant(tmp_path / "set")
-    there.add(b"", said("=cmd|' /C calc'!A0"))
-    there.rows[-1]["file_name"] = "=1+1.jpg"
-    write_audit(tmp_path, audited(there.write()), SIDE)
+    data_set = plant(tmp_path / "set")
+    data_set.add(b"", said("=cmd|' /C calc'!A0"))
+    data_set.rows[-1]["file_name"] = "=1+1.jpg"
+    write_audit(tmp_path, audited(data_set.write()), SIDE)
     for line in (tmp_path / "exclude.csv").read_text().splitlines()[1:]:
         assert not re.search(r"(^|,)\"?[=+@-]", line)

@@ -71,7 +71,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
             2,
             "not declared",
         ),
-        (["train", "-c", "tiny.yaml", "--set", "epochs"], 2, "expected key.sub=value"),
+        (["train", "-c", "tiny.yaml", "--set", "epochs"], 2, "expected section.key=value"),
         (["train"], 2, "data.train: not set"),
         (["train", "--resume", "gone"], 2, "gone is not a run folder"),
         (["train", "-c", "tiny.yaml", "--model", "gone/a/b"], 2, "gone/a/b: no such folder"),
@@ -402,7 +402,7 @@ class TestWithARun:
     def test_an_unknown_split_names_the_known_ones(self, call: Call) -> None:
         answer = call("evaluate", "--split", "holdout")
         assert answer.code == 2
-        assert "there are train, val, test" in answer.words
+        assert "the splits are train, val, test" in answer.words
 
     def test_a_finished_run_is_not_gone_on_with(self, call: Call) -> None:
         answer = call("train", "--resume", "runs/tiny-001")

@@ -49,16 +49,16 @@ def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path, text: str, l
 
 def test_all_mistakes_are_shown_at_once(tmp_path: Path) -> None:
     text = "training: {learing_rate: 1, batch_size: 0, epochs: -1}\ndata: {multi: last}\nmodel: {init: fresh}"
-    found = mistakes(tmp_path, text)
+    reported = mistakes(tmp_path, text)
     keys = {"training.learing_rate", "training.batch_size", "training.epochs", "data.multi", "model.init"}
-    assert {line.split(":")[0] for line in found} == keys
-    assert len(found) == len(keys)
+    assert {line.split(":")[0] for line in reported} == keys
+    assert len(reported) == len(keys)
 
 
 def test_all_contradictions_are_shown_at_once(tmp_path: Path) -> None:
     text = NAMES + ", ok: [pased]}\naugment: {hflip: true}\nmodel: {scratch: {image_size: 30, hidden_size: 30}}"
-    found = mistakes(tmp_path, text)
-    assert [line.split(":")[0] for line in found] == [
+    reported = mistakes(tmp_path, text)
+    assert [line.split(":")[0] for line in reported] == [
         "labels.ok",
         "augment.hflip",
         "model.scratch.image_size",
@@ -98,9 +98,9 @@ def test_all_contradictions_are_shown_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_value_that_cannot_work_is_refused_by_its_key(tmp_path: Path, key: str, value: str) -> None:
-    found = mistakes(tmp_path, "", f"{key}={value}")
-    assert len(found) == 1
-    assert found[0].startswith(f"{key}: ")
+    reported = mistakes(tmp_path, "", f"{key}={value}")
+    assert len(reported) == 1
+    assert reported[0].startswith(f"{key}: ")
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(tmp_path: Path) -> No
 
 
 def test_a_wrong_value_is_shown(tmp_path: Path) -> None:
-    found = mistakes(tmp_path, "training: {learning_rate: fast}")
-    assert found == ["training.learning_rate: input should be a valid number, not 'fast'"]
+    reported = mistakes(tmp_path, "training: {learning_rate: fast}")
+    assert reported == ["training.learning_rate: input should be a valid number, not 'fast'"]
 
 
 @pytest.mark.parametrize("text", ["5e-5", "1e-4", "2.0e-4", "0.0001", "1"])
@@ -135,8 +135,8 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path, text: str) -> None:
 
 
 def test_a_duplicate_key_is_refused_with_file_and_line(tmp_path: Path) -> None:
-    found = mistakes(tmp_path, "training:\n  epochs: 1\n  epochs: 2\n")
-    assert found == [f"{tmp_path / 'config.yaml'}, line 3: duplicate key 'epochs'"]
+    reported = mistakes(tmp_path, "training:\n  epochs: 1\n  epochs: 2\n")
+    assert reported == [f"{tmp_path / 'config.yaml'}, line 3: duplicate key 'epochs'"]
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_key(tmp_path: Path) -> None:
@@ -172,11 +172,11 @@ def test_every_mistake_hints_at_where_all_keys_stand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["hflip", "vflip", "rot180", "rot90"])
 def test_a_flip_asked_for_but_not_declared_is_refused_and_explained(tmp_path: Path, key: str) -> None:
-    found = mistakes(tmp_path, f"{NAMES}}}\naugment: {{{key}: true}}")
-    assert len(found) == 1
-    assert found[0].startswith(f"augment.{key}: true, but labels.symmetries does not declare {key}.")
-    assert "has another class" in found[0]
-    assert f"labels.symmetries.{key}" in found[0]
+    reported = mistakes(tmp_path, f"{NAMES}}}\naugment: {{{key}: true}}")
+    assert len(reported) == 1
+    assert reported[0].startswith(f"augment.{key}: not declared in labels.symmetries.")
+    assert "has another class" in reported[0]
+    assert f"labels.symmetries.{key}" in reported[0]
 
 
 def test_only_declared_flips_are_drawn_and_each_can_be_switched_off(tmp_path: Path) -> None:
@@ -188,16 +188,16 @@ def test_only_declared_flips_are_drawn_and_each_can_be_switched_off(tmp_path: Pa
 
 
 def test_a_declared_symmetry_is_checked_against_the_names(tmp_path: Path) -> None:
-    found = mistakes(tmp_path, NAMES + ", symmetries: {hflip: {Xplus: Xminu}}}")
-    assert found == ["labels.symmetries.hflip: 'Xminu' is not a class (did you mean 'Xminus'?)"]
+    reported = mistakes(tmp_path, NAMES + ", symmetries: {hflip: {Xplus: Xminu}}}")
+    assert reported == ["labels.symmetries.hflip: 'Xminu' is not a class (did you mean 'Xminus'?)"]
 
 
 @pytest.mark.parametrize("names", ["", "names: [a, b], "])
 def test_a_misspelt_symmetry_is_refused_before_any_data_is_read(tmp_path: Path, names: str) -> None:
-    found = mistakes(tmp_path, f"labels: {{{names}symmetries: {{hfilp: {{a: b, b: a}}}}}}")
-    assert len(found) == 1
-    assert found[0].startswith("labels.symmetries.hfilp:")
-    assert "hflip" in found[0]
+    reported = mistakes(tmp_path, f"labels: {{{names}symmetries: {{hfilp: {{a: b, b: a}}}}}}")
+    assert len(reported) == 1
+    assert reported[0].startswith("labels.symmetries.hfilp:")
+    assert "hflip" in reported[0]
 
 
 # Class names
@@ -215,16 +215,16 @@ def test_class_names_that_look_like_values_become_texts(tmp_path: Path) -> None:
 
 
 def test_a_truth_value_as_a_class_name_is_refused_not_guessed(tmp_path: Path) -> None:
-    found = mistakes(tmp_path, "labels: {names: [true, false]}")
-    assert any(line.startswith("labels.names.0: ") for line in found)
+    reported = mistakes(tmp_path, "labels: {names: [true, false]}")
+    assert any(line.startswith("labels.names.0: ") for line in reported)
 
 
 @pytest.mark.parametrize(
     ("names", "key"), [("[a, true]", "labels.names.1"), ("[a]", "labels.names"), ("[a, 2.5]", "labels.names.1")]
 )
 def test_a_wrong_list_of_names_is_one_mistake(tmp_path: Path, names: str, key: str) -> None:
-    found = mistakes(tmp_path, f"labels: {{names: {names}}}")
-    assert [line.split(":")[0] for line in found] == [key]
+    reported = mistakes(tmp_path, f"labels: {{names: {names}}}")
+    assert [line.split(":")[0] for line in reported] == [key]
 
 
 def test_the_label_space_takes_names_found_in_the_data(tmp_path: Path) -> None:
@@ -288,10 +288,10 @@ def test_a_misspelt_override_is_refused_like_a_key_in_the_file(tmp_path: Path) -
 
 def leaves(block: dict[str, Any], path: str = "") -> list[str]:
     """The dotted keys of a nested mapping, without those of empty or open ones."""
-    found: list[str] = []
+    reported: list[str] = []
     for key, value in block.items():
-        found += leaves(value, f"{path}{key}.") if isinstance(value, dict) and value else [f"{path}{key}"]
-    return found
+        reported += leaves(value, f"{path}{key}.") if isinstance(value, dict) and value else [f"{path}{key}"]
+    return reported
 
 
 @pytest.mark.parametrize("comments", [False, True])

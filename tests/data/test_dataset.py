@@ -238,8 +238,8 @@ def test_automatic_classes_are_checked_against_what_the_config_says_of_them(fram
 def test_a_test_set_that_lacks_a_class_keeps_the_class_ids(frames: Path, tmp_path: Path, names: Any) -> None:
     test = fill(tmp_path / "test", {"passed": 3, "Xplus": 2}, first=100)
     dataset = read_dataset(config(frames, names, test=test), SMALL)
-    found = {dataset.labels.names[e.label] for e in dataset.splits["test"].examples if e.key.startswith("Xplus/")}
-    assert found == {"Xplus"}
+    class_names = {dataset.labels.names[e.label] for e in dataset.splits["test"].examples if e.key.startswith("Xplus/")}
+    assert class_names == {"Xplus"}
     assert dataset.manifest()["counts"]["test"] == {"passed": 3, "Xplus": 2, "Xminus": 0}
 
 
@@ -480,7 +480,7 @@ def test_the_demo_has_test_frames_of_its_own() -> None:
     assert [e.read() for e in dataset.splits["test"].examples] == [demo.jpeg(f) for f in demo.frames(15, 1)]
     assert dataset.splits["train"].counts(5) == [8] * 5
     boxes = [example.boxes for split in dataset.splits.values() for example in split.examples]
-    assert all(len(found) == 1 for found in boxes)
+    assert all(len(boxes_of_row) == 1 for boxes_of_row in boxes)
 
 
 def test_the_demo_alone_has_its_test_frames_from_the_training_frames() -> None:

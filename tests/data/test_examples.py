@@ -46,14 +46,14 @@ def of_bytes(*stored: bytes) -> RawSplit:
 
 
 def test_good_rows_keep_their_order_and_bad_ones_their_reason() -> None:
-    found = annotate(raw(["{'labels': ['a']}", "oops", None, "{'labels': ['b']}"], "response"), "first")
-    assert [(found.raw.rows[i].key, annotation.labels) for i, annotation in found.rows] == [
+    annotated = annotate(raw(["{'labels': ['a']}", "oops", None, "{'labels': ['b']}"], "response"), "first")
+    assert [(annotated.raw.rows[i].key, annotation.labels) for i, annotation in annotated.rows] == [
         ("row-0", ("a",)),
         ("row-3", ("b",)),
     ]
-    assert list(reasons(found.rejects)) == ["row-1", "row-2"]
-    assert "'oops'" in found.rejects[0].reason
-    assert str(found.rejects[0]).startswith("src, row-1: ")
+    assert list(reasons(annotated.rejects)) == ["row-1", "row-2"]
+    assert "'oops'" in annotated.rejects[0].reason
+    assert str(annotated.rejects[0]).startswith("src, row-1: ")
 
 
 def test_several_labels_are_counted_and_kept_or_rejected() -> None:
@@ -65,10 +65,10 @@ def test_several_labels_are_counted_and_kept_or_rejected() -> None:
 
 
 def test_of_several_labels_the_first_is_the_examples() -> None:
-    found = annotate(
+    annotated = annotate(
         raw(["{'labels': ['Xminus', 'Xplus'], 'bboxes': [[1, 1, 2, 2], [0, 0, 3, 3]]}"], "response"), "first"
     )
-    split, rejects = build_split(found, SPACE, SMALL, cache_folder(None))
+    split, rejects = build_split(annotated, SPACE, SMALL, cache_folder(None))
     assert (split.examples[0].label, rejects) == (SPACE.id("Xminus"), [])
     assert split.examples[0].boxes == ((1.0, 1.0, 2.0, 2.0), (0.0, 0.0, 3.0, 3.0))
 
@@ -136,11 +136,11 @@ def test_pictures_that_cannot_be_used_are_rejected_and_the_others_stay() -> None
     split, rejects = build_split(annotate(of_bytes(*stored), "first"), SPACE, SMALL, cache_folder(None))
     assert [example.key for example in split.examples] == ["row-0", "row-5"]
     assert len(split.pixels) == 2
-    found = reasons(rejects)
-    assert found["row-1"] == "empty file"
-    assert found["row-2"].startswith("not a picture (it starts with b'<html>")
-    assert found["row-3"].startswith("damaged picture: ")
-    assert found["row-4"].startswith("damaged picture: ")
+    by_row = reasons(rejects)
+    assert by_row["row-1"] == "empty file"
+    assert by_row["row-2"].startswith("not a picture (it starts with b'<html>")
+    assert by_row["row-3"].startswith("damaged picture: ")
+    assert by_row["row-4"].startswith("damaged picture: ")
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM"])
@@ -156,8 +156,8 @@ def test_a_picture_cut_off_anywhere_is_rejected_or_whole_never_half_grey(form: s
 def test_a_png_named_jpg_is_read_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "Xplus").mkdir()
     (tmp_path / "Xplus" / "1.jpg").write_bytes(picture(1))
-    (found,) = read_source(str(tmp_path), DataConfig())
-    split, rejects = build_split(annotate(found, "first"), SPACE, SMALL, cache_folder(None))
+    (raw_split,) = read_source(str(tmp_path), DataConfig())
+    split, rejects = build_split(annotate(raw_split, "first"), SPACE, SMALL, cache_folder(None))
     assert (len(split), rejects) == (1, [])
 
 
@@ -199,13 +199,13 @@ def test_a_split_without_usable_rows_is_empty_and_has_the_right_shape() -> None:
 
 
 def test_progress_is_told_for_every_row() -> None:
-    told: list[tuple[str, int, int]] = []
+    ticks: list[tuple[str, int, int]] = []
 
     def tick(stage: str, done: int, total: int, note: str) -> None:
-        told.append((stage, done, total))
+        ticks.append((stage, done, total))
 
     build_split(annotate(raw(["Xplus", "scratch", "passed"]), "first"), SPACE, SMALL, cache_folder(None), tick)
-    assert told == [("reading src, train", i, 3) for i in (1, 2, 3)]
+    assert ticks == [("reading src, train", i, 3) for i in (1, 2, 3)]
 
 
 def test_selected_rows_keep_examples_and_pixels_together() -> None:

@@ -23,8 +23,8 @@ def keys(split: RawSplit) -> list[str]:
 
 
 def test_without_a_file_nothing_is_left_out() -> None:
-    given = raw()
-    assert apply_exclusions(given, None) == (given, [])
+    splits = raw()
+    assert apply_exclusions(splits, None) == (splits, [])
 
 
 def test_rows_are_left_out_by_key_and_source(tmp_path: Path) -> None:

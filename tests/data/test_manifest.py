@@ -92,7 +92,7 @@ def test_the_configured_columns_come_first(tmp_path: Path) -> None:
 def test_rows_go_to_the_splits_they_name_and_to_train_where_they_name_none(tmp_path: Path) -> None:
     text = "file_name,label,split\na.png,x,train\nb.png,x,test\nc.png,x,\nd.png,x,validation\n"
     splits, _ = read_manifest(manifest(tmp_path, text), DATA)
-    assert {name: [row.file.name for row in found] for name, found in splits.items()} == {
+    assert {name: [row.file.name for row in rows] for name, rows in splits.items()} == {
         "train": ["a.png", "c.png"],
         "test": ["b.png"],
         "validation": ["d.png"],

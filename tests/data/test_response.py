@@ -150,13 +150,13 @@ near = st.fixed_dictionaries({"labels": literals}, optional={"bboxes": literals}
 @settings(deadline=None, max_examples=400)
 def test_any_text_is_an_annotation_or_a_row_error(text: str) -> None:
     try:
-        found = parse_response(text)
+        annotation = parse_response(text)
     except RowError as error:
         assert "\n" not in error.message
         return
-    assert found.labels and all(label.strip() for label in found.labels)
-    assert len(found.boxes) in (0, len(found.labels))
-    assert all(len(box) == 4 and all(abs(x) < 1e9 for x in box) for box in found.boxes)
+    assert annotation.labels and all(label.strip() for label in annotation.labels)
+    assert len(annotation.boxes) in (0, len(annotation.labels))
+    assert all(len(box) == 4 and all(abs(x) < 1e9 for x in box) for box in annotation.boxes)
 
 
 @pytest.mark.parametrize(("answer", "label"), [("Xplus", "Xplus"), (3, "3"), (0, "0"), ("007", "007")])

@@ -49,7 +49,7 @@ def table(answers: list[Any], column: str = "label", feature: Any = None, first:
     return datasets.Dataset.from_dict({"image": pictures, column: answers}, features=datasets.Features(features))
 
 
-def told(splits: list[RawSplit]) -> dict[str, list[tuple[str, object]]]:
+def answers_by_split(splits: list[RawSplit]) -> dict[str, list[tuple[str, object]]]:
     """Keys and answers of every split."""
     return {split.name: [(row.key, row.answer) for row in split.rows] for split in splits}
 
@@ -76,7 +76,7 @@ def test_class_folders_give_a_row_per_picture_labelled_by_its_folder(tmp_path: P
     for seed, name in enumerate(["passed/1.png", "passed/deep/2.JPG", "10/3.jpeg", "10/.hidden", ".git/4.png"]):
         put(tmp_path / name, seed)
     (split,) = read_source(str(tmp_path), DATA)
-    assert told([split]) == {
+    assert answers_by_split([split]) == {
         "train": [("10/3.jpeg", "10"), ("passed/1.png", "passed"), ("passed/deep/2.JPG", "passed")]
     }
     assert (split.source, split.kind, split.names) == (str(tmp_path), "label", ())
@@ -86,7 +86,7 @@ def test_class_folders_give_a_row_per_picture_labelled_by_its_folder(tmp_path: P
 def test_class_folders_within_parts_become_the_parts_splits(tmp_path: Path) -> None:
     for name in ("train/a/1.png", "train/b/2.png", "val/a/3.png", "test/b/4.png"):
         put(tmp_path / name)
-    assert told(read_source(str(tmp_path), DATA)) == {
+    assert answers_by_split(read_source(str(tmp_path), DATA)) == {
         "test": [("b/4.png", "b")],
         "train": [("a/1.png", "a"), ("b/2.png", "b")],
         "val": [("a/3.png", "a")],
@@ -96,7 +96,9 @@ def test_class_folders_within_parts_become_the_parts_splits(tmp_path: Path) -> N
 def test_a_class_may_be_called_test_beside_other_classes(tmp_path: Path) -> None:
     put(tmp_path / "test" / "1.png")
     put(tmp_path / "passed" / "2.png")
-    assert told(read_source(str(tmp_path), DATA)) == {"train": [("passed/2.png", "passed"), ("test/1.png", "test")]}
+    assert answers_by_split(read_source(str(tmp_path), DATA)) == {
+        "train": [("passed/2.png", "passed"), ("test/1.png", "test")]
+    }
 
 
 def test_files_that_are_no_pictures_by_name_are_counted_not_read(
@@ -147,7 +149,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     put(tmp_path / "frames" / "a" / "1.png")
-    assert told(read_source("~/frames", DATA)) == {"train": [("a/1.png", "a")]}
+    assert answers_by_split(read_source("~/frames", DATA)) == {"train": [("a/1.png", "a")]}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
@@ -187,7 +189,7 @@ def test_split_folders_beside_other_folders_are_refused(tmp_path: Path) -> None:
 
 def test_a_manifests_splits_are_the_sources_splits(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("file_name,label,split\n1.png,a,train\n2.png,b,test\n")
-    assert told(read_source(str(tmp_path / "m.csv"), DATA)) == {
+    assert answers_by_split(read_source(str(tmp_path / "m.csv"), DATA)) == {
         "train": [("line 2 (1.png)", "a")],
         "test": [("line 3 (2.png)", "b")],
     }
@@ -208,7 +210,7 @@ def test_parquet_and_saved_data_sets_are_read_whatever_their_folder_is_called(
         place.mkdir()
         table(["x", "y"]).to_parquet(str(place / "train.parquet"))
     (split,) = read_source(str(place / "train.parquet" if form == "file" else place), DATA)
-    assert told([split]) == {"train": [("train[0]", "x"), ("train[1]", "y")]}
+    assert answers_by_split([split]) == {"train": [("train[0]", "x"), ("train[1]", "y")]}
     assert [row.read() for row in split.rows] == [png(0), png(1)]
     assert (split.kind, split.names, split.revision) == ("label", (), "")
 
@@ -217,7 +219,7 @@ def test_a_parquet_folder_gives_its_splits(tmp_path: Path) -> None:
     table(["x", "y"]).to_parquet(str(tmp_path / "train-00000-of-00001.parquet"))
     table(["z"], first=5).to_parquet(str(tmp_path / "test-00000-of-00001.parquet"))
     splits = read_source(str(tmp_path), DATA)
-    assert told(splits) == {"train": [("train[0]", "x"), ("train[1]", "y")], "test": [("test[0]", "z")]}
+    assert answers_by_split(splits) == {"train": [("train[0]", "x"), ("train[1]", "y")], "test": [("test[0]", "z")]}
     assert splits[1].rows[0].read() == png(5)
 
 
@@ -225,7 +227,7 @@ def test_a_saved_dict_gives_its_splits(tmp_path: Path) -> None:
     saved = datasets.DatasetDict(train=table(["x"]), validation=table(["y"], first=3))
     saved.save_to_disk(str(tmp_path / "saved"))
     splits = read_source(str(tmp_path / "saved"), DATA)
-    assert told(splits) == {"train": [("train[0]", "x")], "validation": [("validation[0]", "y")]}
+    assert answers_by_split(splits) == {"train": [("train[0]", "x")], "validation": [("validation[0]", "y")]}
     assert splits[1].rows[0].read() == png(3)
 
 

@@ -198,20 +198,20 @@ class TestGroups:
 class TestDivide:
     def test_shares_are_of_the_whole(self) -> None:
         data = DataConfig(test_fraction=0.2, val_fraction=0.2, calibration_fraction=0.1)
-        found = divide({"train": split_of(100, 50)}, data, SPACE)
-        assert {name: len(split) for name, split in found.items()} == {
+        divided = divide({"train": split_of(100, 50)}, data, SPACE)
+        assert {name: len(split) for name, split in divided.items()} == {
             "train": 75,
             "val": 30,
             "calibration": 15,
             "test": 30,
         }
-        assert [*found] == ["train", "val", "calibration", "test"]
+        assert [*divided] == ["train", "val", "calibration", "test"]
 
     def test_splits_that_are_given_are_not_touched(self) -> None:
         test = split_of(3, 4)
-        found = divide({"train": split_of(20, 20), "test": test}, DataConfig(), SPACE)
-        assert found["test"] is test
-        assert (len(found["train"]), len(found["val"])) == (32, 8)
+        divided = divide({"train": split_of(20, 20), "test": test}, DataConfig(), SPACE)
+        assert divided["test"] is test
+        assert (len(divided["train"]), len(divided["val"])) == (32, 8)
 
     def test_a_division_that_was_written_down_comes_back(self, tmp_path: Path) -> None:
         first = divide({"train": split_of(20, 20)}, DataConfig(seed=5, calibration_fraction=0.1), SPACE)

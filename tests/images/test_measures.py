@@ -24,29 +24,29 @@ def frame(seed: int, side: int = 64) -> UInt8:
 
 @pytest.mark.parametrize("level", [0, 100, 255])
 def test_a_flat_picture_has_its_level_no_contrast_and_no_fingerprint(level: int) -> None:
-    found = of(np.full((40, 50, 3), level, np.uint8))
-    assert found.light == pytest.approx(level, abs=0.01)
-    assert found.darkest == pytest.approx(level, abs=0.01)
-    assert found.brightest == pytest.approx(level, abs=0.01)
-    assert found.contrast == pytest.approx(0, abs=0.01)
-    assert not found.fingerprints.any()
+    result = of(np.full((40, 50, 3), level, np.uint8))
+    assert result.light == pytest.approx(level, abs=0.01)
+    assert result.darkest == pytest.approx(level, abs=0.01)
+    assert result.brightest == pytest.approx(level, abs=0.01)
+    assert result.contrast == pytest.approx(0, abs=0.01)
+    assert not result.fingerprints.any()
 
 
 def test_light_is_that_of_pillows_grey() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(picture).convert("L"), np.float32)
-    found = of(picture)
-    assert found.light == pytest.approx(grey.mean(), abs=0.5)
-    assert found.contrast == pytest.approx(grey.std(), abs=0.5)
+    result = of(picture)
+    assert result.light == pytest.approx(grey.mean(), abs=0.5)
+    assert result.contrast == pytest.approx(grey.std(), abs=0.5)
 
 
 def test_a_few_spots_make_a_picture_neither_dark_nor_bright_but_its_lamp_does() -> None:
     dark = np.full((64, 64, 3), 10, np.uint8)
     lit = dark.copy()
     lit[10:16, 10:16] = 250
-    found = of(dark, lit)
-    assert found.brightest[0] == pytest.approx(10, abs=0.1)
-    assert found.brightest[1] > 240
+    result = of(dark, lit)
+    assert result.brightest[0] == pytest.approx(10, abs=0.1)
+    assert result.brightest[1] > 240
 
 
 def test_blur_takes_sharpness_and_brightness_does_not() -> None:
@@ -84,7 +84,7 @@ def test_the_order_is_that_of_the_splits_however_many_there_are() -> None:
     first = PixelArray.of(np.stack([np.full((8, 8, 3), level, np.uint8) for level in range(150)]))
     second = PixelArray.of(np.stack([np.full((8, 8, 3), level, np.uint8) for level in range(150, 170)]))
     ticks: list[int] = []
-    found = measure([first, second], lambda stage, done, total, note: ticks.append(done))
-    assert found.light == pytest.approx(np.arange(170), abs=0.01)
+    result = measure([first, second], lambda stage, done, total, note: ticks.append(done))
+    assert result.light == pytest.approx(np.arange(170), abs=0.01)
     assert ticks[-1] == 170
     assert ticks == sorted(ticks)
