@@ -153,7 +153,9 @@ def sample_size(metrics: Metrics) -> str:
     elif bound <= claim.target:
         said += f", which meets the target of {claim.target:.2%}."
     elif n < (needed := parts_needed(claim.target, confidence)):
-        said += f". To prove the target of {claim.target:.2%}, at least {needed:,} bad parts must be tested, none of them accepted."
+        said += (
+            f". To prove the target of {claim.target:.2%}, at least {needed:,} bad parts must be tested, none accepted."
+        )
     else:
         said += f". This does not prove the target of {claim.target:.2%}."
     return said + "".join(f" {limit}" for limit in _limits(metrics))
@@ -168,9 +170,7 @@ def _limits(metrics: Metrics) -> list[str]:
         backend, precision = decision.chosen_by_others
         limits.append(f"The thresholds were chosen on answers of {backend} in {precision}, which differ slightly.")
     if not decision.as_chosen:
-        limits.append(
-            "The answers are averaged over other views than when the thresholds were chosen, so the promise does not hold."
-        )
+        limits.append("The thresholds were chosen on answers averaged over other views, so the promise does not hold.")
     if metrics.repeatability:
         limits.append("Several pictures show the same part, but the intervals count pictures, so they are too narrow.")
     return limits
