@@ -111,7 +111,7 @@ def novelty_flags(features: PictureFeatures, reference: NoveltyReference | None)
         return flags
     for row, mode in enumerate(features.modes):
         if mode not in reference.modes:
-            flags[row]["mode"] = f"colour mode {mode}, theirs {' '.join(reference.modes)}"
+            flags[row]["mode"] = f"colour mode {mode}, in training {' '.join(reference.modes)}"
     for key, values in _values(features).items():
         if key not in reference.ranges:
             continue
@@ -165,11 +165,11 @@ def _values(features: PictureFeatures) -> dict[str, Float32]:
 def _size(features: PictureFeatures, row: int, reference: NoveltyReference) -> str:
     ends = [(round(low), round(high)) for low, high in (reference.ranges["width"], reference.ranges["height"])]
     width, height = (str(low) if low == high else f"{low} to {high}" for low, high in ends)
-    return f"{features.width[row]} x {features.height[row]} pixels, theirs {width} x {height}"
+    return f"{features.width[row]} x {features.height[row]} pixels, in training {width} x {height}"
 
 
 def _range(key: str, value: float, low: float, high: float) -> str:
     digits = 1 if key in ("light", "contrast") else 3
     if key == "distance":
-        return f"{value:.{digits}f}, theirs up to {high:.{digits}f}"
-    return f"{value:.{digits}f}, theirs {max(low, 0):.{digits}f} to {high:.{digits}f}"
+        return f"{value:.{digits}f}, in training up to {high:.{digits}f}"
+    return f"{value:.{digits}f}, in training {max(low, 0):.{digits}f} to {high:.{digits}f}"

@@ -145,15 +145,19 @@ def sample_size(metrics: Metrics) -> str:
     claim = decision.point.claim if decision.point else None
     confidence = claim.confidence if claim else 0.95
     bound = upper_bound(hits, n, confidence)
-    said = f"{hits} of {n} bad parts are accepted: with {confidence:.0%} confidence at most {bound:.2%} of all"
+    said = (
+        f"{hits} of {n} bad parts are accepted: with {confidence:.0%} confidence, at most {bound:.2%} of all bad parts"
+    )
     if claim is None:
-        said += ". No threshold was chosen for this model; the class decides."
+        said += ". This model has no thresholds, so the predicted class decides."
     elif bound <= claim.target:
         said += f", which meets the target of {claim.target:.2%}."
     elif n < (needed := parts_needed(claim.target, confidence)):
-        said += f". For the target of {claim.target:.2%} at least {needed:,} bad parts must be tested, none accepted."
+        said += (
+            f". To prove the target of {claim.target:.2%}, at least {needed:,} bad parts must be tested, none accepted."
+        )
     else:
-        said += f", which does not show that the target of {claim.target:.2%} is met."
+        said += f". This does not prove the target of {claim.target:.2%}."
     return said + "".join(f" {limit}" for limit in _limits(metrics))
 
 
@@ -161,14 +165,12 @@ def _limits(metrics: Metrics) -> list[str]:
     """What makes the numbers or the promise of the thresholds weaker than they look, a sentence each."""
     decision, limits = metrics.decision, []
     if not decision.independent:
-        limits.append("But these are the pictures that the thresholds were chosen on: they prove nothing of others.")
+        limits.append("But the thresholds were chosen on these pictures, so this proves nothing about others.")
     if decision.chosen_by_others:
         backend, precision = decision.chosen_by_others
-        limits.append(f"The thresholds were chosen on answers of {backend} in {precision}; these differ a little.")
+        limits.append(f"The thresholds were chosen on answers of {backend} in {precision}, which differ slightly.")
     if not decision.as_chosen:
-        limits.append(
-            "The answers are not averaged as when the thresholds were chosen, so what was promised does not hold."
-        )
+        limits.append("The thresholds were chosen on answers averaged over other views, so the promise does not hold.")
     if metrics.repeatability:
-        limits.append("Several pictures show one part, and the intervals count pictures: they are too narrow.")
+        limits.append("Several pictures show the same part, but the intervals count pictures, so they are too narrow.")
     return limits

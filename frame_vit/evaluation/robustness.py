@@ -90,7 +90,7 @@ def robustness(predictor: Predictor, split: Split, judged: Judged, tick: Tick = 
     for done, corruption in enumerate(every, 1):
         corrupted = predictor.judge_examples(examples, PixelArray.of(corruption.apply(pixels)))
         tried[Severity(corruption.kind, corruption.level, corruption.unit)].append(corrupted)
-        tick("making worse", done, len(every), corruption.kind)
+        tick("corrupting", done, len(every), corruption.kind)
     flagging = predictor.metadata.novelty is not None
     scores = [_scores(severity, before, after, flagging) for severity, after in tried.items()]
     shifts = {severity.level: after for severity, after in tried.items() if severity.kind == "shift"}

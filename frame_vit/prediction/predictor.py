@@ -304,7 +304,7 @@ def predict_row(name: str, judged: JudgedPictures, row: int, metadata: ModelMeta
     prediction = Prediction(
         printable(name), labels.names[best], float(probabilities[best]), by_class, flags=tuple(flags)
     )
-    novelty = "unlike the training pictures: " + "; ".join(flags.values()) if flags else ""
+    novelty = "out of distribution: " + "; ".join(flags.values()) if flags else ""
     if judged.verdicts is None or judged.scores is None:
         return replace(prediction, reason=novelty or None)
     score, verdict = float(judged.scores[row]), Verdict(judged.verdicts[row])
@@ -319,7 +319,7 @@ def predict_row(name: str, judged: JudgedPictures, row: int, metadata: ModelMeta
 def _reason(score: float, verdict: Verdict, label: str, point: OperatingPoint | None) -> str:
     """Why the verdict is what it is, in one line."""
     if point is None:
-        return f"no thresholds: {label} is {'a fine class' if verdict == Verdict.ACCEPT else 'no fine class'}"
+        return f"no thresholds: {label} is {'a' if verdict == Verdict.ACCEPT else 'not a'} fine class"
     low, high = f"{point.accept_below:.3g}", f"{point.reject_from:.3g}"
     bad = f"p(bad) {min(score, 0.9999):.4g}"  # capped: no answer is that sure
     return (f"{bad} < {low}", f"{low} <= {bad} < {high}", f"{bad} >= {high}")[verdict]

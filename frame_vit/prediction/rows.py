@@ -1,4 +1,7 @@
-"""Predictions as rows of CSV and JSON: written one by one as they come, and read again to go on after them."""
+"""Predictions as rows of CSV, JSON Lines, JSON or plain lines; and how a half-written file is read again to resume.
+
+Each row is flushed as soon as it is written, so a crash loses none. No cell can start a formula in a spreadsheet.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +20,14 @@ from frame_vit.system.texts import neutral, raw, visible
 
 
 def csv_header(labels: LabelSpace, truth: bool = False) -> list[str]:
-    """The columns of a predictions table."""
+    """The columns of a predictions table; `truth` adds the true class."""
     probabilities = [f"p_{name}" for name in labels.names]
     first = ["file", *(["true"] if truth else []), "label", "confidence", *probabilities]
     return [*first, "decision", "status", "error", "score", "reason", "flags"]
 
 
 def csv_row(row: Prediction, labels: LabelSpace, true: str | None = None) -> list[str]:
-    """One row for `csv_header`. Texts that a spreadsheet would run as a formula get an apostrophe in front."""
+    """One row below `csv_header`. A text that a spreadsheet would run as a formula gets an apostrophe in front."""
     values: list[Any] = [row.file, *([true] if true is not None else []), row.label, row.confidence]
     values += [row.probabilities[name] if row.probabilities else None for name in labels.names]
     values += [row.decision, row.status, row.error, row.score, row.reason, " ".join(row.flags) or None]
@@ -32,14 +35,14 @@ def csv_row(row: Prediction, labels: LabelSpace, true: str | None = None) -> lis
 
 
 def json_row(row: Prediction) -> dict[str, Any]:
-    """The prediction as the JSON formats print it."""
+    """The prediction as an object of the JSON formats."""
     return row.__dict__ | {"flags": list(row.flags)}
 
 
 class RowWriter:
-    """Rows into a file as json, jsonl or csv, or as lines for people (table); flushed one by one: a crash loses none.
+    """Writes rows into a file as json, jsonl, csv, or as lines for people (table), and flushes after each.
 
-    `fresh` is false where the file has rows already. A json file is whole only when it is `close`d.
+    `fresh` is false where the file already has rows. A json file is complete only after `close`.
     """
 
     def __init__(self, file: IO[str], form: str, labels: LabelSpace, fresh: bool = True) -> None:
@@ -54,11 +57,11 @@ class RowWriter:
     def write(self, row: Prediction) -> None:
         if self.form == "csv":
             cells = csv_row(row, self.labels)
-            # Python's writer does not quote a carriage return, and its reader then takes it for the end of a row.
+            # Python's writer does not quote a carriage return, but its reader takes one for the end of a row.
             (self._quoted if any("\r" in cell for cell in cells) else self._csv).writerow(cells)
-        elif self.form == "table":  # a line for people; a table with borders would have to know all rows
-            told = [row.file, row.label or row.status, row.decision or "", row.reason or row.error or ""]
-            self.file.write("  ".join(visible(text) for text in told) + "\n")
+        elif self.form == "table":  # plain lines, because a table with borders can only be drawn after the last row
+            columns = [row.file, row.label or row.status, row.decision or "", row.reason or row.error or ""]
+            self.file.write("  ".join(visible(text) for text in columns) + "\n")
         elif self.form == "jsonl":
             self.file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
         else:
@@ -67,14 +70,17 @@ class RowWriter:
         self.file.flush()
 
     def close(self) -> None:
-        """What ends the file."""
+        """Writes what a json file needs at its end."""
         if self.form == "json":
             self.file.write("[]\n" if self._first else "\n]\n")
             self.file.flush()
 
 
 class Done(NamedTuple):
-    """What a file has: how often each input, which of them only as errors, how many errors, and its end in bytes."""
+    """The rows of a file: how often each input occurs, which inputs have only errors, how many errors, and the size.
+
+    `end` is where the last whole row ends, in bytes.
+    """
 
     names: Counter[str]
     failed: set[str]
@@ -86,14 +92,14 @@ NOTHING = Done(Counter(), set(), 0, 0)
 
 
 def read_done(path: Path, form: str, labels: LabelSpace) -> Done:
-    """What was predicted before, into a csv or jsonl file that may end in the middle of a row.
+    """The rows of a csv or jsonl file, which may end in the middle of a row; `NOTHING` where there is no file.
 
-    Raises `UsageError` where these are no rows of predictions of the same classes.
+    Raises `UsageError` where they are not predictions of a model with the same classes.
     """
     if not path.is_file():
         return NOTHING
     names: Counter[str] = Counter()
-    fine: set[str] = set()
+    predicted: set[str] = set()
     errors, end = 0, _whole_end(path, form)
     try:
         with path.open("rb") as file:
@@ -102,16 +108,16 @@ def read_done(path: Path, form: str, labels: LabelSpace) -> Done:
                 names[name] += 1
                 errors += status == "error"
                 if status != "error":
-                    fine.add(name)
+                    predicted.add(name)
     except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
         raise UsageError(
-            f"{path} holds no rows that could be gone on with: {error}", "Name another file, or --overwrite it"
+            f"{path} has no rows to resume after: {error}", "Name another file, or --overwrite it"
         ) from None
-    return Done(names, {*names} - fine, errors, end)
+    return Done(names, {*names} - predicted, errors, end)
 
 
 def _whole_end(path: Path, form: str) -> int:
-    """Where the last whole row ends, in bytes: a line break; in a table one outside of quotes."""
+    """Where the last whole row ends, in bytes: after a line break, which in csv is outside of quotes."""
     end, quotes = 0, 0
     with path.open("rb") as file:
         for line in file:
@@ -122,7 +128,7 @@ def _whole_end(path: Path, form: str) -> int:
 
 
 class _Head(io.RawIOBase):
-    """The first bytes of a file, as a file."""
+    """The first `length` bytes of a file, as a file."""
 
     def __init__(self, file: IO[bytes], length: int) -> None:
         self._file, self._left = file, length
@@ -131,10 +137,10 @@ class _Head(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        found = self._file.read(min(len(buffer), self._left))
-        buffer[: len(found)] = found
-        self._left -= len(found)
-        return len(found)
+        chunk = self._file.read(min(len(buffer), self._left))
+        buffer[: len(chunk)] = chunk
+        self._left -= len(chunk)
+        return len(chunk)
 
 
 class LabelledPrediction(NamedTuple):
@@ -165,7 +171,7 @@ def _csv_rows(text: IO[str], labels: LabelSpace) -> Iterator[tuple[str, str]]:
 
 
 def _json_rows(text: IO[str], labels: LabelSpace) -> Iterator[tuple[str, str]]:
-    # A row ends with \n only: names may hold what else counts as a line's end, such as U+2028.
+    # Only \n ends a row: names may contain other characters that count as line ends, such as U+2028.
     for line in text:
         row = json.loads(line)
         if row["probabilities"] is not None and [*row["probabilities"]] != [*labels.names]:

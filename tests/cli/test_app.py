@@ -312,7 +312,7 @@ class TestWithARun:
         assert call("evaluate", "-o", tmp_path / "e", "--corrupt").code == 0
         rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["robustness"]["rows"]
         assert {"light", "shift"} <= {row["kind"] for row in rows}
-        assert "Made worse" in (tmp_path / "e" / "report.html").read_text()
+        assert '<h2 id="robustness">' in (tmp_path / "e" / "report.html").read_text()
 
     def test_thresholds_are_chosen_anew_and_the_weights_stay(self, call: Call, tmp_path: Path) -> None:
         shutil.copytree("runs/tiny-001", tmp_path / "run")

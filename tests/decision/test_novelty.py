@@ -55,7 +55,7 @@ def reference(count: int = 50, mode: str = "review") -> NoveltyReference:
 def test_each_thing_is_flagged_by_its_name_and_told_with_both_numbers(changed: dict[str, object], name: str) -> None:
     (flags,) = novelty_flags(features(1, 7, **changed), reference())
     assert set(flags) == {name}
-    assert "theirs" in flags[name]
+    assert "in training" in flags[name]
 
 
 def test_a_picture_like_the_others_is_not_flagged_nor_is_any_where_nothing_is_reference() -> None:

@@ -23,7 +23,7 @@ from frame_vit.decision.thresholds import promise
 from frame_vit.decision.verdicts import Verdict, decide, scores, verdicts
 from frame_vit.evaluation.calibrate import choose_point
 from frame_vit.model.classifier import Classifier
-from frame_vit.model.metadata import METADATA_FILE
+from frame_vit.model.metadata import METADATA_FILE, parse_metadata
 from frame_vit.model.saving import divide_logits, load_trained, save
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.system.progress import silent
@@ -87,6 +87,42 @@ def test_without_a_fine_class_only_the_temperature_is_chosen(tmp_path: Path) -> 
     loaded = load_trained(str(tmp_path / "model"))
     assert loaded.metadata.operating_point is None
     assert loaded.metadata.temperature != 1
+
+
+EARLIER = {
+    "format": 1,
+    "framevit": "0.3.0",
+    "labels": {"names": ["passed", "Xplus"], "ok": ["passed"], "symmetries": {}, "aliases": {}},
+    "pixels": {
+        "height": 32, "width": 32, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "scale": 0.00392156862745098,
+        "resample": 2, "resize": None, "bit_depth": 8, "roi": None,
+    },
+}  # fmt: skip
+"""framevit.json as version 0.3 wrote it: no thresholds, no temperature, no novelty reference."""
+POINT_04 = {
+    "accept_below": 0.25,
+    "reject_from": 0.75,
+    "claim": {
+        "target": 0.005, "confidence": 0.95, "n": 8, "escapes": 0, "bound": 0.31, "needed": 598, "met": False,
+    },
+    "chosen_on": "val",
+    "facts": {"good": 2, "bad": 8, "bad_share": None, "pictures": "ab", "views": ["identity"], "precision": "fp32"},
+}  # fmt: skip
+"""The thresholds of version 0.4, which did not know of other backends than torch."""
+
+
+def test_a_model_of_version_0_3_loads_without_thresholds() -> None:
+    metadata = parse_metadata(json.dumps(EARLIER), "framevit.json")
+    assert (metadata.operating_point, metadata.temperature, metadata.novelty) == (None, 1.0, None)
+
+
+def test_a_model_of_version_0_4_keeps_its_thresholds() -> None:
+    metadata = parse_metadata(json.dumps(EARLIER | {"framevit": "0.4.0", "decision": POINT_04}), "framevit.json")
+    point = metadata.operating_point
+    assert point is not None
+    assert (point.accept_below, point.reject_from, point.basis.split) == (0.25, 0.75, "val")
+    assert point.basis.answered_by("bf16") == ("torch", "fp32")
+    assert metadata.to_json()["decision"] == POINT_04
 
 
 def test_a_model_of_an_earlier_version_has_no_thresholds(tmp_path: Path) -> None:

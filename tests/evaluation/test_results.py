@@ -125,16 +125,16 @@ def test_what_so_few_parts_can_prove_is_said(evaluation: Evaluation) -> None:
     metrics = evaluation.metrics
     assert "at least 598 bad parts must be tested" in said(metrics, 0, 597)
     assert "which meets the target of 0.50%" in said(metrics, 0, 598), "as many as it asks for are enough"
-    assert "does not show" in said(metrics, 10, 1000)
+    assert "does not prove the target of 0.50%" in said(metrics, 10, 1000)
     assert "not defined" in said(metrics, 0, 0)
-    assert "the class decides" in said(metrics, 0, 598, point=None)
+    assert "the predicted class decides" in said(metrics, 0, 598, point=None)
 
 
 @pytest.mark.parametrize(
     ("decision", "limit"),
     [
-        ({"independent": False}, "prove nothing of others"),
-        ({"as_chosen": False}, "what was promised does not hold"),
+        ({"independent": False}, "proves nothing about others"),
+        ({"as_chosen": False}, "so the promise does not hold"),
         ({"chosen_by_others": AnsweredBy("onnxruntime", "int8")}, "chosen on answers of onnxruntime in int8"),
     ],
 )

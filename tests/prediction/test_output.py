@@ -55,7 +55,7 @@ def test_rows_of_other_classes_are_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_rows_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("dear diary\n")
-    with pytest.raises(UsageError, match="could be gone on with"):
+    with pytest.raises(UsageError, match="no rows to resume after"):
         Output(tmp_path / "x.jsonl", "jsonl", going_on=True).done(SPACE)
     assert (tmp_path / "x.jsonl").read_text() == "dear diary\n"
 

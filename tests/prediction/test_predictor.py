@@ -124,7 +124,7 @@ def test_without_thresholds_the_decision_follows_the_fine_classes() -> None:
 def test_the_reason_names_the_score_and_the_thresholds() -> None:
     reasons = [judged_row(row, labels=TWO, operating_point=POINT).reason for row in ([9, 0], [0, 0], [0, 9])]
     assert reasons == ["p(bad) 0.0001234 < 0.1", "0.1 <= p(bad) 0.5 < 0.9", "p(bad) 0.9999 >= 0.9"]
-    assert judged_row([0, 9], labels=TWO).reason == "no thresholds: Xplus is no fine class"
+    assert judged_row([0, 9], labels=TWO).reason == "no thresholds: Xplus is not a fine class"
 
 
 @pytest.mark.parametrize("logits", [[9, 0], [0, 9]])
@@ -132,14 +132,14 @@ def test_a_flag_sends_to_review_whatever_the_class_says_and_gives_the_reason(log
     reference = NoveltyReference(50, {}, ("RGB",), "review")
     row = judged_row(logits, {"light": "light 3.0, dark"}, labels=TWO, operating_point=POINT, novelty=reference)
     assert (row.decision, row.flags) == ("review", ("light",))
-    assert row.reason == "unlike the training pictures: light 3.0, dark"
+    assert row.reason == "out of distribution: light 3.0, dark"
 
 
 def test_where_flags_are_only_noted_the_thresholds_decide() -> None:
     reference = NoveltyReference(50, {}, ("RGB",), "note")
     row = judged_row([0, 9], {"size": "too small"}, labels=TWO, operating_point=POINT, novelty=reference)
     assert (row.decision, row.flags) == ("reject", ("size",))
-    assert row.reason == "p(bad) 0.9999 >= 0.9; unlike the training pictures: too small"
+    assert row.reason == "p(bad) 0.9999 >= 0.9; out of distribution: too small"
 
 
 def test_probabilities_add_up_and_the_confidence_is_the_largest() -> None:
