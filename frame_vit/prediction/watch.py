@@ -1,12 +1,12 @@
-"""A folder that a camera writes into: each picture is predicted once, when its file is whole, and gets a row.
+"""`framevit predict --watch`: a folder that a camera writes into. Each picture gets one row, when its file is complete.
 
-What was predicted is known by the rows, so a restart picks up what came in between. The folder is looked into again
-and again: notifications of the system do not reach over a network share.
+The rows tell which files are done, so that a restart predicts what arrived in between. The folder is scanned again and
+again, because notifications of the operating system do not cross a network share.
 
-A file is taken for whole when its size and time of change were the same twice; a picture that then cannot be read is
-given PATIENCE_S more, for a writer may have paused, before its row says that it is damaged. A file that changes after
-it was predicted is another picture: it is predicted again, and said (while the watch runs; what changed in between two
-watches keeps its row, and that is said).
+A file counts as complete when two scans in a row find the same size and modification time. If it cannot be read then,
+the writer may have paused: after PATIENCE_S seconds more its row says that it is damaged. A file that changes after it
+was predicted is a new picture and is predicted again, with a warning. A change between two watches is not: the file
+keeps its row, with a warning.
 """
 
 from __future__ import annotations
@@ -31,16 +31,19 @@ from frame_vit.system.signals import GracefulStop
 from frame_vit.system.texts import printable
 
 POLL_S = 0.05
+"""Seconds between two scans, at least."""
 PATIENCE_S = 2.0
+"""Seconds that an unreadable file is given to become complete."""
 GONE_S = 3600.0
+"""Seconds after which a file that is gone is forgotten: a file of its name is new then."""
 KEPT = 10_000
-"""So many latencies, the last ones, are summed up."""
+"""The number of latest latencies that the summary covers."""
 SHARE = 0.2
-"""At most this share of the time is spent on looking into the folder, however many files it has."""
+"""At most this share of the time is spent on scanning the folder, however many files it has."""
 
 
 class State(NamedTuple):
-    """What a file is like: size in bytes, time of the last change in nanoseconds."""
+    """A file's size in bytes, and its modification time in nanoseconds."""
 
     size: int
     changed: int
@@ -48,14 +51,14 @@ class State(NamedTuple):
 
 @dataclass
 class Waiting:
-    """A file that is not predicted yet: its state, in which look it was first seen so and when; when last otherwise.
+    """A file that is not predicted yet: its state, and the number and time of the scan that first found it in it.
 
-    Times are of two clocks: `since` and `before` of the wall, as files have them, `at` one that nobody sets. `late`
-    marks files that were there before the watch began.
+    `since` is that time, and `before` the time of the scan before it, both on the wall clock, as files have it; `at` is
+    the same moment on the monotonic clock. `late` marks files that existed before the watch began.
     """
 
     state: State
-    look: int
+    scan: int
     since: float
     before: float
     at: float
@@ -64,59 +67,60 @@ class Waiting:
 
 @dataclass
 class Watcher:
-    """What has been seen of a folder. `done` maps names to the state they were predicted in, None where not known."""
+    """What the scans of a folder found. `done` maps names to the state that was predicted, None where it is unknown."""
 
     folder: Path
     done: dict[str, State | None]
     waiting: dict[str, Waiting] = field(default_factory=dict)
-    _look: int = 0
-    _looked: float = field(default_factory=time.time)
+    _scan: int = 0
+    _scanned: float = field(default_factory=time.time)
     _gone: dict[str, float] = field(default_factory=dict)
     _refused: set[str] = field(default_factory=set)
 
     def look(self) -> list[Path]:
-        """Looks into the folder; the files that are whole, in the order in which they were."""
-        now, before = time.time(), self._looked
+        """Scans the folder, and returns the files that are complete, in the order of their modification."""
+        now, before = time.time(), self._scanned
         try:
-            seen = dict(self._states())
+            found = dict(self._states())
         except OSError as error:
             self._refuse(str(self.folder), error)
             return []
         self._refused.discard(str(self.folder))
-        self._look += 1
-        for name, state in seen.items():
-            known = self.waiting.get(name)
+        self._scan += 1
+        for name, state in found.items():
+            waiting = self.waiting.get(name)
             changed = name in self.done and self.done[name] not in (None, state)
-            if changed and known is None:
+            if changed and waiting is None:
                 log.warning("%s has changed since it was predicted; it is predicted again", printable(name))
-            if (known is not None and known.state != state) or (known is None and (changed or name not in self.done)):
-                late = self._look == 1 or (known is not None and known.late)
-                self.waiting[name] = Waiting(state, self._look, now, before, time.monotonic(), late)
-        self.waiting = {name: of for name, of in self.waiting.items() if name in seen}
-        self._forget(seen)
-        self._looked = now
-        ready = [(of.state.changed, name) for name, of in self.waiting.items() if of.look < self._look]
+            is_new = changed or name not in self.done
+            if (waiting is not None and waiting.state != state) or (waiting is None and is_new):
+                late = self._scan == 1 or (waiting is not None and waiting.late)
+                self.waiting[name] = Waiting(state, self._scan, now, before, time.monotonic(), late)
+        self.waiting = {name: waiting for name, waiting in self.waiting.items() if name in found}
+        self._forget(found)
+        self._scanned = now
+        ready = [(file.state.changed, name) for name, file in self.waiting.items() if file.scan < self._scan]
         return [self.folder / name for _, name in sorted(ready)]
 
     def predicted(self, name: str) -> float | None:
-        """Notes that a file has its row; the seconds since it was whole, None for one that was there before.
+        """Notes that a file has its row. Returns the seconds since it was complete (None: it is older).
 
-        It was whole at its last change, if that fits what was seen: not before it was last seen otherwise (it may have
-        been moved here, or the clocks may differ), not after it was first seen as it is.
+        It was complete at its modification time, within what the scans found: not before the last scan that found it
+        different (it may have been moved here, or the clocks differ), and not after the first that found it so.
         """
-        of = self.waiting.pop(name)
-        self.done[name] = of.state
-        whole = min(max(of.state.changed / 1e9, of.before), of.since)
-        return None if of.late else max(time.time() - whole, 0.0)
+        file = self.waiting.pop(name)
+        self.done[name] = file.state
+        complete = min(max(file.state.changed / 1e9, file.before), file.since)
+        return None if file.late else max(time.time() - complete, 0.0)
 
     def given_up(self, name: str) -> bool:
-        """Whether a file that cannot be read has been as it is for long enough."""
+        """Whether a file that cannot be read has been unchanged for PATIENCE_S."""
         return time.monotonic() - self.waiting[name].at >= PATIENCE_S
 
-    def _forget(self, seen: dict[str, State]) -> None:
-        """Files that have been gone for an hour; a share may be away for a while, and its files are not new then."""
+    def _forget(self, found: dict[str, State]) -> None:
+        """Forgets files that have been gone for GONE_S. A network share may be away for a shorter while."""
         now = time.monotonic()
-        self._gone = {name: self._gone.get(name, now) for name in self.done.keys() - seen.keys()}
+        self._gone = {name: self._gone.get(name, now) for name in self.done.keys() - found.keys()}
         for name, since in self._gone.items():
             if now - since > GONE_S:
                 del self.done[name]
@@ -125,17 +129,17 @@ class Watcher:
         return states(self.folder, self._refuse)
 
     def _refuse(self, place: str, error: OSError) -> None:
-        """Says once that a folder cannot be looked into."""
+        """Warns once that a folder cannot be read."""
         if place not in self._refused:
             self._refused.add(place)
-            log.warning("%s cannot be looked into (%s); trying on", place, error.strerror)
+            log.warning("%s cannot be looked into (%s); trying again", place, error.strerror)
 
 
 @dataclass
 class Watched:
-    """What a watch came to: rows, those that are errors, and for the others the seconds from whole file to row.
+    """The result of a watch: the number of rows and of errors, and for the others the seconds from file to row.
 
-    Files that were there before it began have none.
+    Files that existed before the watch began have no latency.
     """
 
     rows: int = 0
@@ -143,32 +147,32 @@ class Watched:
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def count(self, row: Prediction, latency: float | None) -> None:
-        """A row that was written. What is damaged was never whole, so it has no latency."""
+        """Counts a row that was written. A damaged file was never complete, so it has no latency."""
         self.rows += 1
         self.errors += row.status == "error"
         if latency is not None and row.status != "error":
             self.latencies.append(latency)
 
-    def said(self) -> str:
-        told = f"{self.rows} rows written, {self.errors} of them errors"
+    def summary(self) -> str:
+        counts = f"{self.rows} rows written, {self.errors} of them errors"
         if not self.latencies:
-            return told
+            return counts
         ranked = sorted(self.latencies)
         p50, p99 = (ranked[min(int(share * len(ranked)), len(ranked) - 1)] for share in (0.5, 0.99))
-        return f"{told}; from whole file to written row: p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms"
+        return f"{counts}; from complete file to written row: p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms"
 
 
 def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silent) -> None:
-    """Predicts what comes into the folder until a signal ends it, by `Interrupted`; the row in work is finished."""
+    """Predicts pictures as they arrive until a signal ends it with `Interrupted`; the last row is finished."""
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder", "--watch waits for pictures in a folder")
+        raise UsageError(f"{folder} is no folder", "--watch waits for pictures in an existing folder")
     done = output.done(predictor.labels)
     watcher = Watcher(folder, _predicted_before(done, folder, output.path))
     if done.names:
-        log.info("%s has %d rows; what they are of is not predicted again", output.path, done.names.total())
-    found = Watched()
+        log.info("%s has %d rows; their pictures are not predicted again", output.path, done.names.total())
+    watched = Watched()
     with (
-        GracefulStop("stopping after the pictures in work; once more leaves at once") as stop,
+        GracefulStop("stopping after the current pictures; a second interrupt stops at once") as stop,
         output.opened(done) as file,
     ):
         writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)
@@ -184,29 +188,29 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
                     writer.write(row)
                     if row.status == "error" and output.path is not None:
                         log.warning("%s: %s", row.file, row.error)
-                    found.count(row, watcher.predicted(name))
-                    tick("watching", found.rows, 0, f"{len(watcher.waiting)} waiting; last {printable(name)}")
+                    watched.count(row, watcher.predicted(name))
+                    tick("watching", watched.rows, 0, f"{len(watcher.waiting)} waiting; last {printable(name)}")
             time.sleep(max(POLL_S, spent / SHARE))
-    raise Interrupted(stop.requested, f"stopped watching {folder}: {found.said()}")
+    raise Interrupted(stop.requested, f"stopped watching {folder}: {watched.summary()}")
 
 
 def _rows(predictor: Predictor, watcher: Watcher, paths: list[Path]) -> Iterator[tuple[Prediction, str]]:
-    """Rows and names of the files that can be read, and of those that could not for long enough."""
-    tried: list[tuple[Input, Picture | str]] = []
+    """Rows and names of the files that can be read, and of those that could not be read for PATIENCE_S."""
+    pictures: list[tuple[Input, Picture | str]] = []
     names = []
     for path in paths:
         name = path.relative_to(watcher.folder).as_posix()
         picture = predictor.read(Input(str(path), path))
         if isinstance(picture, Picture) or watcher.given_up(name):
-            tried.append((Input(str(path), path), picture))
+            pictures.append((Input(str(path), path), picture))
             names.append(name)
-    yield from zip(predictor.rows(tried), names, strict=True)
+    yield from zip(predictor.rows(pictures), names, strict=True)
 
 
 def states(folder: Path, refused: Callable[[str, OSError], None], inside: str = "") -> Iterator[tuple[str, State]]:
-    """Names, relative to the folder, and states of the pictures in it and below; not by links, nothing hidden.
+    """Names (relative to the folder) and states of the pictures in it and below, without links and hidden files.
 
-    A folder below that cannot be looked into is passed over and told of; for the folder itself it is an `OSError`.
+    A folder below that cannot be read is left out and passed to `refused`; for the folder itself `OSError` is raised.
     """
     try:
         entries = list(os.scandir(folder / inside))
@@ -225,33 +229,33 @@ def states(folder: Path, refused: Callable[[str, OSError], None], inside: str = 
             elif entry.name.lower().endswith(SUFFIXES) and entry.is_file():
                 facts = entry.stat()
                 yield name, State(facts.st_size, facts.st_mtime_ns)
-        except OSError:  # gone between being listed and being looked at
+        except OSError:  # removed after it was listed
             continue
 
 
 def _predicted_before(done: Done, folder: Path, rows: Path | None) -> dict[str, State | None]:
-    """What has a row already, by name in the folder.
+    """The files that have a row already, by name in the folder.
 
-    A row that is an error counts only if the file has not changed since: it may have been cut short.
+    An error counts only if the file has not changed since: it may have been incomplete.
     """
     if rows is None or not done.names:
         return {}
     written, changed = rows.stat().st_mtime_ns, 0
-    found: dict[str, State | None] = {}
+    predicted: dict[str, State | None] = {}
     for name, state in states(folder, lambda *_: None):
         row = next((row for row in _spellings(folder, name) if row in done.names), None)
         if row is not None and (row not in done.failed or state.changed <= written):
-            found[name] = None
+            predicted[name] = None
             changed += state.changed > written
     if changed:
-        log.warning("%d pictures have changed since the last row was written; they keep the rows they have", changed)
-    return found
+        log.warning("%d pictures have changed since the last row was written; they keep their rows", changed)
+    return predicted
 
 
 def _spellings(folder: Path, name: str) -> Iterator[str]:
-    """The names that a file's row may have: the folder may have been named from elsewhere."""
+    """The names that a file's row may have, as the folder may have been named from another working folder."""
     yield printable(str(folder / name))
-    whole = folder.resolve() / name
-    yield printable(str(whole))
-    for parent in [*whole.parents][:-1]:
-        yield printable(str(whole.relative_to(parent)))
+    absolute = folder.resolve() / name
+    yield printable(str(absolute))
+    for parent in [*absolute.parents][:-1]:
+        yield printable(str(absolute.relative_to(parent)))
