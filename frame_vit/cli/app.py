@@ -56,7 +56,7 @@ COMMANDS = {
     "predict": Command(predict, "use", "prediction", "framevit predict camera/ -o rows.csv"),
     "export": Command(export, "use", "line-pc", "framevit export --int8 -o line/"),
     "benchmark": Command(benchmark, "use", "speed", "framevit benchmark runs/demo-001"),
-    "doctor": Command(doctor, "help", "configuration", "framevit doctor --json"),
+    "doctor": Command(doctor, "help", "troubleshooting", "framevit doctor --json"),
     "help": Command(show_help, "help", "", "framevit help decisions"),
 }
 """Every command, in the order in which they are listed; a new one takes a line here."""
