@@ -46,6 +46,8 @@ NEVER = {
 
 MOST_ROOMS = 10
 MOST_LINES = 350
+MOST_PARAMETERS = 6
+LONGEST_FUNCTION = 60
 HEAVY = {"torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "numpy", "PIL", "pydantic", "rich"}
 
 
@@ -116,6 +118,16 @@ def test_a_folder_has_few_rooms_and_says_what_it_is(folder: Path) -> None:
     if folder != PACKAGE:
         assert len(tree.body) == 1, "only a docstring"
         assert all(word in said for word in ("Takes ", "Gives ", "Must not know ")), said
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if not name.startswith("cli.")))
+def test_functions_are_short_and_take_few_parameters(module: str) -> None:
+    """Outside the command line, whose functions have a parameter for every flag."""
+    for node in ast.walk(ast.parse(modules()[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            taken = [each.arg for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+            assert len(taken) - (taken[:1] in (["self"], ["cls"])) <= MOST_PARAMETERS, node.name
+            assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, node.name
 
 
 @pytest.mark.parametrize("library", NEVER)

@@ -27,7 +27,7 @@ from frame_vit.model.metadata import write_metadata
 from frame_vit.model.saving import load_trained
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.files import write_json
+from frame_vit.system.files import replacing, write_json
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import Tick, log, silent
 
@@ -100,16 +100,12 @@ def write_export(job: ExportJob, tick: Tick = silent) -> ExportResult:
     folder, classifier = job.folder, job.classifier
     folder.mkdir(parents=True, exist_ok=True)
     proof = Proof(classifier, job.test, job.limits, tick)
-    aside = folder / f"{FILES[FP32]}.part"
-    try:
-        opset = write_onnx(classifier, aside, tick)
-        differences = proof.differences(aside, "fp32")
+    with replacing(folder / FILES[FP32]) as part:
+        opset = write_onnx(classifier, part, tick)
+        differences = proof.differences(part, "fp32")
         _check_tolerance(differences, job.limits)
-        agreements = proof.agreements(aside)
-        quantised = quantise(aside, folder / FILES[INT8], job.train, proof) if job.int8 else None
-        aside.replace(folder / FILES[FP32])
-    finally:
-        aside.unlink(missing_ok=True)
+        agreements = proof.agreements(part)
+        quantised = quantise(part, folder / FILES[INT8], job.train, proof) if job.int8 else None
     weights = weights_fingerprint(job.source) if job.source else None
     record = _record(proof, folder / FILES[FP32], differences, weights)
     files = {FILES[FP32]: replace(record, opset=opset, agreements=agreements)}

@@ -20,7 +20,6 @@ import numpy as np
 
 from frame_vit.backends.backend import INPUT, INT8
 from frame_vit.backends.export_record import Difference
-from frame_vit.backends.exported_files import FILES
 from frame_vit.backends.onnxruntime_backend import OnnxRuntime
 from frame_vit.data.examples import Split
 from frame_vit.decision.novelty import sample_rows
@@ -30,6 +29,7 @@ from frame_vit.export.proof import BATCHES, BatchDifferences, Proof
 from frame_vit.images.pixel_array import UInt8
 from frame_vit.images.preprocessing import laid, normalise
 from frame_vit.model.metadata import ModelMetadata
+from frame_vit.system.files import replacing
 from frame_vit.system.progress import log
 
 TURNS = 5
@@ -118,7 +118,7 @@ def quantise(fp32: Path, target: Path, train: Split | None, proof: Proof) -> Qua
         calibration = np.asarray(train.pixels[sample_rows(len(train), CALIBRATED_ON)])
         ways = {"static": lambda path: quantise_statically(fp32, path, calibration, metadata)} | ways
     trials: list[Int8Trial | Int8Failure] = []
-    path = fp32.with_name(f"{FILES[INT8]}.part")
+    path = target.with_name(f".{target.name}.trial")
     for way, write in ways.items():
         log.info("int8, %s", way)
         try:
@@ -129,7 +129,8 @@ def quantise(fp32: Path, target: Path, train: Split | None, proof: Proof) -> Qua
             trial = Int8Trial(way, share, proof.limits.int8_changed, speed, differences.worst)
             trials.append(trial)
             if trial.kept:
-                path.replace(target)
+                with replacing(target) as part:
+                    path.rename(part)
                 return Quantised(trials, KeptInt8(trial, differences))
         except ModelError as error:  # answers that are not finite, or a file that does not run
             trials.append(Int8Failure(way, error.message))
