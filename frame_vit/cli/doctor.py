@@ -26,7 +26,10 @@ def doctor(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
 ) -> None:
-    """Show versions, devices, caches and what is missing; what a bug report needs."""
+    """Show versions, devices, caches, and what is missing.
+
+    This is what a bug report needs.
+    """
     if clear_cache:
         _clear(yes)
     from frame_vit.cli import console

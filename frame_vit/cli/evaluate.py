@@ -54,7 +54,7 @@ def evaluate(
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print metrics.json and nothing else.")] = False,
 ) -> None:
-    """Test a model on labelled pictures, with intervals."""
+    """Test a model on labelled pictures; every rate has its interval."""
     if model and model_option:
         raise UsageError("the model is named twice, as an argument and by --model")
     if data and split:
@@ -103,7 +103,10 @@ def calibrate(
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,
 ) -> None:
-    """Choose a trained model's thresholds anew, for another target (--set decision...) or on other pictures."""
+    """Choose a model's thresholds anew, for another target or data.
+
+    The target is a key of the config, such as --set decision.max_escape_rate=0.01. The weights do not change.
+    """
     from frame_vit.cli import console
     from frame_vit.runs.folder import find_model
 
@@ -141,7 +144,7 @@ def compare(
     batch_size: BatchSize = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print everything as JSON and nothing else.")] = False,
 ) -> None:
-    """Say which of two models is better on the same pictures, and whether that could be chance."""
+    """Say which of two models is better, and whether by chance."""
     from frame_vit.cli import console, tables
 
     with console.starting():

@@ -25,7 +25,10 @@ def export(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print export.json and nothing else.")] = False,
 ) -> None:
-    """Write the model as one ONNX file that needs no torch; its answers are compared with torch's on real pictures."""
+    """Write the model as one ONNX file, compared with torch first.
+
+    The file needs no torch. It is kept only if its answers on real pictures agree with those of torch.
+    """
     from frame_vit.cli import console, tables
     from frame_vit.runs.folder import find_model
 
@@ -54,7 +57,10 @@ def benchmark(
     batch_size: BatchSize = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print benchmark.json and nothing else.")] = False,
 ) -> None:
-    """Measure every backend and precision on this machine; `--backend auto` then knows which is fastest."""
+    """Measure every backend and precision on this machine.
+
+    `--backend auto` then knows which is fastest.
+    """
     from frame_vit.cli import console
     from frame_vit.runs.folder import find_model
 

@@ -201,7 +201,10 @@ def explain(
     ] = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print attention.json and nothing else.")] = False,
 ) -> None:
-    """Show where a model looks: maps over pictures, or for labelled ones how much of them lies inside the boxes."""
+    """Show where a model looks, and how much of that is in the boxes.
+
+    For pictures, it draws attention maps. For a labelled split or data set, it measures the maps against the boxes.
+    """
     if (paths and (data or split)) or (data and split):
         raise UsageError("PATH, --data and --split name different pictures", "Use one of them")
     if paths and json_output:

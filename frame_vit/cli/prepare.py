@@ -27,7 +27,7 @@ def prepare(
     json_output: Annotated[bool, typer.Option("--json", help="Print audit.json and nothing else.")] = False,
     print_config: PrintConfig = False,
 ) -> None:
-    """Read, check and divide a data set, and report what is wrong with it before a model is trained on it."""
+    """Check and divide a data set, and report what is wrong with it."""
     settings = load_settings(config, overrides, {"data.train": data}, print_config)
     from frame_vit.cli import console, tables
 

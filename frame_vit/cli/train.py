@@ -48,7 +48,7 @@ def train(
     ] = None,
     print_config: PrintConfig = False,
 ) -> None:
-    """Prepare the data, train a model, evaluate it, and show where the results are."""
+    """Train a model on the data, test it, and write a run folder."""
     flags = {
         "model.name": model,
         "model.init": model and "pretrained",

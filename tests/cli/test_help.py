@@ -32,6 +32,7 @@ def test_commands_are_listed_once_in_their_groups(answers: dict[str, subprocess.
         listed = [line.split()[0] for line in block.splitlines()]
         assert listed == [name for name, command in COMMANDS.items() if command.group == group]
     assert max(map(len, text.splitlines())) <= 80
+    assert "..." not in text.partition("Options:")[2], "the line of a command is cut off"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
