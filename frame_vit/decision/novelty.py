@@ -128,7 +128,9 @@ def distances(embeddings: Float32 | None, reference: Float32 | None) -> Float32 
     """1 - cosine of each embedding (N, D) to the nearest of (M, D): (N,) float32 in 0..2; None without either."""
     if embeddings is None or reference is None:
         return None
-    return np.asarray(1 - (_unit(embeddings) @ _unit(reference).T).max(axis=1), np.float32)
+    nearest = (_unit(embeddings) @ _unit(reference).T).max(axis=1)
+    # Rounding makes the cosine of equal vectors a little larger than 1; below 0 a distance would count as unusual.
+    return np.asarray(np.maximum(1 - nearest, 0), np.float32)
 
 
 def sample_rows(count: int, kept: int = KEPT) -> list[int]:

@@ -131,3 +131,11 @@ def _darkened(data: bytes) -> bytes:
     buffer = io.BytesIO()
     Image.open(io.BytesIO(data)).point(lambda level: level // 8).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def test_a_picture_equal_to_a_training_picture_is_at_no_distance_and_is_not_flagged() -> None:
+    vectors = np.random.default_rng(0).standard_normal((500, 48)).astype(np.float32)
+    own = distances(vectors, vectors)
+    assert own is not None
+    assert own.min() >= 0
+    assert own.max() < 1e-5
