@@ -113,7 +113,8 @@ def evaluate(
 ) -> Evaluated:
     """Tests a model on a labelled split (test) or data set; the report is written to RUN/evaluation/SPLIT.
 
-    `.evaluation.metrics` of the result is metrics.json. With `corrupt`, damaged copies of the pictures are tested too.
+    The numbers are in `.evaluation.metrics` of the result; their `to_json()` is metrics.json. With `corrupt`, damaged
+    copies of the pictures are tested, too.
     """
     from frame_vit.evaluation.evaluate import evaluate as evaluate_model
 

@@ -23,7 +23,7 @@ from frame_vit.findings import Finding, Row
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.report.figures import math_safe
 from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
-from frame_vit.system.files import write_json, write_text
+from frame_vit.system.files import replacing, write_json, write_text
 
 CARDS, LISTED, SAMPLES = 12, 300, 4
 """The largest number of cards of a finding, of its rows in a table, and of pictures of a class."""
@@ -104,7 +104,8 @@ def write_audit(
     figures = {"distributions_png": _distributions(audit)}
     if len(audit.displacement.rows):
         scatter = _displacement(audit)
-        (folder / "displacement.png").write_bytes(scatter)
+        with replacing(folder / "displacement.png") as part:
+            part.write_bytes(scatter)
         figures["displacement_png"] = scatter
     facts = audit.to_json() | {"framevit": __version__} | ({"exclude": exclude.name} if exclude else {})
     write_json(folder / "audit.json", facts)

@@ -22,6 +22,7 @@ from frame_vit.images.preprocessing import Preprocessing, placed, seen
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.predictor import Prediction, Predictor
 from frame_vit.report.figures import math_safe
+from frame_vit.system.files import replacing
 from frame_vit.system.texts import printable
 
 
@@ -52,7 +53,8 @@ class Explainer:
         label = np.array([self.predictor.labels.names.index(row.label)])
         drawn = maps(self.predictor, seen(image, self.predictor.preprocessing)[None], label)
         path = self.folder / _file_name(source.name)
-        panels(self.predictor, image, drawn.of(0), row).savefig(path, dpi=110)
+        with replacing(path) as part:
+            panels(self.predictor, image, drawn.of(0), row).savefig(part, format="png", dpi=110)
         return path
 
 

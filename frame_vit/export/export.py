@@ -100,7 +100,7 @@ def write_export(job: ExportJob, tick: Tick = silent) -> ExportResult:
     folder, classifier = job.folder, job.classifier
     folder.mkdir(parents=True, exist_ok=True)
     proof = Proof(classifier, job.test, job.limits, tick)
-    with replacing(folder / FILES[FP32]) as part:
+    with replacing(folder / FILES[FP32], large=True) as part:
         opset = write_onnx(classifier, part, tick)
         differences = proof.differences(part, "fp32")
         _check_tolerance(differences, job.limits)

@@ -118,25 +118,28 @@ def quantise(fp32: Path, target: Path, train: Split | None, proof: Proof) -> Qua
         calibration = np.asarray(train.pixels[sample_rows(len(train), CALIBRATED_ON)])
         ways = {"static": lambda path: quantise_statically(fp32, path, calibration, metadata)} | ways
     trials: list[Int8Trial | Int8Failure] = []
-    path = target.with_name(f".{target.name}.trial")
     for way, write in ways.items():
         log.info("int8, %s", way)
         try:
-            write(path)
-            replace_metadata(path, metadata_texts(metadata, INT8))
-            differences = proof.differences(path, f"int8, {way}")
-            share, speed = proof.changed_share(differences.worst), speed_up(fp32, path, proof.pixels[: BATCHES[-1]])
-            trial = Int8Trial(way, share, proof.limits.int8_changed, speed, differences.worst)
-            trials.append(trial)
-            if trial.kept:
-                with replacing(target) as part:
-                    path.rename(part)
-                return Quantised(trials, KeptInt8(trial, differences))
+            with replacing(target, large=True) as part:
+                write(part)
+                replace_metadata(part, metadata_texts(metadata, INT8))
+                differences = proof.differences(part, f"int8, {way}")
+                share, speed = proof.changed_share(differences.worst), speed_up(fp32, part, proof.pixels[: BATCHES[-1]])
+                trial = Int8Trial(way, share, proof.limits.int8_changed, speed, differences.worst)
+                trials.append(trial)
+                if not trial.kept:
+                    raise _NotKept
+            return Quantised(trials, KeptInt8(trial, differences))
+        except _NotKept:
+            continue
         except ModelError as error:  # answers that are not finite, or a file that does not run
             trials.append(Int8Failure(way, error.message))
-        finally:
-            path.unlink(missing_ok=True)
     return Quantised(trials, None)
+
+
+class _NotKept(Exception):  # noqa: N818  (leaves the block that would put the file in its place)
+    """A quantised model that does not agree, or is slower."""
 
 
 def quantise_dynamically(fp32: Path, path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from frame_vit.errors import FrameVitError, ModelError, UsageError
-from frame_vit.system.hub import check_hub
+from frame_vit.system.hub import HubName, check_hub
 
 
 class Loaded(NamedTuple):
@@ -36,7 +36,7 @@ def from_hub(kind: Any, place: str, **options: Any) -> Loaded:
     Raises `UsageError` for a name that does not exist, `ModelError` for a model that cannot be loaded.
     """
     is_folder = Path(place).is_dir()
-    name, _, revision = (place, "", "") if is_folder else place.partition("@")
+    name, revision = HubName(place, None) if is_folder else HubName.of(place)
     if not is_folder:
         check_hub()
     silence_transformers()

@@ -23,6 +23,7 @@ from frame_vit.model.classifier import Classifier, head_parameters
 from frame_vit.model.hub import from_hub, silence_transformers
 from frame_vit.model.metadata import EMBEDDINGS, METADATA_FILE, ModelMetadata, read_metadata, write_metadata
 from frame_vit.model.processor import own_processor, preprocessing_of
+from frame_vit.system.hub import HubName
 from frame_vit.system.progress import log
 
 
@@ -75,11 +76,11 @@ def _metadata_folder(place: str) -> Path | None:
     """The folder of framevit.json, in the model folder or the hub's cache; None for a model of other software."""
     if Path(place).is_dir():
         return Path(place) if (Path(place) / METADATA_FILE).is_file() else None
-    name, _, revision = place.partition("@")
+    name, revision = HubName.of(place)
     try:
-        path = Path(hf_hub_download(name, METADATA_FILE, revision=revision or None))
+        path = Path(hf_hub_download(name, METADATA_FILE, revision=revision))
     except EntryNotFoundError:  # also raised offline, where the cache does not have it
         return None
     with contextlib.suppress(EntryNotFoundError):
-        hf_hub_download(name, EMBEDDINGS, revision=revision or None)
+        hf_hub_download(name, EMBEDDINGS, revision=revision)
     return path.parent

@@ -2,5 +2,5 @@
 
 Takes files, folders, data sets or a watched folder, and a model by name.
 Gives predictions in the order of the inputs, and files of rows that can be continued.
-Must not know true labels, reports or training.
+Must not know reports, metrics or training.
 """

@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple
 from frame_vit.errors import UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.prediction.predictor import Prediction
+from frame_vit.system.files import replacing
 from frame_vit.system.texts import neutral, raw, visible
 
 
@@ -152,7 +153,7 @@ class LabelledPrediction(NamedTuple):
 
 def write_predictions(path: Path, rows: Iterable[LabelledPrediction], labels: LabelSpace) -> None:
     """predictions.csv of an evaluation: every row with its true class."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(csv_header(labels, truth=True))
         writer.writerows(csv_row(row, labels, true) for row, true in rows)

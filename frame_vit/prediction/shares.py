@@ -73,7 +73,7 @@ class Share:
         joined = _joined(output.path)
         before = output.done(labels)
         errors, fresh = before.errors, not before.end
-        with resumable(joined), replacing(joined) as whole, whole.open("wb") as file:
+        with resumable(joined), replacing(joined, large=True) as whole, whole.open("wb") as file:
             if before.end:
                 with output.path.open("rb") as rows:
                     _copy(rows, file, before.end)

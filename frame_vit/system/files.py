@@ -3,6 +3,8 @@
 A file is written under a name beside its own, flushed to the disk and renamed (`replacing`); a folder is built the same
 way (`replacing_folder`). One lock (`locked`) keeps two processes apart, and one handler (`full_disk_explained`) turns a
 full disk into a message with a way out. Whoever writes files in this package uses these, so the promise has one place.
+The weights of a model folder are the exception: transformers writes them, and framevit.json, which makes the folder
+count, follows last.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +27,45 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, large: bool = False) -> Iterator[Path]:
     """A path to write a new file to. When the block ends without an error, the file is flushed and becomes `path`.
 
     After an error the new file is removed and an earlier `path` is untouched. The temporary name holds the process id,
-    so two processes that write the same path do not write into each other's file; the later one wins.
+    so two processes that write the same path do not write into each other's file; the later one wins. Before a `large`
+    file is written, what killed processes left of it is removed; for small ones the look is not worth its time.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if large:
+        _remove_left_parts(path)
     try:
         yield part
         flush(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _remove_left_parts(path: Path) -> None:
+    """Removes the temporary files for `path` of processes that do not run any more, which may be large."""
+    form = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.part")
+    for entry in path.parent.iterdir() if path.parent.is_dir() else ():
+        owner = form.fullmatch(entry.name)
+        if owner and not _runs(int(owner[1])):
+            with suppress(OSError):  # another process may be removing it, too
+                entry.unlink()
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number runs on this machine; where that cannot be known, it may."""
+    if os.name == "nt":  # signal 0 would end the process there
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

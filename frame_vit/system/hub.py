@@ -15,6 +15,7 @@ import sys
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from frame_vit.system.progress import log
 
@@ -25,6 +26,19 @@ _NAME = re.compile(r"[\w\-]+(\.[\w\-]+)*(/[\w\-]+(\.[\w\-]+)*)?(@[\w\-./]+)?")
 def is_hub_name(text: str) -> bool:
     """Whether a text has the form of a name on the hub: `name` or `owner/name`, with or without `@revision`."""
     return _NAME.fullmatch(text) is not None
+
+
+class HubName(NamedTuple):
+    """A name on the hub, and a revision of it (branch, tag or commit); None is the newest."""
+
+    name: str
+    revision: str | None
+
+    @classmethod
+    def of(cls, text: str) -> HubName:
+        """`owner/name` or `owner/name@revision`, taken apart."""
+        name, _, revision = text.partition("@")
+        return cls(name, revision or None)
 
 
 @dataclass(frozen=True)
