@@ -51,8 +51,9 @@ def prepare(config: Config | str | Path, output: str | Path | None = None, tick:
     Raises `UsageError` or `DataError` where the data cannot be read at all.
     """
     from frame_vit.audit.prepare import prepare as prepare_data
+    from frame_vit.runs.folder import run_name
 
-    folder = Path(output) if output is not None else Path("prepared") / _name(config)
+    folder = Path(output) if output is not None else Path("prepared") / run_name(_file(config))
     return prepare_data(_complete(config), folder, tick)
 
 
@@ -62,6 +63,7 @@ def train(config: Config | str | Path, output: str | Path | None = None, tick: T
     None in those of several processes that only help. Raises `UsageError` for `cuda:N`: choose a card with the
     variable CUDA_VISIBLE_DEVICES instead, before torch is imported.
     """
+    from frame_vit.runs.folder import run_name
     from frame_vit.training.train import train as train_run
 
     complete = _complete(config)
@@ -70,7 +72,7 @@ def train(config: Config | str | Path, output: str | Path | None = None, tick: T
             f"training.device: {complete.training.device} can only be chosen by the command `framevit train`",
             "Set CUDA_VISIBLE_DEVICES before the program starts, and training.device to cuda",
         )
-    return train_run(complete, _name(config), Path(output) if output is not None else None, tick)
+    return train_run(complete, run_name(_file(config)), Path(output) if output is not None else None, tick)
 
 
 def resume(run: str | Path, tick: Tick = silent) -> Trained | None:
@@ -135,11 +137,11 @@ def calibrate(
     the calibration split of the model's run or, if it has none, on its validation split.
     """
     from frame_vit.evaluation.calibrate import calibrate as calibrate_model
+    from frame_vit.evaluation.calibrate import novelty_mode
 
     predictor = _predictor(model, "weights")
     request = _request(predictor.run, data, None, overrides)
-    changed = any(text.partition("=")[0].strip() == "decision.unlike" for text in overrides)
-    return calibrate_model(predictor, request, tick, request.config.decision.unlike if changed else None)
+    return calibrate_model(predictor, request, tick, novelty_mode(request.config, overrides))
 
 
 def compare(
@@ -254,9 +256,9 @@ def _complete(config: Config | str | Path) -> Config:
     return config
 
 
-def _name(config: Config | str | Path) -> str:
-    """The name of a run or a prepared folder: that of the config file, else `run`."""
-    return Path(config).stem if isinstance(config, str | Path) else "run"
+def _file(config: Config | str | Path) -> Path | None:
+    """The config's file, if it was named by one."""
+    return Path(config) if isinstance(config, str | Path) else None
 
 
 def _text(model: str | Path | None) -> str | None:

@@ -165,7 +165,7 @@ def open_first_working(request: BackendRequest, choices: list[BackendChoice]) ->
         except (ImportError, OSError, FrameVitError) as error:
             if request.backend != "auto" or following is None or isinstance(error, UsageError):
                 raise
-            log.warning("%s cannot be used (%s); going on with %s", choice.backend, error, following.backend)
+            log.warning("%s cannot be used (%s); using %s instead", choice.backend, error, following.backend)
     raise AssertionError("the last choice is opened or raises")
 
 

@@ -50,7 +50,7 @@ def evaluate(
         list[str] | None, typer.Option("--gate", help="Exit with 4 unless it holds: 'macro_f1>=0.95'. Repeatable.")
     ] = None,
     corrupt: Annotated[
-        bool, typer.Option("--corrupt", help="Also try pictures made worse: light, blur, shift ...")
+        bool, typer.Option("--corrupt", help="Also test on corrupted pictures: light, blur, shift ...")
     ] = False,
     json_output: Annotated[bool, typer.Option("--json", help="Print metrics.json and nothing else.")] = False,
 ) -> None:
@@ -114,19 +114,19 @@ def calibrate(
     with console.starting():
         from frame_vit.decision.thresholds import promise
         from frame_vit.evaluation.calibrate import calibrate as calibrate_model
+        from frame_vit.evaluation.calibrate import novelty_mode
         from frame_vit.prediction.load import load_predictor
         from frame_vit.runs.data import DataRequest, evaluation_config
 
     options = predictor_options(backend, device, precision, batch_size=batch_size)
     predictor = load_predictor(place, weights_first(options))
-    settings = evaluation_config(place.run, None, overrides or [])
+    full_config = evaluation_config(place.run, None, overrides or [])
     with console.progress() as tick:
-        overridden = any(word.partition("=")[0].strip() == "decision.unlike" for word in overrides or [])
-        mode = settings.decision.unlike if overridden else None
-        point = calibrate_model(predictor, DataRequest(settings, data), tick, mode)
+        mode = novelty_mode(full_config, overrides or [])
+        point = calibrate_model(predictor, DataRequest(full_config, data), tick, mode)
     typer.echo(promise(point))
     typer.echo(f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on")
-    typer.echo(f"stored in {place.path / 'framevit.json'}; reports made before are by the thresholds before")
+    typer.echo(f"stored in {place.path / 'framevit.json'}; earlier reports still show the old thresholds")
 
 
 def compare(
@@ -144,7 +144,7 @@ def compare(
     batch_size: BatchSize = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print everything as JSON and nothing else.")] = False,
 ) -> None:
-    """Say which of two models is better, and whether by chance."""
+    """Compare two models, and say whether the difference is chance."""
     from frame_vit.cli import console, tables
 
     with console.starting():

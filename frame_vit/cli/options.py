@@ -132,24 +132,21 @@ def enough_seen() -> Iterator[None]:
         raise typer.Exit from None
 
 
-def load_settings(config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool) -> Config:
+def load_command_config(
+    config: Path | None, overrides: list[str] | None, flags: dict[str, Any], print_only: bool
+) -> Config:
     """The config from the file, `--set` and flags (by key; the flags win). With `print_only`, prints it and exits."""
     from frame_vit.config.load import dump_config, load_config
 
     from_flags = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
-    settings = load_config(config, [*(overrides or []), *from_flags], complete=not print_only)
+    full_config = load_config(config, [*(overrides or []), *from_flags], complete=not print_only)
     if print_only:
-        typer.echo(dump_config(settings, comments=True))
+        typer.echo(dump_config(full_config, comments=True))
         raise typer.Exit
-    return settings
+    return full_config
 
 
 def _yaml(value: Any) -> str:
     import json
 
     return json.dumps(value)  # a JSON value is a YAML value, quoted where it must be
-
-
-def run_name(config: Path | None) -> str:
-    """The name of a run or a prepared folder: that of the config file, else `run`."""
-    return config.stem if config else "run"

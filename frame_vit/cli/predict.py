@@ -68,17 +68,17 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file anew.")] = False,
     explain: Annotated[Path | None, typer.Option("--explain", help="Draw attention maps into this folder.")] = None,
 ) -> None:
-    """Say what pictures show, one row each, in order."""
+    """Predict the class of each picture, and accept or reject it."""
     from frame_vit.prediction.output import Output
 
     _one_source(paths, data, watch)
     if skip_done and overwrite:
         raise UsageError("--skip-done and --overwrite contradict each other")
     if watch and explain:
-        raise UsageError("--explain draws pictures that are there, and --watch waits for others", "Use one of them")
-    # A watch goes on with its file by itself: what has a row was seen before.
-    going_on = skip_done or (watch is not None and output is not None and not overwrite)
-    target = Output(output, _form(form, output, watch), going_on, overwrite)
+        raise UsageError("--explain and --watch cannot be used together", "Run framevit explain on the pictures later")
+    # A watch resumes its file by itself: a picture that has a row was predicted before.
+    resume = skip_done or (watch is not None and output is not None and not overwrite)
+    target = Output(output, _form(form, output, watch), resume, overwrite)
     target.check()
     _alone_or_shared(target, watch)
     options = predictor_options(_with_weights(backend, explain, paths), device, precision, tta, batch_size)
@@ -129,13 +129,16 @@ def _form(form: Format | None, output: Path | None, watch: Path | None) -> str:
     if form is None and output is not None:
         form = ENDINGS.get(output.suffix.lower())
         if form is None:
-            raise UsageError(f"{output}: its name says no format", f"End it in {', '.join(ENDINGS)}, or use --format")
+            raise UsageError(
+                f"{output}: the format is not clear from the file's name",
+                f"End it in {', '.join(ENDINGS)}, or use --format",
+            )
     if form is None:
         form = Format.table if sys.stdout.isatty() else Format.jsonl
     if form is Format.table and output is not None:
         raise UsageError("a table is for the terminal", "Use --format jsonl or csv with -o/--output")
     if form is Format.json and watch is not None:
-        raise UsageError("a json file is whole only at its end, and a watch has none", "Use --format jsonl or csv")
+        raise UsageError("--watch never ends, so it cannot write one JSON list", "Use --format jsonl or csv")
     return form.value
 
 

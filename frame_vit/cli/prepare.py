@@ -11,8 +11,7 @@ from frame_vit.cli.options import (
     ConfigFile,
     PrintConfig,
     Set,
-    load_settings,
-    run_name,
+    load_command_config,
 )
 
 
@@ -28,15 +27,16 @@ def prepare(
     print_config: PrintConfig = False,
 ) -> None:
     """Check and divide a data set, and report what is wrong with it."""
-    settings = load_settings(config, overrides, {"data.train": data}, print_config)
+    full_config = load_command_config(config, overrides, {"data.train": data}, print_config)
     from frame_vit.cli import console, tables
 
     with console.starting():
         from frame_vit.audit.prepare import prepare as prepare_data
+        from frame_vit.runs.folder import run_name
 
     folder = output or Path("prepared") / run_name(config)
     with console.progress() as tick:
-        preparation = prepare_data(settings, folder, tick)
+        preparation = prepare_data(full_config, folder, tick)
     if json_output:
         typer.echo((folder / "audit.json").read_text(encoding="utf-8"), nl=False)
     else:

@@ -15,8 +15,7 @@ from frame_vit.cli.options import (
     Set,
     TrainPrecisionOption,
     leave_on,
-    load_settings,
-    run_name,
+    load_command_config,
 )
 from frame_vit.errors import UsageError
 from frame_vit.system.progress import log
@@ -65,26 +64,27 @@ def train(
         config or overrides or output or any(v is not None for v in flags.values()) or print_config
     ):
         raise UsageError("--resume uses the run's own config and takes nothing else")
-    settings = None if resume else load_settings(config, overrides, flags, print_config)
-    if settings is not None:
-        settings = _on_one_card(settings)
-        if data and settings.data.test and not any(o.startswith("data.test=") for o in overrides or []):
-            log.warning("the model is trained on %s but tested on the config's data.test, %s", data, settings.data.test)
+    full_config = None if resume else load_command_config(config, overrides, flags, print_config)
+    if full_config is not None:
+        full_config = _on_one_card(full_config)
+        if data and full_config.data.test and not any(o.startswith("data.test=") for o in overrides or []):
+            test = full_config.data.test
+            log.warning("the model is trained on %s but tested on the config's data.test, %s", data, test)
     from frame_vit.cli import console
 
     with console.starting():
-        from frame_vit.runs.folder import finished
+        from frame_vit.runs.folder import finished, run_name
         from frame_vit.training import train as train_run
 
     with console.progress() as tick:
-        if settings is None:
+        if full_config is None:
             assert resume is not None
             if finished(resume):
                 console.err.print(f"{resume} is finished: there is nothing to resume", soft_wrap=True)
                 raise typer.Exit
             trained = train_run.resume(resume, tick)
         else:
-            trained = train_run.train(settings, run_name(config), output, tick)
+            trained = train_run.train(full_config, run_name(config), output, tick)
     if trained is None:  # one of several processes, but not the main one
         return
     _show_trained(trained)
@@ -108,16 +108,16 @@ def _show_trained(trained: Trained) -> None:
     leave_on(trained.skipped, "rows were left out; train.log lists them")
 
 
-def _on_one_card(settings: Config) -> Config:
+def _on_one_card(config: Config) -> Config:
     """The config with device `cuda`, of which only card N is visible: the Trainer always takes the first card.
 
     Must be called before torch is imported.
     """
-    kind, _, card = settings.training.device.partition(":")
+    kind, _, card = config.training.device.partition(":")
     if kind != "cuda" or not card.isdigit():
-        return settings
+        return config
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     if visible and int(card) >= len(visible):
         raise UsageError(f"device cuda:{card}: CUDA_VISIBLE_DEVICES names only {len(visible)} cards")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible[int(card)] if visible else card
-    return settings.model_copy(update={"training": settings.training.model_copy(update={"device": "cuda"})})
+    return config.model_copy(update={"training": config.training.model_copy(update={"device": "cuda"})})

@@ -22,7 +22,7 @@ from frame_vit.labels import LabelSpace
 class JudgedPictures:
     """N pictures: logits (N, C) averaged over the views, scores and verdicts (N,), the novelty flags of each picture.
 
-    `scores` and `verdicts` are None where no class is fine.
+    `scores` and `verdicts` are None where no class is good.
     """
 
     logits: Logits

@@ -1,7 +1,7 @@
 """How the two thresholds of a model are chosen, and what can be claimed of them.
 
-A part is bad when its true class is not among the fine ones (`labels.ok`). Its *score* is the probability of being bad,
-1 - p(fine). A part is accepted when its score is below the first threshold, rejected when it is at or above the second,
+A part is bad when its true class is not among the good ones (`labels.ok`). Its *score* is the probability of being bad,
+1 - p(good). A part is accepted when its score is below the first threshold, rejected when it is at or above the second,
 and shown to a person (review) in between.
 
 The first threshold is the (k + 1)-th smallest score of the n bad parts in the split, where k is the largest number of

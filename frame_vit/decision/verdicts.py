@@ -35,7 +35,7 @@ class Verdict(IntEnum):
 
 
 def scores(logits: Logits, space: LabelSpace) -> Scores:
-    """The probability of being bad, 1 - p(fine), of (N, C) logits: (N,) float64.
+    """The probability of being bad, 1 - p(good), of (N, C) logits: (N,) float64.
 
     It is the sum of the probabilities of the other classes, so that small scores are exact.
     """
@@ -56,17 +56,17 @@ def verdicts(found: Scores, point: OperatingPoint) -> Verdicts:
 def decide(
     logits: Logits, space: LabelSpace, point: OperatingPoint | None, review: Flags | None = None
 ) -> Verdicts | None:
-    """The verdicts on (N, C) logits: by the operating point, or without one by whether the predicted class is fine.
+    """The verdicts on (N, C) logits: by the operating point, or without one by whether the predicted class is good.
 
-    Where `review` (N,) is true, a person decides. None where no class is fine, so that nothing could be accepted.
+    Where `review` (N,) is true, a person decides. None where no class is good, so that nothing could be accepted.
     """
     if not space.ok:
         return None
     if point is not None:
         judged = verdicts(scores(logits, space), point)
     else:
-        fine = np.isin(logits.argmax(axis=1), space.ok_ids)
-        judged = np.where(fine, Verdict.ACCEPT, Verdict.REJECT).astype(np.int8)
+        good = np.isin(logits.argmax(axis=1), space.ok_ids)
+        judged = np.where(good, Verdict.ACCEPT, Verdict.REJECT).astype(np.int8)
     if review is not None:
         judged[review] = Verdict.REVIEW
     return judged

@@ -8,6 +8,7 @@ pictures; the weights stay.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def choose_thresholds(
 ) -> OperatingPoint | None:
     """Chooses thresholds for the model in the folder on this split, and stores them there; its weights stay.
 
-    None where no class is fine, or the split has no good or no bad parts; then nothing is stored.
+    None where no class is good, or the split has no good or no bad parts; then nothing is stored.
     With `mode`, what happens to pictures that are out of distribution changes as well.
     """
     space = predictor.labels
@@ -108,6 +109,12 @@ def choose_thresholds(
     return point
 
 
+def novelty_mode(config: Config, overrides: Sequence[str]) -> str | None:
+    """What becomes of pictures that are out of distribution, if an override says so; None: as it is stored."""
+    overridden = any(text.partition("=")[0].strip() == "decision.unlike" for text in overrides)
+    return config.decision.unlike if overridden else None
+
+
 def calibrate(
     predictor: Predictor, request: DataRequest, tick: Tick = silent, mode: str | None = None
 ) -> OperatingPoint:
@@ -115,14 +122,14 @@ def calibrate(
 
     On a whole other data set, or on the calibration split of its run, else on its validation split. With `mode`, what
     happens to pictures that are out of distribution changes as well. Raises `UsageError` where the model has no folder
-    here or no fine class, `DataError` where there are no good or no bad parts.
+    here or no good class, `DataError` where there are no good or no bad parts.
     """
     assert predictor.place is not None
     folder = predictor.place.path
     if not (folder / METADATA_FILE).is_file():
         raise UsageError(f"{folder} is no folder with a {METADATA_FILE}, so there is no place to store thresholds in")
     if not predictor.labels.ok:
-        raise UsageError("this model calls no class fine (labels.ok), so nothing can be accepted")
+        raise UsageError("this model calls no class good (labels.ok), so nothing can be accepted")
     selected = select_split(predictor.metadata, predictor.run, request, tick)
     if any(folder.glob("*.onnx")):
         log.warning(

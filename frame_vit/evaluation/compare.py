@@ -64,7 +64,7 @@ class ChangedDecision:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on the `n` pictures of a split; without fine classes only the accuracy is compared."""
+    """Two models on the `n` pictures of a split; without good classes only the accuracy is compared."""
 
     split: str
     n: int
@@ -145,7 +145,7 @@ def compare(one: Predictor, other: Predictor, request: DataRequest, tick: Tick =
     """
     if {*one.labels.names} != {*other.labels.names} or one.labels.ok != other.labels.ok:
         raise UsageError(
-            "the two models know different classes, or call others fine: "
+            "the two models know different classes, or call others good: "
             f"{', '.join(one.labels.names)} against {', '.join(other.labels.names)}"
         )
     config = request.config

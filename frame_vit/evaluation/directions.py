@@ -72,7 +72,7 @@ def opposites(space: LabelSpace) -> list[set[int]]:
 def mistakes(space: LabelSpace) -> NDArray[np.str_]:
     """(C, C) words, true by predicted: right, missed, false_alarm, wrong_sign, wrong_axis, other_fine.
 
-    `missed` is a bad part called good, `false_alarm` a good part called bad, `other_fine` another fine class. Two bad
+    `missed` is a bad part called good, `false_alarm` a good part called bad, `other_fine` another good class. Two bad
     classes that lie on no axis are confused as `wrong_axis`: bad, but in another way.
     """
     count, opposite = len(space), opposites(space)

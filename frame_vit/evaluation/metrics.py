@@ -1,6 +1,6 @@
 """metrics.json as a typed value, and how its scores are computed.
 
-A part is bad when its true class is not among the fine ones. A bad part that is accepted is an *escape*; a good part
+A part is bad when its true class is not among the good ones. A bad part that is accepted is an *escape*; a good part
 that is rejected is *overkill*; a part that is shown to a person is neither. All of these are shares of few parts, so
 each is a `Rate` with its exact 95 % interval. Code reads the fields of `Metrics`; only files, `--json`, gates and the
 page read its JSON form. Pure functions over arrays; no files, no torch.

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from frame_vit.decision.json_values import json_fields
 from frame_vit.decision.judged import Judged
 from frame_vit.decision.rates import Ids, Rate, rate, softmax
 from frame_vit.decision.verdicts import Verdict, verdict_rate
@@ -43,7 +44,7 @@ class Repeatability:
 
     `alike` is the share of parts whose predicted class is always the same, `decided` of those whose verdict is.
     `kappa` is Fleiss' kappa (1971), which allows any number of pictures of a part; `kappa_label` is Cohen's kappa of
-    answers and labels. `unlike` names the parts whose predicted classes differ.
+    answers and labels. `disagreeing` names the parts whose predicted classes differ.
     """
 
     parts: int
@@ -52,7 +53,12 @@ class Repeatability:
     decided: Rate | None
     kappa: float
     kappa_label: float
-    unlike: list[str]
+    disagreeing: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The key of metrics.json for the disagreeing parts is `unlike`."""
+        values: dict[str, Any] = json_fields(self)
+        return values | {"unlike": values.pop("disagreeing")}
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ def repeatability(judged: Judged, parts: Sequence[str]) -> Repeatability | None:
         decided=decided,
         kappa=fleiss_kappa(counts[several]),
         kappa_label=float(kappa),
-        unlike=[str(name) for name in names[several & (counts.max(axis=1) < counts.sum(axis=1))]],
+        disagreeing=[str(name) for name in names[several & (counts.max(axis=1) < counts.sum(axis=1))]],
     )
 
 

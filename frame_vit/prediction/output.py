@@ -24,30 +24,30 @@ from frame_vit.system.progress import log
 
 @dataclass(frozen=True)
 class Output:
-    """A file of predictions (None: stdout) in a form: csv, json, jsonl or table. With `going_on` its rows are kept."""
+    """A file of predictions (None: stdout) in a form: csv, json, jsonl or table. With `resume` its rows are kept."""
 
     path: Path | None
     form: str
-    going_on: bool = False
+    resume: bool = False
     overwrite: bool = False
 
     def check(self) -> None:
         """Raises `UsageError` where the file cannot be written, or has rows and is neither resumed nor overwritten."""
-        if self.going_on and (self.path is None or self.form == "json"):
-            raise UsageError("--skip-done goes on with a file of rows", "Name a .csv or .jsonl file with -o/--output")
+        if self.resume and (self.path is None or self.form == "json"):
+            raise UsageError("--skip-done resumes a file of rows", "Name a .csv or .jsonl file with -o/--output")
         if self.path is not None and not self.path.parent.is_dir():
             raise UsageError(f"there is no folder {self.path.parent}", "Make it, or name another file with -o/--output")
-        if self.path is None or self.going_on or self.overwrite:
+        if self.path is None or self.resume or self.overwrite:
             return
         if self.path.is_file() and self.path.stat().st_size:
             raise UsageError(
                 f"{self.path} is there already",
-                "--skip-done goes on with it, --overwrite begins it anew; or name another file",
+                "--skip-done resumes it, --overwrite replaces it; or name another file",
             )
 
     def done(self, labels: LabelSpace) -> Done:
         """The rows that the file has already; none where it is not resumed."""
-        if self.path is None or not self.going_on:
+        if self.path is None or not self.resume:
             return NOTHING
         return read_done(self.path, self.form, labels)
 
@@ -88,4 +88,4 @@ def _one_writer(path: Path) -> Iterator[None]:
 
 def resumable(path: Path) -> AbstractContextManager[None]:
     """A full disk while `path` is written is an error that names the way to resume."""
-    return full_disk_explained(path, lambda: "Make room, then --skip-done goes on")
+    return full_disk_explained(path, lambda: "Make room, then resume with --skip-done")

@@ -40,7 +40,7 @@ def predict_to(
     finish_join(output)
     done = output.done(predictor.labels)
     remaining = left(inputs, done)
-    if output.going_on:
+    if output.resume:
         message = "%d of %d inputs have a row in %s and are skipped, rows of errors too"
         log.info(message, len(inputs) - len(remaining), len(inputs), output.path)
     return done.errors + _write(predictor, remaining, output, done, _Steps(tick, draw))
@@ -77,10 +77,10 @@ def _predict_share(
             "Several machines need a folder that all of them see",
         )
     # The rows of all parts count: if inputs came or went since, this process's share is not the one it was before.
-    begun = [replace(output, path=path, going_on=True).done(predictor.labels) for path in share.parts(output.path)]
-    own = begun[share.rank] if output.going_on else NOTHING
+    begun = [replace(output, path=path, resume=True).done(predictor.labels) for path in share.parts(output.path)]
+    own = begun[share.rank] if output.resume else NOTHING
     group.wait()
-    mine = left(share.of(remaining), *begun) if output.going_on else share.of(remaining)
+    mine = left(share.of(remaining), *begun) if output.resume else share.of(remaining)
     _write(
         predictor, mine, part, own, replace(steps, tick=steps.tick if group.main else silent, launcher=group.launcher)
     )

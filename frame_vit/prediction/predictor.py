@@ -73,7 +73,7 @@ class Answers(NamedTuple):
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one input. `decision` and `score` are None where the model has no fine class.
+    """The answer for one input. `decision` and `score` are None where the model has no good class.
 
     `score` is the probability of being bad; `flags` are the short names of what makes the picture out of distribution.
     """
@@ -155,7 +155,7 @@ class Predictor:
             embedding = vectors if len(logits) == 1 else embedding
         stacked = np.stack(logits, axis=1)
         if not np.isfinite(stacked).all():
-            # argmax over NaNs gives the first class, which is usually the fine one: every part would be accepted.
+            # argmax over NaNs gives the first class, which is usually the good one: every part would be accepted.
             raise ModelError(
                 f"the model answers with numbers that are not finite, in {self.precision}",
                 "Try --precision fp32; if that does not help, the weights are broken",
@@ -199,7 +199,7 @@ class Predictor:
         return np.array([reviewed and bool(names) for names in flags], bool)
 
     def verdicts(self, logits: Logits, flags: Sequence[PictureFlags]) -> Verdicts | None:
-        """The verdicts on averaged logits (N, C) of pictures with these novelty flags; None without a fine class."""
+        """The verdicts on averaged logits (N, C) of pictures with these novelty flags; None without a good class."""
         return decide(logits, self.labels, self.metadata.operating_point, self.needs_review(flags))
 
     def judge(self, answers: Answers, flags: list[PictureFlags]) -> JudgedPictures:
@@ -319,7 +319,7 @@ def predict_row(name: str, judged: JudgedPictures, row: int, metadata: ModelMeta
 def _reason(score: float, verdict: Verdict, label: str, point: OperatingPoint | None) -> str:
     """Why the verdict is what it is, in one line."""
     if point is None:
-        return f"no thresholds: {label} is {'a' if verdict == Verdict.ACCEPT else 'not a'} fine class"
+        return f"no thresholds: {label} is {'a' if verdict == Verdict.ACCEPT else 'not a'} good class"
     low, high = f"{point.accept_below:.3g}", f"{point.reject_from:.3g}"
     bad = f"p(bad) {min(score, 0.9999):.4g}"  # capped: no answer is that sure
     return (f"{bad} < {low}", f"{low} <= {bad} < {high}", f"{bad} >= {high}")[verdict]

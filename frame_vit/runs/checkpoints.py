@@ -66,7 +66,7 @@ def write(
     """
     folder = root / f"step-{step:06d}"
     try:
-        # An earlier folder of this name is one that was damaged, and passed over when the run was resumed.
+        # An earlier folder of this name is one that was damaged, and skipped when the run was resumed.
         with replacing_folder(folder) as part:
             for name, content in tensors.items():
                 save_file({key: value.contiguous() for key, value in content.items()}, part / f"{name}.safetensors")
@@ -78,7 +78,7 @@ def write(
     except (OSError, SafetensorError) as error:
         raise FrameVitError(
             f"the checkpoint of step {step} could not be written: {error}",
-            "What was saved before is whole. Make room, then go on with --resume",
+            "What was saved before is whole. Make room, then resume the run with --resume",
         ) from None
     _rotate(root, keep | {step})
     return Checkpoint(folder)
@@ -123,7 +123,7 @@ def newest(root: Path) -> Checkpoint | None:
             fault = fault and f"its best, step {best}: {fault}"
         if fault is None:
             return checkpoint
-        log.warning("%s is passed over: %s", checkpoint.folder, fault)
+        log.warning("%s is skipped: %s", checkpoint.folder, fault)
     if found(root):
         reason = f"no checkpoint in {root} is whole together with the best one that it refers to"
         raise FrameVitError(reason, "Begin a new run; nothing was deleted here")

@@ -22,6 +22,11 @@ RUNS = Path("runs")
 LATEST = "latest.txt"
 
 
+def run_name(config: Path | None) -> str:
+    """The name of a run or of a prepared folder: that of the config file, else `run`."""
+    return config.stem if config else "run"
+
+
 def new_run(name: str, output: Path | None = None) -> Path:
     """Makes the folder of a new run: `output`, which must be new or empty, else runs/NAME-NNN with the next number.
 
@@ -112,9 +117,7 @@ def find_model(name: str | None) -> ModelPlace:
     # `runs/demo-007` also has the form of a hub name. Where a folder `runs` exists, it means a folder in it.
     if path.exists() or place.startswith((".", os.sep, "~")) or (path.parent == RUNS and RUNS.is_dir()):
         if (path / "config.yaml").is_file():
-            raise UsageError(
-                f"{place}: a run that has no model yet", f"framevit train --resume {place} goes on with it"
-            )
+            raise UsageError(f"{place}: a run that has no model yet", f"framevit train --resume {place} resumes it")
         raise UsageError(f"{place}: neither a run folder nor a model folder", "A run folder holds model/config.json")
     if "/" not in place and _is_model(RUNS / place / "model"):
         raise UsageError(f"{place}: no such folder", f"Did you mean {RUNS / place}?")

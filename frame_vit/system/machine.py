@@ -1,7 +1,7 @@
 """The processor: its name, what it can compute, and how many cores this process may use. Standard library only.
 
 A measured speed holds for one machine, so `benchmark.json` and `export.json` name it by these facts. Linux tells what a
-processor can do; elsewhere that list is empty, and whoever asks must take the safe answer.
+processor can do; elsewhere that list is empty, which means that nothing is known.
 """
 
 from __future__ import annotations

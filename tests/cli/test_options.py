@@ -16,13 +16,13 @@ from frame_vit.cli.options import (
     Precision,
     echo_json,
     leave_on,
-    load_settings,
+    load_command_config,
     predictor_options,
-    run_name,
     weights_first,
 )
 from frame_vit.errors import ConfigError
 from frame_vit.prediction.load import PredictorOptions
+from frame_vit.runs.folder import run_name
 
 
 def test_flags_that_are_left_out_mean_auto() -> None:
@@ -40,7 +40,7 @@ def test_a_flag_wins_over_set_and_both_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "small.yaml"
     file.write_text("data: {train: demo}\ntraining: {epochs: 1, seed: 1, device: cpu}\n")
     flags = {"training.epochs": 3.0, "training.report_to": None, "model.name": "a: b"}
-    config = load_settings(file, ["training.epochs=2", "training.seed=2"], flags, False)
+    config = load_command_config(file, ["training.epochs=2", "training.seed=2"], flags, False)
     assert (config.training.epochs, config.training.seed, config.training.device) == (3.0, 2, "cpu")
     assert config.model.name == "a: b"
     assert config.training.report_to == []
@@ -48,11 +48,11 @@ def test_a_flag_wins_over_set_and_both_over_the_file(tmp_path: Path) -> None:
 
 def test_printing_the_config_stops_and_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as stopped:
-        load_settings(None, None, {}, True)
+        load_command_config(None, None, {}, True)
     assert stopped.value.exit_code == 0
     assert "learning_rate:" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=r"data\.train"):
-        load_settings(None, None, {}, False)
+        load_command_config(None, None, {}, False)
 
 
 def test_bad_items_leave_with_3_and_say_how_many(capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,7 +70,7 @@ def test_several_pictures_of_a_part() -> None:
     assert repeated is not None
     assert (repeated.parts, repeated.pictures) == (2, 5)
     assert repeated.alike.value == 0.5
-    assert repeated.unlike == ["b"]
+    assert repeated.disagreeing == ["b"]
     assert repeated.decided == repeated.alike
     without = repeatability(judged_parts(labels, one_hot(predicted), SPACE), parts)
     assert without is not None

@@ -19,7 +19,7 @@ def row(name: str, error: bool = False) -> Prediction:
 
 
 def write(path: Path, form: str, names: list[str]) -> None:
-    output = Output(path, form, going_on=True)
+    output = Output(path, form, resume=True)
     done = output.done(SPACE)
     with output.opened(done) as file:
         writer = RowWriter(file, form, SPACE, fresh=not done.end)

@@ -56,7 +56,7 @@ def test_rows_of_other_classes_are_not_gone_on_with(tmp_path: Path) -> None:
 def test_a_file_that_is_no_rows_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("dear diary\n")
     with pytest.raises(UsageError, match="no rows to resume after"):
-        Output(tmp_path / "x.jsonl", "jsonl", going_on=True).done(SPACE)
+        Output(tmp_path / "x.jsonl", "jsonl", resume=True).done(SPACE)
     assert (tmp_path / "x.jsonl").read_text() == "dear diary\n"
 
 
@@ -67,8 +67,8 @@ def test_a_file_that_is_there_is_not_written_over_unless_asked(tmp_path: Path) -
     Output(tmp_path / "rows.csv", "csv", overwrite=True).check()
     (tmp_path / "rows.csv").write_text("")
     Output(tmp_path / "rows.csv", "csv").check()
-    with pytest.raises(UsageError, match="goes on with a file of rows"):
-        Output(tmp_path / "rows.json", "json", going_on=True).check()
+    with pytest.raises(UsageError, match="resumes a file of rows"):
+        Output(tmp_path / "rows.json", "json", resume=True).check()
 
 
 def test_json_is_one_list_written_as_the_rows_come(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_json_is_one_list_written_as_the_rows_come(tmp_path: Path) -> None:
 
 
 def test_a_file_has_one_writer(tmp_path: Path) -> None:
-    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
+    output = Output(tmp_path / "rows.csv", "csv", resume=True)
     with (
         output.opened(output.done(SPACE)),
         pytest.raises(UsageError, match="written by another process"),

@@ -124,7 +124,7 @@ def test_without_thresholds_the_decision_follows_the_fine_classes() -> None:
 def test_the_reason_names_the_score_and_the_thresholds() -> None:
     reasons = [judged_row(row, labels=TWO, operating_point=POINT).reason for row in ([9, 0], [0, 0], [0, 9])]
     assert reasons == ["p(bad) 0.0001234 < 0.1", "0.1 <= p(bad) 0.5 < 0.9", "p(bad) 0.9999 >= 0.9"]
-    assert judged_row([0, 9], labels=TWO).reason == "no thresholds: Xplus is not a fine class"
+    assert judged_row([0, 9], labels=TWO).reason == "no thresholds: Xplus is not a good class"
 
 
 @pytest.mark.parametrize("logits", [[9, 0], [0, 9]])

@@ -18,7 +18,7 @@ from tests.prediction.rows import SPACE, write
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 @pytest.mark.parametrize("before", [[], ["x", "y"]])
 def test_parts_are_joined_in_the_order_of_the_inputs(tmp_path: Path, form: str, before: list[str]) -> None:
-    output = Output(tmp_path / f"rows.{form}", form, going_on=True)
+    output = Output(tmp_path / f"rows.{form}", form, resume=True)
     names = [f"{number}.jpg" for number in range(7)]
     inputs = [Input(name, Path(name)) for name in names]
     if before:
@@ -35,7 +35,7 @@ def test_parts_are_joined_in_the_order_of_the_inputs(tmp_path: Path, form: str, 
 
 
 def test_a_join_that_was_interrupted_is_ended_and_nothing_is_there_twice(tmp_path: Path) -> None:
-    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
+    output = Output(tmp_path / "rows.csv", "csv", resume=True)
     write(tmp_path / "rows.csv.joined", "csv", ["a", "b"])
     write(Share(1, 2).part(tmp_path / "rows.csv"), "csv", ["b"])
     Share(0, 1).check(output)
@@ -45,7 +45,7 @@ def test_a_join_that_was_interrupted_is_ended_and_nothing_is_there_twice(tmp_pat
 
 
 def test_an_empty_file_to_go_on_with_gets_one_header(tmp_path: Path) -> None:
-    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
+    output = Output(tmp_path / "rows.csv", "csv", resume=True)
     (tmp_path / "rows.csv").touch()
     for rank, name in enumerate("ab"):
         write(Share(rank, 2).part(tmp_path / "rows.csv"), "csv", [name])
@@ -88,7 +88,7 @@ def test_the_share_is_the_one_that_the_launcher_names(monkeypatch: pytest.Monkey
 
 
 def test_a_join_that_fails_loses_no_part_and_can_be_repeated(tmp_path: Path) -> None:
-    output = Output(tmp_path / "rows.csv", "csv", going_on=True)
+    output = Output(tmp_path / "rows.csv", "csv", resume=True)
     for rank, name in enumerate("ab"):
         write(Share(rank, 2).part(tmp_path / "rows.csv"), "csv", [name])
     (tmp_path / "rows.csv.joined").mkdir()
@@ -102,7 +102,7 @@ def test_a_join_that_fails_loses_no_part_and_can_be_repeated(tmp_path: Path) -> 
 
 
 def test_a_name_that_looks_like_a_pattern_has_its_own_parts_only(tmp_path: Path) -> None:
-    output = Output(tmp_path / "[ab].csv", "csv", going_on=True)
+    output = Output(tmp_path / "[ab].csv", "csv", resume=True)
     write(tmp_path / "a.part-1-of-9.csv", "csv", ["other"])
     write(Share(0, 1).part(tmp_path / "[ab].csv"), "csv", ["own"])
     Share(0, 1).check(output)

@@ -229,8 +229,8 @@ def test_a_folder_that_goes_away_is_waited_for(tmp_path: Path, caplog: pytest.Lo
     [
         (["--watch", "gone"], "gone is no folder"),
         (["--watch", "line", "a.jpg"], "name different pictures"),
-        (["--watch", "line", "--format", "json"], "whole only at its end"),
-        (["--watch", "line", "-o", "rows.xlsx"], "its name says no format"),
+        (["--watch", "line", "--format", "json"], "cannot write one JSON list"),
+        (["--watch", "line", "-o", "rows.xlsx"], "the format is not clear"),
         (["--watch", "line", "--explain", "x"], "pictures that are there"),
     ],
 )

@@ -83,7 +83,7 @@ def test_what_is_not_whole_is_passed_over_by_name(
     checkpoint = newest(tmp_path)
     assert checkpoint is not None
     assert checkpoint.step == 1
-    assert "step-000002 is passed over" in caplog.text
+    assert "step-000002 is skipped" in caplog.text
 
 
 def test_where_none_is_whole_the_run_does_not_begin_anew_by_itself(tmp_path: Path) -> None:

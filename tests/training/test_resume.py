@@ -183,7 +183,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(nursery: Nursery, whole: Pa
     content[-1] ^= 1
     file.write_bytes(content)
     assert nursery.run("train", "--resume", run) == 0, nursery.said
-    assert f"{newest} is passed over: changed since it was written: optimizer.safetensors" in nursery.said
+    assert f"{newest} is skipped: changed since it was written: optimizer.safetensors" in nursery.said
     same(run, whole)
 
 
@@ -199,7 +199,7 @@ def test_a_disk_that_is_full_costs_nothing_that_was_saved(nursery: Nursery, whol
     assert nursery.wait() == 1, nursery.said
     words = " ".join(nursery.said.replace("│", " ").split())
     assert "could not be written" in words
-    assert "What was saved before is whole. Make room, then go on with --resume" in words
+    assert "What was saved before is whole. Make room, then resume the run with --resume" in words
     assert "Traceback" not in words
     assert not half_done(run)
     assert nursery.run("train", "--resume", run) == 0, nursery.said
