@@ -12,7 +12,7 @@ from frame_vit.backends.backend import BackendInfo
 from frame_vit.backends.onnxruntime_backend import ONNXRUNTIME
 from frame_vit.backends.openvino_backend import OPENVINO
 from frame_vit.backends.torch_backend import TORCH
-from frame_vit.system.machine import processor_flags
+from frame_vit.system.machine import NATIVE_BF16, processor_flags
 
 BACKENDS: tuple[BackendInfo, ...] = (TORCH, ONNXRUNTIME, OPENVINO)
 """All backends. The first is the reference that the benchmark compares the others with."""
@@ -40,4 +40,4 @@ def _cards_visible() -> bool:
 
 def cpu_has_bf16() -> bool:
     """Whether the processor computes bf16 natively; by emulation it would be slower than fp32."""
-    return bool(processor_flags() & {"avx512_bf16", "amx_bf16"})
+    return bool(processor_flags() & {*NATIVE_BF16})

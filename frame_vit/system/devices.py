@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from frame_vit.errors import UsageError
+from frame_vit.system.machine import NATIVE_BF16
 
 FORMATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -130,4 +131,4 @@ def describe(device: torch.device) -> str:
 
 
 def _cpu_has_bf16(abilities: Mapping[str, object]) -> bool:
-    return bool(abilities.get("amx_bf16") or abilities.get("avx512_bf16"))
+    return any(abilities.get(ability) for ability in NATIVE_BF16)

@@ -14,6 +14,9 @@ from typing import Any
 NUMBER_FORMATS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 """The abilities of an x86 processor that decide how fast it computes a network, by Linux's names."""
 
+NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
+"""With one of these abilities a processor computes bf16 itself; others emulate it, slower than fp32."""
+
 
 def machine() -> dict[str, Any]:
     """The machine that a measured speed holds for, as JSON: processor, cores, system."""

@@ -34,6 +34,8 @@ from frame_vit.system.devices import autocast
 from frame_vit.system.files import check_room, size
 from frame_vit.system.progress import Tick, log, silent, speed
 
+ACTIVATIONS_VERSION = 1
+"""Raise it with every change of which activations are stored, their order or their form: the cache is keyed by it."""
 FEATURES, SEAL = "features.f16", "features.json"
 Features = np.memmap[Any, np.dtype[np.float16]]
 
@@ -222,7 +224,7 @@ class FrozenFeatures:
             " ".join(view.name for view, _ in views),
             " ".join(example.digest for example in split.examples),
             f"{self.device.type} {self.precision} {torch.__version__} {transformers.__version__}",
-            f"{decoder_version()} views {VIEWS_VERSION}",
+            f"{decoder_version()} views {VIEWS_VERSION} activations {ACTIVATIONS_VERSION}",
         ):
             digest.update(text.encode())
         return digest.hexdigest()[:24]

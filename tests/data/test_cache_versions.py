@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import PIL
@@ -23,10 +24,13 @@ from PIL import Image
 
 from frame_vit.data import demo
 from frame_vit.data.cache import decoder_version
-from frame_vit.images.geometry import View
-from frame_vit.images.pixel_array import UInt8
+from frame_vit.data.examples import Example, Split
+from frame_vit.images.geometry import IDENTITY, View
+from frame_vit.images.pixel_array import PixelArray, UInt8
 from frame_vit.images.preprocessing import PIXELS_VERSION, Preprocessing, read_picture
 from frame_vit.images.tensors import VIEWS_VERSION, normalise, viewed
+from frame_vit.labels import LabelledView
+from frame_vit.training.frozen import ACTIVATIONS_VERSION, CutModel, FrozenFeatures
 
 PACKAGE = Path(__file__).parents[2] / "frame_vit"
 ADVICE = "the code gives something else than the recorded version: raise {} and record the new digest, {!r}"
@@ -34,6 +38,7 @@ RECORDED = {
     "PIXELS_VERSION": (1, "685ab4b3432d1c5d"),
     "VIEWS_VERSION": (1, "11121f715ce59c0b"),
     "DEMO_VERSION": (1, "32e0836ccf3e0181"),
+    "ACTIVATIONS_VERSION": (1, "b3880395cea7245a"),
 }
 """For each constant its value and the digest of what the code gave when that value was set."""
 
@@ -105,6 +110,35 @@ def drawings() -> Iterable[bytes]:
     with Image.open(io.BytesIO(demo.jpeg(demo.sample("Xplus", 3)))) as image:
         tables = image.quantization  # type: ignore[attr-defined]
         yield f"{image.format} {image.size} {image.mode} {tables}".encode()
+
+
+class Sums(torch.nn.Module):
+    """A model whose activations are exact in half precision: sums of a few rows of pixels, then a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = torch.nn.Linear(4, 2)
+        self.config = SimpleNamespace(to_json_string=lambda: "{}")
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(pixel_values[:, 0, :4, 0] + pixel_values[:, 1, :4, 1])
+        return logits
+
+
+def activations(folder: Path) -> Iterable[bytes]:
+    """What reaches the head for three pictures in two views, as it is stored: the views first, then the pictures."""
+    batch = np.stack([np.roll(levels(5, 5), shift, axis=0) for shift in range(3)])
+    examples = [Example(f"{row}", 0, (), 5, 5, f"{row}", bytes) for row in range(len(batch))]
+    model, plain = Sums(), Preprocessing(5, 5, mean=(0.0,) * 3, std=(1.0,) * 3, scale=1.0)
+    frozen = FrozenFeatures(CutModel(model, model.head, model.head), plain, torch.device("cpu"), "fp32", folder)
+    views = [LabelledView(IDENTITY, (0,)), LabelledView(View(0, True), (0,))]
+    features = frozen.features(Split("train", examples, PixelArray.of(batch)), views)
+    yield f"{features.shape} {features.dtype}".encode()
+    yield np.ascontiguousarray(features).tobytes()
+
+
+def test_the_activations_are_those_of_their_version(tmp_path: Path) -> None:
+    check("ACTIVATIONS_VERSION", ACTIVATIONS_VERSION, activations(tmp_path))
 
 
 def test_the_pixels_are_those_of_their_version() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 
+from frame_vit.backends.backend import WEIGHTS
+from frame_vit.backends.torch_backend import TORCH
+from frame_vit.cli.options import TrainPrecision
+from frame_vit.config.schema import Precision
 from frame_vit.errors import UsageError
-from frame_vit.system.devices import later, own_card, precision_rule, resolve_device, resolve_precision
+from frame_vit.system.devices import FORMATS, later, own_card, precision_rule, resolve_device, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -83,3 +89,9 @@ def test_a_number_is_read_later_as_it_was_then() -> None:
     read = later(number)
     number += 1
     assert read() == 1.5
+
+
+def test_config_command_line_and_torch_know_the_same_precisions() -> None:
+    """They are written down apart: the config needs a type, and the command line must import neither it nor torch."""
+    assert {"auto", *FORMATS} == {*get_args(Precision)} == {each.value for each in TrainPrecision}
+    assert {*FORMATS} == {*TORCH.precisions[WEIGHTS]}
