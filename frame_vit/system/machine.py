@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,26 @@ NUMBER_FORMATS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "
 """The abilities of an x86 processor that decide how fast it computes a network, by Linux's names."""
 
 
-def machine() -> dict[str, Any]:
-    """The machine that a measured speed holds for, as JSON: processor, cores, system."""
-    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
+@dataclass(frozen=True)
+class Machine:
+    """The machine that a measured speed holds for. `cores` are those it has; None where the system does not tell."""
+
+    processor: str
+    cores: int | None
+    system: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Machine:
+        """A recorded machine. A fact that the file lacks stays empty, so that it is not taken for a real machine."""
+        return cls(str(values.get("processor", "")), values.get("cores"), str(values.get("system", "")))
+
+
+def machine() -> Machine:
+    """The machine that this process runs on."""
+    return Machine(processor_name(), os.cpu_count(), platform.system())
 
 
 def processor_name() -> str:
