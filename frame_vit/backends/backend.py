@@ -12,7 +12,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from frame_vit.errors import UsageError
 
@@ -29,6 +29,13 @@ WEIGHTS, FP32, INT8 = "weights", "fp32", "int8"
 """The variants of a model: its weights (*.safetensors), the exported file, the quantised exported file."""
 
 
+class BackendAnswer(NamedTuple):
+    """What a backend computes for N pictures: logits (N, classes) and embeddings (N, D) or None, both float32."""
+
+    logits: Logits
+    embedding: Float32 | None
+
+
 class Backend(Protocol):
     """An opened model. `name`, `device` and `precision` say what computes its answers, where and how exactly."""
 
@@ -37,8 +44,8 @@ class Backend(Protocol):
     precision: str
     metadata: ModelMetadata
 
-    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
-        """(N, height, width, 3) uint8 -> logits (N, classes) float32 and, if the model has one, embedding (N, D)."""
+    def run(self, pixels: UInt8) -> BackendAnswer:
+        """The answer for (N, height, width, 3) uint8; without embedding if the model has none."""
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ class BenchmarkRow:
 def read_benchmark(folder: Path) -> list[BenchmarkRow]:
     """What `framevit benchmark` measured of these weights on this machine; empty where it did not."""
     facts = read_facts(folder / BENCHMARK_FILE)
-    if facts.get("machine") != machine() or facts.get("weights") != recorded_weights(folder):
+    if facts.get("machine") != machine().to_json() or facts.get("weights") != recorded_weights(folder):
         return []
     try:
         return [BenchmarkRow.from_json(row) for row in facts.get("rows", [])]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from frame_vit.system.files import read_facts
+from frame_vit.system.machine import Machine
 
 EXPORT_FILE = "export.json"
 
@@ -62,12 +63,13 @@ class Agreement:
 class FileRecord:
     """One exported file's entry in export.json.
 
-    `weights` is the fingerprint of the weights that it was made from (None: not known), `machine` where it was proven.
-    `difference` is the worst over all batch sizes. `opset` and `agreements` (backend -> None where it is not installed)
-    are recorded for the fp32 file, `way` (static or dynamic) and `speed_up` over fp32 for the int8 file.
+    `weights` is the fingerprint of the weights that it was made from (None: not known), `machine` where it was proven
+    (None: not recorded). `difference` is the worst over all batch sizes. `opset` and `agreements` (backend -> None
+    where it is not installed) are recorded for the fp32 file, `way` (static or dynamic) and `speed_up` over fp32 for
+    the int8 file.
     """
 
-    machine: dict[str, Any]
+    machine: Machine | None
     pictures: int
     data: str
     weights: str | None
@@ -81,7 +83,7 @@ class FileRecord:
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {
-            "machine": self.machine,
+            "machine": self.machine.to_json() if self.machine else {},
             "pictures": self.pictures,
             "data": self.data,
             "weights": self.weights,
@@ -95,8 +97,9 @@ class FileRecord:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FileRecord:
+        machine = values.get("machine")
         return cls(
-            dict(values.get("machine") or {}),
+            Machine.from_json(machine) if machine else None,
             int(values.get("pictures", 0)),
             str(values.get("data", "")),
             values.get("weights"),

@@ -8,13 +8,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from frame_vit.backends.backend import FP32, INPUT, INT8, BackendInfo, ModelSource, agreed_precision, one_line
+from frame_vit.backends.backend import (
+    FP32,
+    INPUT,
+    INT8,
+    BackendAnswer,
+    BackendInfo,
+    ModelSource,
+    agreed_precision,
+    one_line,
+)
 from frame_vit.errors import ModelError
 from frame_vit.system.machine import cores
 
 if TYPE_CHECKING:
-    from frame_vit.decision.rates import Logits
-    from frame_vit.images.pixel_array import Float32, UInt8
+    from frame_vit.images.pixel_array import UInt8
     from frame_vit.model.metadata import ModelMetadata
 
 
@@ -44,11 +52,11 @@ class OnnxRuntime:
         self.precision = agreed_precision(precision, possible, ONNXRUNTIME.title)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
+    def run(self, pixels: UInt8) -> BackendAnswer:
         from frame_vit.images.preprocessing import normalise
 
-        outputs = self._session.run(self._outputs, {INPUT: normalise(pixels, self.metadata.preprocessing)})
-        return outputs[0], outputs[1] if len(outputs) > 1 else None
+        logits, *further = self._session.run(self._outputs, {INPUT: normalise(pixels, self.metadata.preprocessing)})
+        return BackendAnswer(logits, next(iter(further), None))
 
 
 def _open(source: ModelSource) -> OnnxRuntime:

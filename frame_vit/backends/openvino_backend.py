@@ -9,6 +9,7 @@ from frame_vit.backends.backend import (
     FP32,
     INT8,
     METADATA_KEYS,
+    BackendAnswer,
     BackendInfo,
     ModelSource,
     agreed_precision,
@@ -18,8 +19,7 @@ from frame_vit.errors import ModelError
 from frame_vit.system.machine import cores
 
 if TYPE_CHECKING:
-    from frame_vit.decision.rates import Logits
-    from frame_vit.images.pixel_array import Float32, UInt8
+    from frame_vit.images.pixel_array import UInt8
     from frame_vit.model.metadata import ModelMetadata
 
 
@@ -53,7 +53,7 @@ class OpenVino:
             raise ModelError(f"{path} is not a model that OpenVINO can run: {one_line(error)}") from None
         self._has_embedding = len(self._model.outputs) > 1
 
-    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
+    def run(self, pixels: UInt8) -> BackendAnswer:
         import numpy as np
 
         from frame_vit.images.preprocessing import normalise
@@ -61,7 +61,7 @@ class OpenVino:
         outputs = self._model(normalise(pixels, self.metadata.preprocessing))
         # OpenVINO returns its own memory, which the next call overwrites, so it is copied.
         logits = np.array(outputs[0], np.float32)
-        return logits, np.array(outputs[1], np.float32) if self._has_embedding else None
+        return BackendAnswer(logits, np.array(outputs[1], np.float32) if self._has_embedding else None)
 
 
 def _metadata_texts(model: Any) -> dict[str, str]:

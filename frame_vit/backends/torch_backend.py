@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from frame_vit.backends.backend import WEIGHTS, BackendInfo, ModelSource
+from frame_vit.backends.backend import WEIGHTS, BackendAnswer, BackendInfo, ModelSource
 from frame_vit.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
-    from frame_vit.decision.rates import Logits
     from frame_vit.images.pixel_array import Float32, UInt8
     from frame_vit.model.classifier import Classifier
 
@@ -36,7 +35,7 @@ class Torch:
         self.module = classifier.module.to(self.torch_device).eval()
         self._head_input = HeadInput(self.module)
 
-    def run(self, pixels: UInt8) -> tuple[Logits, Float32 | None]:
+    def run(self, pixels: UInt8) -> BackendAnswer:
         import torch
 
         from frame_vit.images.tensors import normalise
@@ -45,7 +44,7 @@ class Torch:
         with torch.inference_mode(), autocast(self.torch_device, self.precision):
             logits = self.module(pixel_values=normalise(self.batch(pixels), self.metadata.preprocessing)).logits
         embedding = self._head_input.last
-        return _numpy(logits), None if embedding is None else _numpy(embedding)
+        return BackendAnswer(_numpy(logits), None if embedding is None else _numpy(embedding))
 
     def batch(self, pixels: UInt8) -> torch.Tensor:
         """(N, height, width, 3) uint8 -> (N, 3, height, width) uint8 on the device."""

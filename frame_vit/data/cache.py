@@ -59,6 +59,13 @@ class Facts(NamedTuple):
     stored: Stored = Stored()
 
 
+class _DecodedRow(NamedTuple):
+    """One row: its facts and its pixels (height, width, 3) uint8, black for an unusable picture."""
+
+    facts: Facts
+    pixels: UInt8
+
+
 @dataclass(frozen=True)
 class Decoded:
     """Every row of a raw split: pixels (N, height, width, 3) uint8, black for an unusable picture, and N facts."""
@@ -92,7 +99,7 @@ def decoded(raw: RawSplit, preprocessing: Preprocessing, cache: Path, tick: Tick
 def _readable_again(raw: RawSplit, facts: Sequence[Facts], preprocessing: Preprocessing) -> bool:
     """Whether an unusable picture can be used now although its stamp is the same: its permissions or disk changed."""
     return any(
-        not _decode(row, preprocessing)[0].reason for row, fact in zip(raw.rows, facts, strict=True) if fact.reason
+        not _decode(row, preprocessing).facts.reason for row, fact in zip(raw.rows, facts, strict=True) if fact.reason
     )
 
 
@@ -111,13 +118,13 @@ def _build(raw: RawSplit, preprocessing: Preprocessing, place: Path, tick: Tick)
     return facts
 
 
-def _pictures(raw: RawSplit, preprocessing: Preprocessing, home: Path, tick: Tick) -> Iterator[tuple[Facts, UInt8]]:
+def _pictures(raw: RawSplit, preprocessing: Preprocessing, home: Path, tick: Tick) -> Iterator[_DecodedRow]:
     """Facts and pixels of every row, in order; unchanged rows come from an earlier state, the others are decoded."""
     earlier = _earlier_rows(home, preprocessing)
     chunk = min(256, max(4, AHEAD // _bytes((preprocessing.height, preprocessing.width, 3))))
     began, rows, done = time.perf_counter(), iter(raw.rows), 0
 
-    def one(row: RawRow) -> tuple[Facts, UInt8]:
+    def one(row: RawRow) -> _DecodedRow:
         return earlier(row.stamp) or _decode(row, preprocessing)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -132,7 +139,7 @@ def _pictures(raw: RawSplit, preprocessing: Preprocessing, home: Path, tick: Tic
                 tick(f"reading {raw.source}, {raw.name}", done, len(raw.rows), speed(rate))
 
 
-def _decode(row: RawRow, preprocessing: Preprocessing) -> tuple[Facts, UInt8]:
+def _decode(row: RawRow, preprocessing: Preprocessing) -> _DecodedRow:
     try:
         data = row.read()
         picture = read_picture(data, preprocessing)
@@ -143,15 +150,15 @@ def _decode(row: RawRow, preprocessing: Preprocessing) -> tuple[Facts, UInt8]:
     array = np.ascontiguousarray(picture.pixels)
     digest = hashlib.sha256(data).hexdigest()
     facts = Facts(row.stamp, picture.width, picture.height, digest, seal=_seal(array), stored=picture.stored)
-    return facts, array
+    return _DecodedRow(facts, array)
 
 
-def _unusable(row: RawRow, error: RowError, preprocessing: Preprocessing) -> tuple[Facts, UInt8]:
+def _unusable(row: RawRow, error: RowError, preprocessing: Preprocessing) -> _DecodedRow:
     black = np.zeros((preprocessing.height, preprocessing.width, 3), np.uint8)
-    return Facts(row.stamp, reason=error.message, seal=_seal(black), code=error.code), black
+    return _DecodedRow(Facts(row.stamp, reason=error.message, seal=_seal(black), code=error.code), black)
 
 
-def _earlier_rows(home: Path, preprocessing: Preprocessing) -> Callable[[str], tuple[Facts, UInt8] | None]:
+def _earlier_rows(home: Path, preprocessing: Preprocessing) -> Callable[[str], _DecodedRow | None]:
     """A function that finds a row by its stamp among the rows decoded for an earlier state of the source."""
     rows: dict[str, tuple[Any, int, Facts]] = {}
     for place in [entry for entry in home.iterdir() if not entry.name.startswith(".")] if home.is_dir() else []:
@@ -161,12 +168,12 @@ def _earlier_rows(home: Path, preprocessing: Preprocessing) -> Callable[[str], t
             array = np.memmap(place / PIXELS, np.uint8, "r", shape=shape)
             rows |= {f.stamp: (array, i, f) for i, f in enumerate(facts) if f.stamp and not f.reason}
 
-    def find(stamp: str) -> tuple[Facts, UInt8] | None:
+    def find(stamp: str) -> _DecodedRow | None:
         if stamp not in rows:
             return None
         array, index, fact = rows[stamp]
         picture = np.array(array[index])
-        return (fact, picture) if _seal(picture) == fact.seal else None
+        return _DecodedRow(fact, picture) if _seal(picture) == fact.seal else None
 
     return find
 

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,9 +117,10 @@ def _choose_groups(
     labels = split.labels
     counts = Counter(label for label, _ in {*zip(labels.tolist(), groups.tolist(), strict=True)})
     _check_counts(_by_name(counts, space), 2, "groups", split, fraction, name)
-    folds, held_folds = _folds(fraction, min(MOST_FOLDS, *counts.values()))
-    dealt = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(np.zeros(len(split)), labels, groups)
-    held = sorted(int(row) for _, (_, part) in zip(range(held_folds), dealt, strict=False) for row in part)
+    folds = _folds(fraction, min(MOST_FOLDS, *counts.values()))
+    dealer = StratifiedGroupKFold(folds.total, shuffle=True, random_state=seed)
+    dealt = dealer.split(np.zeros(len(split)), labels, groups)
+    held = sorted(int(row) for _, (_, part) in zip(range(folds.held), dealt, strict=False) for row in part)
     missing = {*labels.tolist()} - ({*labels[held].tolist()} & {*np.delete(labels, held).tolist()})
     if missing:
         lacking = ", ".join(repr(space.names[label]) for label in sorted(missing))
@@ -137,10 +139,17 @@ def _choose_groups(
     return held
 
 
-def _folds(fraction: float, most: int) -> tuple[int, int]:
-    """(number of folds, number of those held out), as near to the share as possible; with as few folds as possible."""
-    options = [(folds, min(max(1, round(fraction * folds)), folds - 1)) for folds in range(2, most + 1)]
-    return min(options, key=lambda option: (round(abs(option[1] / option[0] - fraction), 3), option[0]))
+class _Folds(NamedTuple):
+    """Into how many folds a split is divided, `total`, and how many of them are held out."""
+
+    total: int
+    held: int
+
+
+def _folds(fraction: float, most: int) -> _Folds:
+    """At most `most` folds whose held share is as near to `fraction` as possible; with as few folds as possible."""
+    options = [_Folds(total, min(max(1, round(fraction * total)), total - 1)) for total in range(2, most + 1)]
+    return min(options, key=lambda folds: (round(abs(folds.held / folds.total - fraction), 3), folds.total))
 
 
 def _check_counts(counts: dict[str, int], needed: int, what: str, split: Split, fraction: float, name: str) -> None:

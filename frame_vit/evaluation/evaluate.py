@@ -11,7 +11,7 @@ from frame_vit.evaluation.results import Evaluation, evaluate_split
 from frame_vit.evaluation.robustness import robustness
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.data import DataRequest, select_split
-from frame_vit.runs.environment import run_facts
+from frame_vit.runs.environment import RunFacts
 from frame_vit.system.progress import Tick, silent
 
 
@@ -45,5 +45,6 @@ def evaluate(
     evaluation = evaluation.completed(skipped, measured)
     folder = output or (run / "evaluation" / selected.name if run else None)
     if folder:
-        write_evaluation(evaluation, predictor, folder, run_facts(str(run or "given"), selected.dataset, selected.name))
+        facts = RunFacts.of(str(run or "given"), selected.dataset, selected.name)
+        write_evaluation(evaluation, predictor, folder, facts)
     return Evaluated(evaluation, folder, skipped)

@@ -26,6 +26,7 @@ from frame_vit.prediction.predictor import Predictor
 from frame_vit.prediction.rows import write_predictions
 from frame_vit.report.figures import draw_confusion
 from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
+from frame_vit.runs.environment import RunFacts
 from frame_vit.system.files import write_json, write_text
 
 IN_A_CELL, RIGHT_IN_A_CELL, IN_A_GALLERY = 24, 8, 12
@@ -34,18 +35,18 @@ SMALL = 180
 """Longest side of a card's picture in pixels."""
 
 
-def write_evaluation(evaluation: Evaluation, predictor: Predictor, folder: Path, about: dict[str, str]) -> None:
-    """Writes all files into the folder, metrics.json last; `about` is what the page says of the run."""
+def write_evaluation(evaluation: Evaluation, predictor: Predictor, folder: Path, facts: RunFacts) -> None:
+    """Writes all files into the folder, metrics.json last; `facts` say on the page where the numbers come from."""
     folder.mkdir(parents=True, exist_ok=True)
     metrics = evaluation.metrics
     title = f"{metrics.split}: {metrics.n} pictures, accuracy {metrics.scores.accuracy:.3f}"
     draw_confusion(folder / "confusion_matrix.png", metrics.scores.confusion_matrix, metrics.labels, title)
     write_predictions(folder / "predictions.csv", evaluation.rows, predictor.labels)
-    write_text(folder / "report.html", _page(evaluation, predictor, about))
+    write_text(folder / "report.html", _page(evaluation, predictor, facts))
     write_json(folder / "metrics.json", metrics.to_json())
 
 
-def _page(evaluation: Evaluation, predictor: Predictor, about: dict[str, str]) -> str:
+def _page(evaluation: Evaluation, predictor: Predictor, facts: RunFacts) -> str:
     metrics = evaluation.metrics
     album = _Album(evaluation, predictor.preprocessing.bit_depth)
     curves = _curves(evaluation.judged, predictor.metadata.operating_point)
@@ -62,7 +63,7 @@ def _page(evaluation: Evaluation, predictor: Predictor, about: dict[str, str]) -
             "galleries": album.galleries(),
             "directed": any(metrics.directions.axes.values()),
             "verdict": sample_size(metrics),
-            "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | about,
+            "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts.to_json(),
         },
     )
 

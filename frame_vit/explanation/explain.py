@@ -9,7 +9,7 @@ from frame_vit.explanation.inside_boxes import Explanation, look_inside_boxes
 from frame_vit.explanation.report import write_explanation
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.data import DataRequest, select_split, tested_request
-from frame_vit.runs.environment import run_facts
+from frame_vit.runs.environment import RunFacts
 from frame_vit.system.progress import Tick, silent
 
 
@@ -33,6 +33,6 @@ def explain(
     explanation = look_inside_boxes(predictor, selected.split, limit, tick)
     folder = output or (run / "explanation" / selected.name if run else None)
     if folder:
-        facts = run_facts(str(run or "given"), selected.dataset, selected.name)
+        facts = RunFacts.of(str(run or "given"), selected.dataset, selected.name)
         write_explanation(explanation, predictor, folder, facts)
     return Explained(explanation, folder)

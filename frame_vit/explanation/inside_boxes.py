@@ -172,7 +172,8 @@ def painted_over(pixels: UInt8, examples: Sequence[Example], preprocessing: Prep
 def _measured(predictor: Predictor, split: str, answers: _Answers) -> Explanation:
     examples, predictions, names = answers.examples, answers.predictions, predictor.labels.names
     relevance, preprocessing = answers.maps.relevance, predictor.preprocessing
-    grid = (relevance.shape[1], relevance.shape[2])
+    _, map_rows, map_columns = relevance.shape
+    grid = (map_rows, map_columns)
     covers = np.stack([cover(_box(e), (e.width, e.height), preprocessing, grid) for e in examples])  # (N, R, C)
     columns = _Columns(
         inside=(covers * relevance).sum(axis=(1, 2)),
@@ -189,7 +190,7 @@ def _measured(predictor: Predictor, split: str, answers: _Answers) -> Explanatio
     return Explanation(
         split=split,
         grid=grid,
-        cell=(preprocessing.width / grid[1], preprocessing.height / grid[0]),
+        cell=(preprocessing.width / map_columns, preprocessing.height / map_rows),
         views=[view.name for view, _ in predictor.views],
         all=columns.figures(np.ones(len(examples), bool)),
         per_class=per_class,
@@ -262,5 +263,6 @@ def _by_chance(called: Sequence[str | None], hidden: Sequence[str]) -> float:
 
 def _peak(values: Float32) -> tuple[float, float]:
     """The middle of the largest cell of a map (R, C): x and y as shares of the model's input."""
-    row, column = np.unravel_index(int(values.argmax()), values.shape)
-    return (int(column) + 0.5) / values.shape[1], (int(row) + 0.5) / values.shape[0]
+    rows, columns = values.shape
+    row, column = divmod(int(values.argmax()), columns)
+    return (column + 0.5) / columns, (row + 0.5) / rows

@@ -18,6 +18,7 @@ from frame_vit.images.decode import open_rgb
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.report.figures import math_safe
 from frame_vit.report.pages import data_uri, page, png
+from frame_vit.runs.environment import RunFacts
 from frame_vit.system.files import write_json, write_text
 
 SHOWN = 12
@@ -31,8 +32,8 @@ class ShownPicture(NamedTuple):
     caption: str
 
 
-def write_explanation(explanation: Explanation, predictor: Predictor, folder: Path, facts: dict[str, str]) -> None:
-    """Writes explanation.html, with the run's `facts` on it, and then attention.json."""
+def write_explanation(explanation: Explanation, predictor: Predictor, folder: Path, facts: RunFacts) -> None:
+    """Writes explanation.html, then attention.json; `facts` say on the page where the numbers come from."""
     folder.mkdir(parents=True, exist_ok=True)
     # The page also shows one picture of each class whose map lies inside the box, for comparison.
     inside = {
@@ -43,7 +44,7 @@ def write_explanation(explanation: Explanation, predictor: Predictor, folder: Pa
         "means_png": data_uri(_mean_maps(explanation, predictor), "png"),
         "elsewhere_shown": [_shown(explanation, predictor, row) for row in explanation.elsewhere_rows[:SHOWN]],
         "inside_shown": [_shown(explanation, predictor, row) for _, row in sorted(inside.items())][:SHOWN],
-        "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts,
+        "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts.to_json(),
     }
     write_text(folder / "explanation.html", page("explanation.html", values))
     write_json(folder / "attention.json", explanation.to_json())

@@ -33,7 +33,7 @@ from frame_vit.prediction.load import load_predictor
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.folder import ModelPlace
 from frame_vit.system.files import write_json
-from frame_vit.system.machine import machine
+from frame_vit.system.machine import Machine, machine
 from frame_vit.system.progress import Tick, log, silent
 
 MOST_CHANGED = 0.02
@@ -58,13 +58,13 @@ class BenchmarkResult:
     pictures: int
     batch_size: int
     reference: str
-    machine: dict[str, Any]
+    machine: Machine
     weights: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "framevit": __version__,
-            "machine": self.machine,
+            "machine": self.machine.to_json(),
             "weights": self.weights,
             "pictures": self.pictures,
             "batch_size": self.batch_size,
@@ -101,8 +101,8 @@ def markdown(result: BenchmarkResult) -> str:
     """The result as a table that can be pasted into a page or an issue."""
     where = result.machine
     lines = [
-        f"{result.pictures} pictures, {result.batch_size} at once; {where['processor']}, {where['cores']} cores, "
-        f"{where['system']}; framevit {__version__}; compared with {result.reference}",
+        f"{result.pictures} pictures, {result.batch_size} at once; {where.processor}, {where.cores} cores, "
+        f"{where.system}; framevit {__version__}; compared with {result.reference}",
         "",
         "| backend | precision | pictures/s | one picture p50 | p99 | start | memory | largest logit difference "
         "| other class | other decision |",

@@ -113,7 +113,8 @@ def measure(request: MeasureRequest) -> Measurement:
     options, tried = request.options, request.combination
     chosen = PredictorOptions(tried.backend, options.device, tried.precision, batch_size=options.batch_size)
     predictor = load_predictor(options.place, chosen)
-    inputs = [Input(str(path), path) for path in pictures_in(Path(request.folder))[0]]
+    paths, _ = pictures_in(Path(request.folder))
+    inputs = [Input(str(path), path) for path in paths]
     list(predictor.predict(inputs[:1]))
     start_s = time.time() - request.started
     latencies = []
@@ -150,10 +151,10 @@ def _write_answers(predictor: Predictor, inputs: list[Input], path: Path) -> Non
 def compare_answers(reference: Path, other: Path) -> Disagreement:
     """How the answers in two files differ: logits (N, views, classes) and decisions (N,)."""
     with np.load(reference) as first, np.load(other) as second:
-        classes = [answers["logits"].mean(axis=1).argmax(axis=1) for answers in (first, second)]
+        first_classes, second_classes = (answers["logits"].mean(axis=1).argmax(axis=1) for answers in (first, second))
         return Disagreement(
             float(np.abs(first["logits"] - second["logits"]).max()),
-            int((classes[0] != classes[1]).sum()),
+            int((first_classes != second_classes).sum()),
             int((first["decisions"] != second["decisions"]).sum()),
         )
 

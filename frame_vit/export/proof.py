@@ -99,8 +99,8 @@ def difference_between(predictor: Predictor, before: Answers, after: Answers, ke
     worst = int(by_picture.argmax())
     means = [answers.averaged for answers in (before, after)]  # (N, classes)
     distances = [predictor.distances(answers) for answers in (before, after)]  # (N,)
-    decisions = [predictor.verdicts(m, _far_flags(d, predictor)) for m, d in zip(means, distances, strict=True)]
-    first, second = decisions
+    first, second = (predictor.verdicts(m, _far_flags(d, predictor)) for m, d in zip(means, distances, strict=True))
+    first_classes, second_classes = (mean.argmax(axis=1) for mean in means)
     changed = accepted = 0
     if first is not None and second is not None:
         changed = int((first != second).sum())
@@ -110,7 +110,7 @@ def difference_between(predictor: Predictor, before: Answers, after: Answers, ke
         worst=keys[worst],
         changed_decisions=changed,
         newly_accepted=accepted,
-        changed_classes=int((means[0].argmax(axis=1) != means[1].argmax(axis=1)).sum()),
+        changed_classes=int((first_classes != second_classes).sum()),
         max_distance_difference=_largest(*distances),
     )
 

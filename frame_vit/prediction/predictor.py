@@ -149,10 +149,10 @@ class Predictor:
         logits: list[Logits] = []
         embedding = None
         for view, classes in self.views:
-            answered, vectors = self.backend.run(laid(pixels, view))
+            answer = self.backend.run(laid(pixels, view))
             # A picture of class i shows classes[i] in this view, so that column holds the view's logit for class i.
-            logits.append(answered[:, list(classes)])
-            embedding = vectors if len(logits) == 1 else embedding
+            logits.append(answer.logits[:, list(classes)])
+            embedding = answer.embedding if len(logits) == 1 else embedding
         stacked = np.stack(logits, axis=1)
         if not np.isfinite(stacked).all():
             # argmax over NaNs gives the first class, which is usually the good one: every part would be accepted.
@@ -180,8 +180,8 @@ class Predictor:
     def embeddings(self, pixels: PixelArray) -> Float32 | None:
         """The embeddings of the untouched pictures, (N, D); None where the backend does not give them."""
         starts = range(0, len(pixels), self.batch_size)
-        batches = [self.backend.run(pixels[start : start + self.batch_size])[1] for start in starts]
-        vectors = [batch for batch in batches if batch is not None]
+        answers = [self.backend.run(pixels[start : start + self.batch_size]) for start in starts]
+        vectors = [answer.embedding for answer in answers if answer.embedding is not None]
         return np.concatenate(vectors) if vectors else None
 
     def distances(self, answers: Answers) -> Float32 | None:

@@ -8,10 +8,13 @@ numbers are a warning.
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from frame_vit.config.schema import Config
 from frame_vit.errors import UsageError
+from frame_vit.runs.environment import Environment
 from frame_vit.system.progress import log
 
 FREE = (
@@ -29,45 +32,83 @@ PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 """Facts that may differ while a step sees the same number of pictures; the results then differ in the last bits."""
 
 
-def identity(config: Config, data: dict[str, str], weights: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """The identity by dotted key: settings, fingerprints of splits (`data`) and first weights, and `facts`.
+class Difference(NamedTuple):
+    """A fact in which two identities differ, by its dotted key. A value is None where the identity lacks the key."""
 
-    `facts` must hold the number of `processes`.
-    """
-    settings = {key: value for key, value in _flat(config.model_dump()).items() if not _free(key)}
-    step = config.training.batch_size * config.training.gradient_accumulation * facts["processes"]
-    pictures = {f"pictures and labels of {name}": value for name, value in data.items()}
-    return settings | pictures | {"weights at the start": weights, "pictures a step": step} | facts
+    key: str
+    before: Any
+    now: Any
+
+    @property
+    def bits_only(self) -> bool:
+        """Whether it changes only the last bits of the numbers."""
+        return self.key in BITS or self.key.startswith("packages.")
+
+    def __str__(self) -> str:
+        return f"{self.key}: was {_short(self.before)}, is {_short(self.now)}"
 
 
-def check(before: dict[str, Any], current: dict[str, Any]) -> None:
+@dataclass(frozen=True)
+class Identity:
+    """What makes a run this run, by dotted key, as JSON values: settings, data, first weights, device and packages."""
+
+    values: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: Config, weights: str, environment: Environment) -> Identity:
+        """The identity of a training that starts now; `weights` is the fingerprint of the model's first weights."""
+        settings = {key: value for key, value in _flat(config.model_dump()).items() if not _free(key)}
+        pictures = {f"pictures and labels of {name}": value for name, value in environment.data.splits.items()}
+        step = config.training.batch_size * config.training.gradient_accumulation * environment.processes
+        values = settings | pictures | {"weights at the start": weights, "pictures a step": step}
+        values |= {
+            "device": environment.device,
+            "precision": environment.precision,
+            "processes": environment.processes,
+            "framevit": environment.framevit,
+        }
+        values |= {f"packages.{name}": environment.packages[name] for name in PACKAGES}
+        return cls(json.loads(json.dumps(values)))  # as it is read back: lists instead of tuples
+
+    @classmethod
+    def from_json(cls, values: Any) -> Identity:
+        """The identity that environment.json records. Raises `TypeError` if that is not an object."""
+        if not isinstance(values, dict):
+            raise TypeError("an identity is a JSON object")
+        return cls(values)
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(self.values)
+
+    @property
+    def processes(self) -> int | None:
+        """How many processes train the run; None where that is not recorded."""
+        return self.values.get("processes")
+
+    def differences(self, current: Identity) -> list[Difference]:
+        """Every fact in which the current identity is another one than this."""
+        keys = dict.fromkeys([*self.values, *current.values])
+        both = [Difference(key, self.values.get(key), current.values.get(key)) for key in keys]
+        return [difference for difference in both if difference.before != difference.now]
+
+
+def check(recorded: Identity, current: Identity) -> None:
     """Raises `UsageError` with every difference to the recorded identity; warns where only last bits will differ."""
-    now = json.loads(json.dumps(current))
-    keys = [key for key in {**before, **now} if before.get(key) != now.get(key)]
-    for key in keys:
-        if _bits_only(key):
-            log.warning("%s: not bit for bit the same run", _difference(key, before, now))
-    wrong = [_difference(key, before, now) for key in keys if not _bits_only(key)]
+    differences = recorded.differences(current)
+    for difference in differences:
+        if difference.bits_only:
+            log.warning("%s: not bit for bit the same run", difference)
+    wrong = [str(difference) for difference in differences if not difference.bits_only]
     if not wrong:
         return
     way_out = "Put it back, or start a new run"
-    if before.get("processes") != now["processes"]:
-        way_out = (
-            f"The run was started in {before.get('processes')} processes, now there are {now['processes']}. {way_out}"
-        )
+    if recorded.processes != current.processes:
+        way_out = f"The run was started in {recorded.processes} processes, now there are {current.processes}. {way_out}"
     raise UsageError("\n".join(["this is not the run that was interrupted:", *wrong]), way_out)
 
 
 def _free(key: str) -> bool:
     return key in FREE or key.startswith(FREE_SECTIONS)
-
-
-def _bits_only(key: str) -> bool:
-    return key in BITS or key.startswith("packages.")
-
-
-def _difference(key: str, before: dict[str, Any], now: dict[str, Any]) -> str:
-    return f"{key}: was {_short(before.get(key))}, is {_short(now.get(key))}"
 
 
 def _short(value: object) -> str:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,26 @@ NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
 """With one of these abilities a processor computes bf16 itself; others emulate it, slower than fp32."""
 
 
-def machine() -> dict[str, Any]:
-    """The machine that a measured speed holds for, as JSON: processor, cores, system."""
-    return {"processor": processor_name(), "cores": os.cpu_count(), "system": platform.system()}
+@dataclass(frozen=True)
+class Machine:
+    """The machine that a measured speed holds for. `cores` are those it has; None where the system does not tell."""
+
+    processor: str
+    cores: int | None
+    system: str
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Machine:
+        """A recorded machine. A fact that the file lacks stays empty, so that it is not taken for a real machine."""
+        return cls(str(values.get("processor", "")), values.get("cores"), str(values.get("system", "")))
+
+
+def machine() -> Machine:
+    """The machine that this process runs on."""
+    return Machine(processor_name(), os.cpu_count(), platform.system())
 
 
 def processor_name() -> str:

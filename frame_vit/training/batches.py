@@ -103,7 +103,8 @@ class FeatureBatches:
         views, self._count = train.shape[:2]
         # View and row become one axis, so that choosing a view is one index.
         flat = train.reshape(views * self._count, *train.shape[2:])
-        self._train, self._val = _on_device(PixelArray.of(flat), device), _on_device(PixelArray.of(val[0]), device)
+        (untouched,) = val  # the only view of the validation pictures
+        self._train, self._val = _on_device(PixelArray.of(flat), device), _on_device(PixelArray.of(untouched), device)
 
     def training(self, rows: RowIds, step: int) -> Batch:
         draws = self.augment.draw(torch.from_numpy(rows), step, 1)

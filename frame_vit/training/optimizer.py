@@ -21,6 +21,13 @@ from frame_vit.model.classifier import Classifier, blocks
 from frame_vit.system.progress import log
 
 
+class _Kind(NamedTuple):
+    """What the parameters of a group share: how many blocks they lie below the head, and whether they decay."""
+
+    below: int
+    decay: bool
+
+
 def parameter_groups(module: nn.Module, training: TrainingConfig, blocks_path: str | None) -> list[dict[str, Any]]:
     """Groups for torch's optimizers (`params`, `lr`, `weight_decay`), the head's first.
 
@@ -30,18 +37,18 @@ def parameter_groups(module: nn.Module, training: TrainingConfig, blocks_path: s
     """
     decayed = set(Trainer.get_decay_parameter_names(None, module))
     head_depth = _head_depth(module, blocks_path)
-    members: dict[tuple[int, bool], list[Tensor]] = {}
+    members: dict[_Kind, list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             below = 0 if training.layer_decay == 1 else head_depth - _depth(name, blocks_path, head_depth)
-            members.setdefault((below, name in decayed), []).append(parameter)
+            members.setdefault(_Kind(below, name in decayed), []).append(parameter)
     return [
         {
-            "params": parameters,
-            "lr": training.learning_rate * training.layer_decay**below,
-            "weight_decay": training.weight_decay if decay else 0.0,
+            "params": members[kind],
+            "lr": training.learning_rate * training.layer_decay**kind.below,
+            "weight_decay": training.weight_decay if kind.decay else 0.0,
         }
-        for (below, decay), parameters in sorted(members.items(), key=lambda item: (item[0][0], not item[0][1]))
+        for kind in sorted(members, key=lambda kind: (kind.below, not kind.decay))
     ]
 
 
@@ -50,10 +57,11 @@ def blocks_path(model: Classifier, training: TrainingConfig) -> str | None:
     if training.layer_decay == 1:
         return None
     try:
-        return blocks(model.module)[0]
+        path, _ = blocks(model.module)
     except ModelError as error:
         log.warning("%s: training.layer_decay is not used, all parameters learn at the same rate", error.message)
         return None
+    return path
 
 
 def _head_depth(module: nn.Module, blocks_path: str | None) -> int:

@@ -39,10 +39,11 @@ from frame_vit.model.saving import load_trained
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.report.figures import draw_curves
 from frame_vit.report.model_card import model_card
-from frame_vit.runs import checkpoints, identity
-from frame_vit.runs.environment import environment_facts, run_facts
+from frame_vit.runs import checkpoints
+from frame_vit.runs.environment import Environment, RunFacts
 from frame_vit.runs.folder import RUNS, check_apart, check_new, located, new_run, set_latest
 from frame_vit.runs.history import read_history
+from frame_vit.runs.identity import Identity, check
 from frame_vit.runs.log import logged, remembered
 from frame_vit.system.devices import resolve_device, resolve_precision
 from frame_vit.system.distributed import ProcessGroup
@@ -180,23 +181,20 @@ def _describe(run: Path, inputs: _Inputs, processes: int, is_new: bool) -> None:
     Raises `UsageError` where it is not, or where environment.json is missing or damaged.
     """
     config, dataset = inputs.config.with_names(inputs.dataset.labels.names), inputs.dataset
-    facts = environment_facts(dataset, config.training, inputs.classifier.revision, processes)
-    splits = {name: dataset.split_fingerprint(name) for name in dataset.splits}
-    machine = {key: facts[key] for key in ("device", "precision", "processes", "framevit")}
-    machine |= {f"packages.{name}": facts["packages"][name] for name in identity.PACKAGES}
-    current = identity.identity(config, splits, fingerprint(inputs.classifier.module), machine)
+    environment = Environment.of(dataset, config.training, inputs.classifier.revision, processes)
+    current = Identity.of(config, fingerprint(inputs.classifier.module), environment)
     path = run / "environment.json"
     if is_new:
-        write_json(path, facts | {"identity": current})
+        write_json(path, environment.to_json() | {"identity": current.to_json()})
         write_text(run / "config.yaml", dump_config(config))  # last: with this file, the run can be resumed
         return
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))["identity"]
+        recorded = Identity.from_json(json.loads(path.read_text(encoding="utf-8"))["identity"])
     except (OSError, ValueError, KeyError, TypeError):
         raise UsageError(
             f"{path} is missing or damaged, so nothing shows that this is still the same run", "Start a new run"
         ) from None
-    identity.check(recorded, current)
+    check(recorded, current)
 
 
 def _newest_checkpoint(folder: Path) -> checkpoints.Checkpoint | None:
@@ -226,7 +224,8 @@ def _finish(run: Path, inputs: _Inputs, outcome: Outcome, tick: Tick) -> Trained
     predictor = Predictor(Torch(load_trained(str(run / "model")), config.training.device, config.training.precision))
     evaluation = evaluate_split(predictor, split, config.decision.costs, tick).completed(len(dataset.rejects))
     _warn_of_chance(evaluation.metrics)
-    write_evaluation(evaluation, predictor, run / "evaluation" / split.name, run_facts(str(run), dataset, split.name))
+    facts = RunFacts.of(str(run), dataset, split.name)
+    write_evaluation(evaluation, predictor, run / "evaluation" / split.name, facts)
     base = "scratch" if config.model.init == "scratch" else config.model.name
     write_text(
         run / "model" / "README.md",

@@ -168,7 +168,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
         self.checkpoint_folder = run / "checkpoints"
         self.average: WeightAverage | None = None
         self._pending: list[_PendingNumber] = []
-        self._batch_of_step = (-1, 0)
+        self._last_step, self._batch_of_step = -1, 0
         self._resumed_state: dict[str, Any] | None = None
         self.batching_s = self.paused_s = 0.0
         self.pictures_seen = 0
@@ -195,10 +195,10 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Tensor:
         step = self.state.global_step
         self.pictures_seen += len(inputs["rows"]) * self.args.world_size
-        last_step, number = self._batch_of_step
-        self._batch_of_step = (step, number + 1 if last_step == step else 0)
+        self._batch_of_step = self._batch_of_step + 1 if self._last_step == step else 0
+        self._last_step = step
         # Dropout, too, depends on seed, step, batch and process only: a checkpoint needs no state of generators.
-        torch.manual_seed(derive_seed(self.args.seed, step, self._batch_of_step[1], self.args.process_index))
+        torch.manual_seed(derive_seed(self.args.seed, step, self._batch_of_step, self.args.process_index))
         loss: Tensor = super().training_step(model, inputs, *args, **options)
         # The loss is read once the next step is queued, so that the card need not wait for Python.
         self.check_numbers(before=step)

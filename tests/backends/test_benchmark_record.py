@@ -30,7 +30,7 @@ ROW: dict[str, Any] = {
 
 
 def stored(folder: Path, *rows: dict[str, Any], **changed: Any) -> Path:
-    facts = {"machine": machine(), "weights": None, "rows": list(rows)} | changed
+    facts = {"machine": machine().to_json(), "weights": None, "rows": list(rows)} | changed
     (folder / BENCHMARK_FILE).write_text(json.dumps(facts))
     return folder
 

@@ -37,7 +37,7 @@ def measured(model: Path, speeds: dict[str, tuple[float, float]], **changed: Any
         | {"start_s": start, "pictures_per_s": rate, "p50_ms": 1000 / rate, "device": "cpu", "agrees": True}
         for name, (start, rate) in speeds.items()
     ]
-    facts = {"machine": machine(), "weights": weights_fingerprint(model), "rows": rows} | changed
+    facts = {"machine": machine().to_json(), "weights": weights_fingerprint(model), "rows": rows} | changed
     (model / "benchmark.json").write_text(json.dumps(facts))
 
 
@@ -107,7 +107,7 @@ def test_int8_is_taken_only_on_the_machine_where_it_was_tried(exported: Path, tm
     shutil.copytree(exported / "runs/tiny-001/model", model)
     facts = json.loads((model / "export.json").read_text())
     shutil.copy(model / "model.onnx", model / "model-int8.onnx")  # its answers do not matter here
-    for where, expected in ((machine(), "int8"), ({"processor": "another"}, "fp32")):
+    for where, expected in ((machine().to_json(), "int8"), ({"processor": "another"}, "fp32")):
         facts["files"]["model-int8.onnx"] = facts["files"]["model.onnx"] | {"machine": where}
         (model / "export.json").write_text(json.dumps(facts))
         assert ordered_choices(request(model), 1)[0].variant == expected

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from frame_vit.backends.export_record import EXPORT_FILE, Difference, FileRecord, read_export
+from frame_vit.system.machine import Machine
 
 DIFFERENCE = {
     "max_logit_difference": 0.25,
@@ -51,6 +52,8 @@ def test_an_entry_of_0_5_0_is_read_and_written_without_loss(tmp_path: Path, entr
 def test_what_the_entry_says_has_types() -> None:
     record = FileRecord.from_json(ENTRY)
     assert (record.bytes, record.weights) == (159214, "40235b")
+    assert record.machine == Machine("one", 2, "Linux")
+    assert FileRecord.from_json(ENTRY | {"machine": {}}).machine is None
     assert record.difference == record.batches["8"] == Difference(0.25, "Yplus/02.png", 3, 1, 2, 0.5)
     agreement = record.agreements["openvino"]
     assert agreement is not None

@@ -31,14 +31,14 @@ def test_a_mirrored_view_is_read_as_it_lies() -> None:
     """Its strides are negative, which torch refuses unless it is copied."""
     backend = Torch(vit(), "cpu", "fp32")
     mirrored = noise(2)[:, :, ::-1]
-    assert np.array_equal(backend.run(mirrored)[0], backend.run(mirrored.copy())[0])
+    assert np.array_equal(backend.run(mirrored).logits, backend.run(mirrored.copy()).logits)
     assert tuple(backend.batch(mirrored).shape) == (2, 3, SIDE, SIDE)
     assert np.array_equal(backend.batch(mirrored).permute(0, 2, 3, 1).numpy(), mirrored)
 
 
 def test_a_saved_model_is_opened_by_its_place(tmp_path: Path) -> None:
     opened = TORCH.open(ModelSource(str(saved(tmp_path / "model")), device="cpu", precision="fp32"))
-    assert np.array_equal(opened.run(noise(2))[0], Torch(vit(), "cpu", "fp32").run(noise(2))[0])
+    assert np.array_equal(opened.run(noise(2)).logits, Torch(vit(), "cpu", "fp32").run(noise(2)).logits)
 
 
 def test_what_the_device_cannot_compute_is_refused() -> None:

@@ -110,7 +110,7 @@ def test_a_model_does_not_differ_from_itself_whatever_the_order_of_its_classes(t
     backend = other.backend
     backend.metadata = replace(backend.metadata, labels=LabelSpace.build(names, one.labels.ok, one.labels.symmetries))
     answer = backend.run
-    backend.run = lambda pixels: (answer(pixels)[0][:, order], answer(pixels)[1])  # type: ignore[method-assign]
+    backend.run = lambda pixels: answer(pixels)._replace(logits=answer(pixels).logits[:, order])  # type: ignore[method-assign]
     comparison = compare(one, type(one)(backend, place=other.place), DataRequest(Config(), "demo"))
     assert comparison.n == 500
     assert comparison.changed == []

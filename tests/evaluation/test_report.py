@@ -6,6 +6,7 @@ import csv
 import html
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ from frame_vit.evaluation.report import write_evaluation
 from frame_vit.evaluation.results import Evaluation, sample_size
 from frame_vit.evaluation.robustness import robustness
 from frame_vit.labels import LabelSpace
+from frame_vit.runs.environment import RunFacts
 from tests.browser import dom, listening, needs_browser, screenshot
 from tests.evaluation.small import small_evaluation
 
-ABOUT = {"model": "runs/x", "data": "demo"}
+FACTS = RunFacts("runs/x", "torch 2", "demo", "ab12")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Evaluation]
     evaluation, predictor = small_evaluation()
     measured = robustness(predictor, evaluation.split, evaluation.judged)
     evaluation = evaluation.completed(skipped=2, robustness=measured)
-    write_evaluation(evaluation, predictor, folder, ABOUT)
+    write_evaluation(evaluation, predictor, folder, FACTS)
     return folder, evaluation
 
 
@@ -82,12 +84,13 @@ def test_the_page_says_what_the_numbers_prove_and_what_the_run_was(written: tupl
     page = html.unescape((written[0] / "report.html").read_text())
     assert sample_size(written[1].metrics) in page
     assert "<dt>data</dt>" in page
+    assert "<dt>fingerprint of the split</dt>" in page
     assert "2 rows that could not be used" in page
 
 
 def test_without_fine_classes_there_is_a_report_all_the_same(tmp_path: Path) -> None:
     evaluation, predictor = small_evaluation(LabelSpace.build(["a", "b", "c"]))
-    write_evaluation(evaluation, predictor, tmp_path, ABOUT)
+    write_evaluation(evaluation, predictor, tmp_path, FACTS)
     page = (tmp_path / "report.html").read_text()
     assert "labels.ok, which names none" in page
     assert evaluation.metrics.decision.verdicts is None
@@ -99,7 +102,7 @@ HOSTILE = ["<img src='{0}/a' onerror='alert(1)'>", "</script><script src='{0}/b'
 def hostile(folder: Path, address: str) -> None:
     space = LabelSpace.build([name.format(address) for name in HOSTILE], [HOSTILE[2].format(address)])
     evaluation, predictor = small_evaluation(space, keys="<b onclick=alert(1)>{}.jpg")
-    write_evaluation(evaluation, predictor, folder, {"model": f"<link rel=stylesheet href={address}/c>"})
+    write_evaluation(evaluation, predictor, folder, replace(FACTS, model=f"<link rel=stylesheet href={address}/c>"))
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ from frame_vit.explanation import report
 from frame_vit.explanation.inside_boxes import Explanation, look_inside_boxes
 from frame_vit.explanation.report import write_explanation
 from frame_vit.prediction.predictor import Predictor
+from frame_vit.runs.environment import RunFacts
 from tests.browser import needs_browser, screenshot
 from tests.explanation.frames import PLAIN, drawn, predictor, split
+
+FACTS = RunFacts("runs/x", "torch 2", "demo", "ab12")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def explanation(model: Predictor) -> Explanation:
 def test_the_page_says_the_numbers_and_escapes_names(
     model: Predictor, explanation: Explanation, tmp_path: Path
 ) -> None:
-    write_explanation(explanation, model, tmp_path / "new", {"model": "<i>run</i>"})
+    write_explanation(explanation, model, tmp_path / "new", replace(FACTS, model="<i>run</i>"))
     text = (tmp_path / "new" / "explanation.html").read_text()
     assert "Where does the model look?" in text
     assert "A map has 4 x 4 cells, each 8 x 8 pixels" in text
@@ -65,7 +68,7 @@ def test_few_pictures_are_shown_and_the_rest_is_counted(
 ) -> None:
     monkeypatch.setattr(report, "SHOWN", 1)
     assert len(explanation.elsewhere) > 1
-    write_explanation(explanation, model, tmp_path, {})
+    write_explanation(explanation, model, tmp_path, FACTS)
     text = (tmp_path / "explanation.html").read_text()
     assert f"looked elsewhere: {len(explanation.elsewhere)} (1 are shown)" in text
     assert text.count('src="data:image/png') == 1 + 1 + 1
@@ -77,7 +80,7 @@ def test_a_picture_that_is_gone_leaves_its_name(model: Predictor, explanation: E
         raise RowError("no such file")
 
     examples = [replace(example, read=gone) for example in explanation.examples]
-    write_explanation(replace(explanation, examples=examples), model, tmp_path, {})
+    write_explanation(replace(explanation, examples=examples), model, tmp_path, FACTS)
     text = (tmp_path / "explanation.html").read_text()
     assert text.count("the picture cannot be read any more") == min(len(explanation.elsewhere), report.SHOWN)
     assert text.count('src="data:image/png') == 1, "the mean maps need no pictures"
@@ -85,5 +88,5 @@ def test_a_picture_that_is_gone_leaves_its_name(model: Predictor, explanation: E
 
 @needs_browser
 def test_the_page_is_drawn(model: Predictor, explanation: Explanation, tmp_path: Path) -> None:
-    write_explanation(explanation, model, tmp_path, {"model": "run"})
+    write_explanation(explanation, model, tmp_path, FACTS)
     assert screenshot(tmp_path / "explanation.html").std() > 10

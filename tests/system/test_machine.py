@@ -9,13 +9,19 @@ import sys
 
 import pytest
 
-from frame_vit.system.machine import NUMBER_FORMATS, cores, machine, processor_flags, processor_name
+from frame_vit.system.machine import NUMBER_FORMATS, Machine, cores, machine, processor_flags, processor_name
 
 
 def test_a_machine_is_the_same_after_json() -> None:
-    assert json.loads(json.dumps(machine())) == machine()
-    assert set(machine()) == {"processor", "cores", "system"}
-    assert machine()["processor"] == processor_name() != ""
+    values = machine().to_json()
+    assert list(values) == ["processor", "cores", "system"]
+    assert Machine.from_json(json.loads(json.dumps(values))) == machine()
+    assert machine().processor == processor_name() != ""
+
+
+def test_a_machine_with_missing_facts_is_not_this_one() -> None:
+    assert Machine.from_json({"processor": machine().processor}) != machine()
+    assert Machine.from_json({}) == Machine("", None, "")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux limits a process to some cores")
