@@ -61,7 +61,7 @@ def _explained(place: str, error: Exception) -> FrameVitError:
         return ModelError(f"{place}: not a usable model folder: {text[:300]}")
     if "is not a valid model identifier" in text or "Repository Not Found" in text or "Incorrect path" in text:
         return UsageError(
-            f"model {place} is neither a folder here nor found on the hub",
+            f"model {place} is neither a local folder nor on the hub",
             "Check the spelling; for a private model log in with `hf auth login`",
         )
     if "safetensors" in text:

@@ -129,7 +129,7 @@ def test_predict_with_a_hub_model(tmp_path: Path, hub: Hub) -> None:
     assert names == [f"YxBxRyXJx/FRAMEimages_test_1028/train[{i}]" for i in range(10)]
     assert set(row["probabilities"]) == set(demo.NAMES)
     assert row["decision"] is None
-    assert "which classes are fine" in done.stderr
+    assert "which classes are good parts" in done.stderr
 
 
 def test_a_framevit_model_on_the_hub_keeps_what_it_knows(tmp_path: Path, hub: Hub, trained: Path) -> None:
@@ -145,8 +145,8 @@ def test_a_framevit_model_on_the_hub_keeps_what_it_knows(tmp_path: Path, hub: Hu
 
 def test_names_the_hub_does_not_have_are_one_clear_error(tmp_path: Path, hub: Hub) -> None:
     expected = {
-        ("--data", "nobody/nothing"): (2, "data set nobody/nothing is neither a folder here nor found on the hub"),
-        ("--model", "nobody/nothing"): (2, "model nobody/nothing is neither a folder here nor found on the hub"),
+        ("--data", "nobody/nothing"): (2, "data set nobody/nothing is neither a local folder nor on the hub"),
+        ("--model", "nobody/nothing"): (2, "model nobody/nothing is neither a local folder nor on the hub"),
         ("--model", "google/pickled"): (1, "model google/pickled has no safetensors weights"),
     }
     answers = run_many(
