@@ -192,3 +192,12 @@ def test_prediction_with_an_exported_file_needs_no_torch() -> None:
 
 def test_the_package_itself_is_light() -> None:
     assert not loaded("import frame_vit") & (HEAVY | {"typer"})
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_every_module_has_its_test_file(module: str) -> None:
+    """The tests mirror the tree: frame_vit/data/splits.py is tested by tests/data/test_splits.py."""
+    *folders, room = module.split(".")
+    path = Path(__file__).parent.joinpath(*folders, f"test_{room.strip('_')}.py")
+    assert path.is_file(), f"no {path.relative_to(PACKAGE.parent)}"
+    assert "def test_" in path.read_text(encoding="utf-8")
