@@ -18,7 +18,8 @@ from frame_vit.decision.rates import UNDEFINED, Rate
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.evaluation.compare import ChangedDecision, ComparedRate, Comparison, compare_judged
 from frame_vit.evaluation.metrics import AugmentationMetrics, Metrics
-from frame_vit.explanation.inside_boxes import Explanation, FileAnswer, Inside
+from frame_vit.explanation.attention import Maps
+from frame_vit.explanation.inside_boxes import BoxFigures, ElsewhereAnswer, Explanation
 from frame_vit.export.export import ExportResult
 from frame_vit.export.int8 import Int8Failure, Int8Trial
 from frame_vit.findings import KINDS, Finding, Row
@@ -142,9 +143,9 @@ def test_an_audit_shows_its_findings_the_counts_and_the_files(printed: Printed, 
     ]
     assert cells(text, "warning")[0][1:3] == ["FV402", "1"]
     assert SHOWN[1] in cells(text, "warning")[0][3]
-    for name, counts in zip(sound.dataset.labels.names, zip(*(c.values() for c in sound.dataset.counts().values()),
-                                                            strict=True), strict=True):
-        assert cells(text, name) == [[name, *map(str, counts)]]
+    counts = sound.dataset.counts()
+    for name in sound.dataset.labels.names:
+        assert cells(text, name) == [[name, *(str(split[name]) for split in counts.values())]]
     assert f"report         {SHOWN[2]}" in text.splitlines()
     assert "no findings" not in text
 
@@ -176,7 +177,10 @@ def test_predictions_show_the_decision_and_the_reason_of_each_picture(printed: P
 def test_an_export_shows_how_far_its_answers_are_from_torchs_and_what_became_of_int8(printed: Printed) -> None:
     difference = Difference(0.00025, AWKWARD[2], 3, 1, 2, 0.5)
     record = FileRecord({}, 20, AWKWARD[1], None, 1_590_000, {"1": difference, "8": difference}, difference)
-    trials = [Int8Failure("static", AWKWARD[2]), Int8Trial("dynamic", 0.01, 0.02, 1.5, difference)]
+    trials: list[Int8Trial | Int8Failure] = [
+        Int8Failure("static", AWKWARD[2]),
+        Int8Trial("dynamic", 0.01, 0.02, 1.5, difference),
+    ]
     tables.show_export(ExportResult({"model.onnx": record}, trials), Path(AWKWARD[0]))
     lines = printed().splitlines()
     assert f"model.onnx: 1.6 MB, compared on 20 pictures of {SHOWN[1]}:" in lines
@@ -194,3 +198,27 @@ def test_an_export_shows_how_far_its_answers_are_from_torchs_and_what_became_of_
 def test_an_export_without_int8_says_nothing_of_it(printed: Printed) -> None:
     tables.show_export(ExportResult({}), Path("model"))
     assert "int8" not in printed()
+
+
+def test_an_explanation_shows_each_class_and_the_answers_that_looked_elsewhere(printed: Printed) -> None:
+    figures = BoxFigures(8, 0.5, 0.25, 2.0, 0.4, 6, 1, 2, 0.125)
+    answer = ElsewhereAnswer(f"{AWKWARD[2]}.jpg", AWKWARD[0], 0.9, 0.125, 0.25, (0.75, 0.5), AWKWARD[1])
+    count = tables.SHOWN_CHANGES + 2
+    maps = Maps(np.zeros((0, 2, 4), np.float32), np.zeros((0, 2, 4), np.float32))
+    tables.show_explanation(
+        Explanation(
+            "test", (2, 4), (16, 8.5), ["identity"], figures, {AWKWARD[2]: figures}, [answer] * count, [], [], maps, []
+        )
+    )
+    text = printed()
+    assert "maps of 4 x 2 cells, each 16 x 8.5 pixels" in text
+    row = ["8", "50.0%", "25.0%", "2.00", "6", "1", "2"]
+    assert cells(text, SHOWN[2]) == [[SHOWN[2], *row]]
+    assert cells(text, "all") == [["all", *row]]
+    assert "2 of 6 right answers stay; by chance 12% would" in text
+    one = (
+        f"{SHOWN[2]}.jpg: {SHOWN[0]} is right, but only 12.5% of the map is inside the box (25.0% of the picture); the "
+        f"peak is 75% from the left, 50% from the top; with the box painted over the answer is {SHOWN[1]}"
+    )
+    assert text.splitlines().count(one) == tables.SHOWN_CHANGES
+    assert "... and 2 more; attention.json lists all of them" in text
