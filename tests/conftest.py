@@ -17,8 +17,8 @@ import pytest
 # Models here are tiny: two threads that wait for each other take three times as long as one. Read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from frame_vit.__main__ import main  # noqa: E402
-from frame_vit.data import demo  # noqa: E402
+from frame_vit.__main__ import main
+from frame_vit.data import demo
 
 TINY = """
 labels:

@@ -126,6 +126,7 @@ def enough_seen() -> Iterator[None]:
 
     try:
         yield
+        sys.stdout.flush()
     except BrokenPipeError:
         # Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -141,7 +142,8 @@ def load_command_config(
     from_flags = [f"{key}={_yaml(value)}" for key, value in flags.items() if value is not None]
     full_config = load_config(config, [*(overrides or []), *from_flags], complete=not print_only)
     if print_only:
-        typer.echo(dump_config(full_config, comments=True))
+        with enough_seen():
+            typer.echo(dump_config(full_config, comments=True))
         raise typer.Exit
     return full_config
 

@@ -87,14 +87,17 @@ def benchmark(
     examples = select_split(metadata, place.run, tested_request(place.run, request), tick).split.examples
     pictures = [examples[row].read() for row in sample_rows(len(examples), count)]
     result = measure_all(MeasureOptions(place.name, device, batch_size), pictures, combinations(), tick)
-    if (place.folder / METADATA_FILE).is_file():
-        store(place.folder, result)
-    return result
+    return store(place.folder, result) if (place.folder / METADATA_FILE).is_file() else result
 
 
-def store(folder: Path, result: BenchmarkResult) -> None:
-    """Writes benchmark.json into a model folder; `--backend auto` then chooses by it on this machine."""
-    write_json(folder / BENCHMARK_FILE, replace(result, weights=recorded_weights(folder)).to_json())
+def store(folder: Path, result: BenchmarkResult) -> BenchmarkResult:
+    """Writes benchmark.json into a model folder; `--backend auto` then chooses by it on this machine.
+
+    The result with the fingerprint of the folder's weights, as it was written.
+    """
+    stored = replace(result, weights=recorded_weights(folder))
+    write_json(folder / BENCHMARK_FILE, stored.to_json())
+    return stored
 
 
 def markdown(result: BenchmarkResult) -> str:

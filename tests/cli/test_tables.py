@@ -176,7 +176,7 @@ def test_predictions_show_the_decision_and_the_reason_of_each_picture(printed: P
 
 def test_an_export_shows_how_far_its_answers_are_from_torchs_and_what_became_of_int8(printed: Printed) -> None:
     difference = Difference(0.00025, AWKWARD[2], 3, 1, 2, 0.5)
-    record = FileRecord({}, 20, AWKWARD[1], None, 1_590_000, {"1": difference, "8": difference}, difference)
+    record = FileRecord(None, 20, AWKWARD[1], None, 1_590_000, {"1": difference, "8": difference}, difference)
     trials: list[Int8Trial | Int8Failure] = [
         Int8Failure("static", AWKWARD[2]),
         Int8Trial("dynamic", 0.01, 0.02, 1.5, difference),
