@@ -16,7 +16,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a character shows its code
     try:
-        app()
+        app(prog_name="framevit")  # also when it was started as `python -m frame_vit`
     except Interrupted as stopped:
         from frame_vit.cli import console
 

@@ -27,7 +27,7 @@ def ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         monkeypatch.delenv(name, raising=False)
 
     def end(error: BaseException) -> Ended:
-        def app() -> None:
+        def app(prog_name: str) -> None:
             raise error
 
         monkeypatch.setattr(program, "app", app)

@@ -131,7 +131,8 @@ def calibrate(
 
 def compare(
     first: Annotated[
-        str, typer.Argument(metavar="A", help="Run folder, model folder or hub name.", show_default=False)
+        str,
+        typer.Argument(metavar="A", help="Run folder, model folder, exported file or hub name.", show_default=False),
     ],
     second: Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)],
     overrides: Set = None,

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from frame_vit.cli.options import BatchSize, Device, ModelArgument, Set, echo_json
+from frame_vit.cli.options import BatchSize, Device, ModelArgument, Set, WeightsModelArgument, echo_json
 
 
 def export(
-    model: ModelArgument = None,
+    model: WeightsModelArgument = None,
     overrides: Set = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Also quantise to int8; kept if it agrees and is not slower.")

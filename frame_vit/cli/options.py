@@ -72,6 +72,11 @@ ModelArgument = Annotated[
         metavar="MODEL", help="Run folder, model folder, exported file or hub name.", show_default="the latest run"
     ),
 ]
+WEIGHTS_HELP = "Run folder, model folder or hub name; not an exported file."
+WeightsModelArgument = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help=WEIGHTS_HELP, show_default="the latest run")
+]
+WeightsModelOption = Annotated[str | None, typer.Option("--model", help=WEIGHTS_HELP, show_default="the latest run")]
 WeightsBackendOption = Annotated[
     Backend,
     typer.Option("--backend", help="What computes the logits.", show_default="auto: torch, if there are weights"),

@@ -23,6 +23,7 @@ from frame_vit.cli.options import (
     PrecisionOption,
     Set,
     Tta,
+    WeightsModelOption,
     echo_json,
     enough_seen,
     leave_on,
@@ -192,7 +193,7 @@ def _drawing(predictor: Predictor, folder: Path | None) -> Drawing | None:
 
 def explain(
     paths: Paths = None,
-    model: ModelOption = None,
+    model: WeightsModelOption = None,
     overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Look at a labelled data set with boxes.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="Look at a split of the run's own data.")] = None,
@@ -207,6 +208,7 @@ def explain(
     """Show where a model looks, and how much of that is in the boxes.
 
     For pictures, it draws attention maps. For a labelled split or data set, it measures the maps against the boxes.
+    Without any of them, it takes the split that the run was tested on.
     """
     if (paths and (data or split)) or (data and split):
         raise UsageError("PATH, --data and --split name different pictures", "Use one of them")

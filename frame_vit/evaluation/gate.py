@@ -36,7 +36,10 @@ def parse_gate(text: str) -> Gate:
     except ValueError:
         match = None
     if match is None:
-        raise UsageError(f"--gate {text!r} is not a condition", "Such as --gate 'escape_rate.high<=0.01'; quote it")
+        raise UsageError(
+            f"--gate {text!r} is not a condition",
+            "A key, one of <= >= < >, and a number, in quotes: --gate 'escape_rate.high<=0.01'",
+        )
     return Gate(match["key"], match["sign"], limit)
 
 
