@@ -37,7 +37,7 @@ def test_a_runtime_that_cannot_be_imported_is_passed_over_with_a_warning(
     paths = {"PYTHONPATH": str(tmp_path / "broken")}
     done = run_framevit(exported, "predict", pictures / "Xplus.jpg", "--precision", "fp32", **paths)
     assert done.returncode == 0, done.stderr
-    assert "onnxruntime cannot be used (a DLL is missing); going on with openvino" in done.stderr
+    assert "onnxruntime cannot be used (a DLL is missing); using openvino instead" in done.stderr
     assert json.loads(done.stdout)["status"] == "ok"
 
 

@@ -231,7 +231,7 @@ def test_a_folder_that_goes_away_is_waited_for(tmp_path: Path, caplog: pytest.Lo
         (["--watch", "line", "a.jpg"], "name different pictures"),
         (["--watch", "line", "--format", "json"], "cannot write one JSON list"),
         (["--watch", "line", "-o", "rows.xlsx"], "the format is not clear"),
-        (["--watch", "line", "--explain", "x"], "pictures that are there"),
+        (["--watch", "line", "--explain", "x"], "cannot be used together"),
     ],
 )
 def test_what_cannot_be_watched_is_said(line: Path, words: list[str], said: str) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from frame_vit.errors import Interrupted
 from frame_vit.system.signals import GracefulStop, interruptible
 
 _LOOP = """
@@ -100,12 +99,23 @@ def test_outside_the_main_thread_nothing_changes() -> None:
     assert handlers == [before]
 
 
-def test_sigterm_runs_the_clean_up_and_ends_with_143(tmp_path: Path) -> None:
-    from frame_vit.system.files import replacing
-
-    with pytest.raises(Interrupted) as stopped, interruptible(), replacing(tmp_path / "file") as part:
+_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from frame_vit.errors import Interrupted
+from frame_vit.system.files import replacing
+from frame_vit.system.signals import interruptible
+try:
+    with interruptible(), replacing(Path(sys.argv[1])) as part:
         part.touch()
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
-    assert stopped.value.exit_code == 143
+except Interrupted as stopped:
+    sys.exit(stopped.exit_code)
+"""
+
+
+def test_sigterm_runs_the_clean_up_and_ends_with_143(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", _WRITER, str(tmp_path / "file")], capture_output=True, timeout=60)
+    assert done.returncode == 143, done.stderr
     assert not list(tmp_path.iterdir())
