@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -48,8 +47,7 @@ class Backend(Protocol):
         """The answer for (N, height, width, 3) uint8; without embedding if the model has none."""
 
 
-@dataclass(frozen=True)
-class ModelSource:
+class ModelSource(NamedTuple):
     """What a backend is opened with: the model's name, the exported file if it is to read one, device and precision.
 
     `metadata` is the framevit.json beside an exported file: its thresholds replace those inside the file.
@@ -62,8 +60,7 @@ class ModelSource:
     precision: str = "auto"
 
 
-@dataclass(frozen=True)
-class BackendInfo:
+class BackendInfo(NamedTuple):
     """What a backend declares about itself.
 
     `name` is its name on the command line, `title` the one in sentences. `library` is the module that must be

@@ -18,7 +18,6 @@ from frame_vit.cli.options import (
     load_command_config,
 )
 from frame_vit.errors import UsageError
-from frame_vit.system.progress import log
 
 if TYPE_CHECKING:
     from frame_vit.config.schema import Config
@@ -68,6 +67,8 @@ def train(
     if full_config is not None:
         full_config = _on_one_card(full_config)
         if data and full_config.data.test and not any(o.startswith("data.test=") for o in overrides or []):
+            from frame_vit.system.progress import log
+
             test = full_config.data.test
             log.warning("the model is trained on %s but tested on the config's data.test, %s", data, test)
     from frame_vit.cli import console

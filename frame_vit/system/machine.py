@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 NUMBER_FORMATS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 """The abilities of an x86 processor that decide how fast it computes a network, by Linux's names."""
@@ -20,8 +19,7 @@ NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
 """With one of these abilities a processor computes bf16 itself; others emulate it, slower than fp32."""
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """The machine that a measured speed holds for. `cores` are those it has; None where the system does not tell."""
 
     processor: str
@@ -29,7 +27,7 @@ class Machine:
     system: str
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return self._asdict()
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Machine:
