@@ -47,17 +47,14 @@ def test_an_export_names_its_folder_and_leaves_the_run_as_it_is(
     assert {path: path.stat().st_mtime_ns for path in (trained / "runs").rglob("*")} == before
 
 
-def test_a_benchmark_prints_a_table_or_the_measurements_that_it_writes(
+def test_a_benchmark_prints_the_measurements_that_it_writes(
     call: Call, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(exported / "runs/tiny-001", tmp_path / "runs/tiny-001")
     monkeypatch.chdir(tmp_path)
     options = ["runs/tiny-001", "--limit", "2", "--batch-size", "1", "--device", "cpu"]
-    shown = call("benchmark", *options)
-    assert shown.code == 0, shown.err
-    assert any(line.startswith("| ---") for line in shown.out.splitlines()), "a table in Markdown"
-    assert {"torch", "onnxruntime"} <= set(shown.out.replace("|", " ").split())
     answer = call("benchmark", *options, "--json")
+    assert answer.code == 0, answer.err
     written = json.loads(Path("runs/tiny-001/model/benchmark.json").read_text())
     assert written["weights"]
     assert json.loads(answer.out) == written

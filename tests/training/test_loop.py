@@ -114,6 +114,7 @@ def test_a_model_that_cannot_be_frozen_there_is_refused_before_the_first_step(tm
 
 def test_settings_that_make_little_sense_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     classifier, _ = begin(tiny(tmp_path))
+    caplog.clear()  # what reading the data says, where an earlier test has switched such messages on
     with caplog.at_level(logging.WARNING, "framevit"):
         check_trainable(classifier, tiny(tmp_path), 40, 1)
         assert not caplog.messages
