@@ -203,6 +203,14 @@ def test_prediction_with_an_exported_file_needs_no_torch() -> None:
     assert not loaded("import frame_vit.prediction.load, frame_vit.prediction.predict") & {"torch", "transformers"}
 
 
+def test_prediction_starts_without_the_config_and_the_network() -> None:
+    statement = (
+        "import sys, frame_vit.prediction.load, frame_vit.prediction.predict\n"
+        "assert not {'frame_vit.config.schema', 'urllib.request', 'ssl'} & set(sys.modules)"
+    )
+    loaded(statement)
+
+
 def test_the_package_itself_is_light() -> None:
     assert not loaded("import frame_vit") & (HEAVY | {"typer"})
 

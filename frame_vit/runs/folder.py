@@ -12,11 +12,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from frame_vit.config.schema import Config
 from frame_vit.errors import UsageError
 from frame_vit.system.files import write_text
 from frame_vit.system.hub import is_hub_name
+
+if TYPE_CHECKING:
+    from frame_vit.config.schema import Config  # pydantic takes 80 ms of the start of `predict`
+
 
 RUNS = Path("runs")
 LATEST = "latest.txt"

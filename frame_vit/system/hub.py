@@ -10,10 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-import socket
 import sys
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -52,6 +49,10 @@ class HubState:
 
 def hub_state(timeout: float = TIMEOUT_S) -> HubState:
     """Opens one connection to the hub, and sends nothing. With HF_HUB_OFFLINE or a proxy no connection is opened."""
+    import socket  # here: `predict` with a local model needs none of them
+    import urllib.parse
+    import urllib.request
+
     url = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return HubState(url, None, "HF_HUB_OFFLINE is set, so only the local cache is used")
