@@ -34,7 +34,7 @@ def main() -> None:
         if end.code == 130:  # Ctrl-C where nothing had begun that could be saved
             from frame_vit.cli import console
 
-            console.err.print("stopped")
+            console.say("stopped")
         raise
     except Exception as error:
         from frame_vit.cli import console

@@ -165,7 +165,7 @@ def test_the_bottom_is_standard_library_only(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted(name for name in modules() if name.startswith("cli.")))
 def test_the_command_line_imports_nothing_heavy_at_the_top(module: str) -> None:
-    allowed = {"rich"} if module in ("cli.console", "cli.tables") else set()
+    allowed = {"rich"} if module == "cli.tables" else set()
     assert not libraries(modules()[module], top_level_only=True) & (HEAVY - allowed)
 
 

@@ -1,30 +1,31 @@
-"""Messages, errors, progress and help on a terminal. Results go to stdout, everything else to stderr.
+"""Messages, errors, progress and help for a person. Results go to stdout, everything else to stderr.
 
-Tables are in `tables`; these two are the only modules that import rich. Names from data are printed as they are: markup
-in them is not interpreted, and control characters are shown as escapes.
+In a pipe everything is plain lines; on a terminal rich draws it, which is imported only then: a command that writes its
+rows into a pipe starts sooner. Tables are in `tables`; these two are the only modules that import rich. Names from data
+are printed as they are: markup in them is not interpreted, and control characters are shown as escapes.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-
-from rich.console import Console
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from functools import cache
+from typing import TYPE_CHECKING, TextIO
 
 from frame_vit.errors import FrameVitError
 from frame_vit.system.progress import Tick, log
 from frame_vit.system.texts import visible
 
-out = Console(highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
 plain = visible
 PLAIN_EVERY_S = 10.0
 """seconds between two lines of progress in a pipe"""
@@ -32,21 +33,49 @@ WIDEST_TEXT = 120
 """columns of a help topic: longer lines are hard to read"""
 
 
+@cache
+def screen(stderr: bool = False) -> Console:
+    """What rich draws on: stdout, or stderr."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person watches this stream; FORCE_COLOR says so of a pipe, as it does for rich."""
+    return bool(os.environ.get("FORCE_COLOR")) or stream.isatty()
+
+
+def say(text: str, warning: bool = False) -> None:
+    """Writes one line to stderr, above the progress bar if there is one."""
+    if is_terminal(sys.stderr):
+        from rich.text import Text
+
+        line = Text("warning: ", style="yellow") if warning else Text()
+        screen(stderr=True).print(line.append(text), soft_wrap=True)
+    else:
+        sys.stderr.write(f"warning: {text}\n" if warning else f"{text}\n")
+        sys.stderr.flush()
+
+
 def show_error(error: FrameVitError) -> None:
     """Shows an error as one panel: what happened, and what to do about it."""
+    from rich.panel import Panel
+    from rich.text import Text
+
     body = Text("\n".join(plain(line) for line in error.message.splitlines()))
     if error.hint:
         body.append("\n" + plain(error.hint), style="dim")
-    err.print(Panel(body, title="Error", title_align="left", border_style="red"))
+    screen(stderr=True).print(Panel(body, title="Error", title_align="left", border_style="red"))
     if os.environ.get("FRAMEVIT_DEBUG"):
-        err.print("".join(traceback.format_exception(error)), soft_wrap=True)
+        say("".join(traceback.format_exception(error)))
 
 
 def show_interrupted(stopped: FrameVitError) -> None:
     """Says that the work was interrupted; the last line is the command that resumes it."""
-    err.print(f"{plain(stopped.message)}{'; to resume:' if stopped.hint else ''}", soft_wrap=True)
+    say(f"{plain(stopped.message)}{'; to resume:' if stopped.hint else ''}")
     if stopped.hint:
-        err.print(plain(stopped.hint), soft_wrap=True)
+        say(plain(stopped.hint))
 
 
 def show_unexpected(error: Exception) -> None:
@@ -58,22 +87,20 @@ def show_unexpected(error: Exception) -> None:
 
 def show_markdown(text: str) -> None:
     """A help topic: laid out on a terminal, plain Markdown in a pipe."""
-    if not out.is_terminal:
-        out.file.write(text)
+    if not is_terminal(sys.stdout):
+        sys.stdout.write(text)
         return
     from rich.markdown import Markdown
 
+    out = screen()
     out.print(Markdown(text, hyperlinks=False), width=min(out.width, WIDEST_TEXT))
 
 
 class _Messages(logging.Handler):
-    """Writes log records to stderr, above the progress bar if there is one."""
+    """Writes log records to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = Text(plain(record.getMessage()))
-        if record.levelno >= logging.WARNING:
-            line = Text("warning: ", style="yellow").append_text(line)
-        err.print(line, soft_wrap=True)
+        say(plain(record.getMessage()), warning=record.levelno >= logging.WARNING)
 
 
 def start_messages() -> None:
@@ -90,15 +117,17 @@ def start_messages() -> None:
 
 def starting() -> AbstractContextManager[object]:
     """Shows a spinner on a terminal while torch and transformers are imported, which takes seconds."""
-    return err.status("starting ...") if err.is_terminal else nullcontext()
+    return screen(stderr=True).status("starting ...") if is_terminal(sys.stderr) else nullcontext()
 
 
 @contextmanager
 def progress() -> Iterator[Tick]:
     """Gives a `Tick` that draws one bar per stage on a terminal, or prints a line every 10 seconds in a pipe."""
-    if not err.is_terminal:
+    if not is_terminal(sys.stderr):
         yield _plain_lines()
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -106,7 +135,7 @@ def progress() -> Iterator[Tick]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=err) as bars:
+    with Progress(*columns, console=screen(stderr=True)) as bars:
         stages: dict[str, TaskID] = {}
 
         def tick(stage: str, done: int, total: int, note: str) -> None:
@@ -129,7 +158,7 @@ def _plain_lines() -> Tick:
             count = f"{done} of {total}" if total else f"{done}"
             seconds = (now - start) / (done - first) * (total - done) if total > done > first else 0
             left = f"{_duration(seconds)} left" if seconds else ""
-            err.print(plain(", ".join(part for part in (f"{stage}: {count}", note, left) if part)), soft_wrap=True)
+            say(plain(", ".join(part for part in (f"{stage}: {count}", note, left) if part)))
 
     return tick
 

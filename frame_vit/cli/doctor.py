@@ -117,20 +117,22 @@ def _size(count: int) -> str:
 def _show_groups(groups: dict[str, Rows]) -> None:
     from rich.text import Text
 
-    from frame_vit.cli.console import out, plain
+    from frame_vit.cli.console import plain, screen
 
     widest = max(len(name) for rows in groups.values() for name, _ in rows)
     for title, rows in groups.items():
         indent = " " * (widest + 4 if any(name for name, _ in rows) else 2)
-        out.print(Text(title, style="bold red" if title == "Problems" else "bold"))
+        screen().print(Text(title, style="bold red" if title == "Problems" else "bold"))
         for name, text in rows:
             first = f"  {name}".ljust(len(indent))
-            lines = textwrap.wrap(plain(text), max(out.width, 40), initial_indent=first, subsequent_indent=indent)
-            out.print(Text("\n".join(lines)), soft_wrap=True)
-        out.print()
+            lines = textwrap.wrap(plain(text), max(screen().width, 40), initial_indent=first, subsequent_indent=indent)
+            screen().print(Text("\n".join(lines)), soft_wrap=True)
+        screen().print()
 
 
 def _show_verdict(healthy: bool) -> None:
-    from frame_vit.cli.console import out
+    from frame_vit.cli.console import screen
 
-    out.print("framevit can train and predict here." if healthy else "framevit cannot work here until this is solved.")
+    screen().print(
+        "framevit can train and predict here." if healthy else "framevit cannot work here until this is solved."
+    )

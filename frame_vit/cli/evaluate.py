@@ -84,9 +84,9 @@ def evaluate(
         if done.folder:
             tables.show_files({"report": done.folder / "report.html", "written to": done.folder})
     for gate in conditions if not broken else ():
-        console.err.print(f"gate holds: {gate}", soft_wrap=True)
+        console.say(f"gate holds: {gate}")
     for line in broken:
-        console.err.print(f"gate failed: {console.plain(line)}", soft_wrap=True)
+        console.say(f"gate failed: {console.plain(line)}")
     if broken:
         raise typer.Exit(4)
     leave_on(done.skipped, "rows were left out")

@@ -119,7 +119,7 @@ def leave_on(bad: int, what: str) -> None:
     if bad:
         from frame_vit.cli import console
 
-        console.err.print(f"{bad} {what}")
+        console.say(f"{bad} {what}")
         raise typer.Exit(3)
 
 

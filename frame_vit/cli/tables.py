@@ -1,7 +1,6 @@
-"""Everything a person sees on a terminal. Results go to stdout, messages and progress to stderr.
+"""The results of commands as tables and lines for a person, on stdout.
 
-The only module that imports rich. Names from data are printed as they are: no markup is read from them, and control
-characters are shown, not sent.
+Names from data are printed as they are: no markup is read from them, and control characters are shown, not sent.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from frame_vit.cli.console import out, plain
+from frame_vit.cli.console import plain, screen
 
 if TYPE_CHECKING:
     from frame_vit.audit.audit import Audit
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from frame_vit.export.export import ExportResult
     from frame_vit.prediction.predictor import Prediction
 
+out = screen()
 SHOWN_CHANGES = 20
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 

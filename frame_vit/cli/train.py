@@ -81,7 +81,7 @@ def train(
         if full_config is None:
             assert resume is not None
             if finished(resume):
-                console.err.print(f"{resume} is finished: there is nothing to resume", soft_wrap=True)
+                console.say(f"{resume} is finished: there is nothing to resume")
                 raise typer.Exit
             trained = train_run.resume(resume, tick)
         else:

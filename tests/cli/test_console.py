@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from frame_vit.cli import console, tables
 from frame_vit.errors import ConfigError, FrameVitError
 from frame_vit.prediction.predictor import Prediction
 from frame_vit.system.progress import log
+from tests.conftest import environment
+from tests.test_layers import loaded
 
 
 def test_control_characters_are_shown_and_not_sent() -> None:
@@ -100,3 +110,72 @@ def test_progress_in_a_pipe_tells_the_time_left(
         for done in (0, 11, 12, 22):
             tick("testing", done, 33, "")
     assert capsys.readouterr().err.splitlines() == ["testing: 11 of 33, 22 s left", "testing: 22 of 33, 11 s left"]
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What is drawn on stderr, 40 columns wide, without colours."""
+    drawn = io.StringIO()
+    drawing = Console(file=drawn, force_terminal=True, color_system=None, width=40, highlight=False)
+    monkeypatch.setattr(console, "screen", lambda stderr: drawing)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    return drawn
+
+
+def test_a_line_is_not_broken_and_a_warning_says_that_it_is_one(screen: io.StringIO) -> None:
+    console.say("a name that is longer than the screen is wide.jpg")
+    console.say("careful", warning=True)
+    assert screen.getvalue() == "a name that is longer than the screen is wide.jpg\nwarning: careful\n"
+
+
+def test_a_panel_has_the_width_of_the_screen(screen: io.StringIO) -> None:
+    console.show_error(FrameVitError("what happened", "what to do"))
+    lines = screen.getvalue().splitlines()
+    assert {len(line) for line in lines} == {40}
+    assert "Error" in lines[0]
+    assert "what happened" in lines[1]
+    assert "what to do" in lines[2]
+
+
+def test_every_stage_has_a_bar_with_its_count_and_its_note(screen: io.StringIO) -> None:
+    with console.progress() as tick:
+        tick("reading", 1, 2, "")
+        tick("reading", 2, 2, "")
+        tick("testing\x1b[2J", 3, 4, "7 s")
+    drawn = re.sub(r"\x1b\[\d*[A-Za-z]", "", screen.getvalue())  # without the movements of the cursor
+    reading, testing = [line.split() for line in drawn.splitlines() if "/" in line][-2:]
+    assert (reading[0], "2/2" in reading) == ("reading", True)
+    assert (testing[0], "3/4" in testing, testing[-2:]) == (r"testing\x1b[2J", True, ["7", "s"])
+
+
+def test_the_help_on_a_real_terminal_is_laid_out_and_in_a_pipe_it_is_markdown(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "frame_vit", "help", "labels"]
+    plain = subprocess.run(command, env=environment(tmp_path), capture_output=True, text=True, timeout=100).stdout
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, env=environment(tmp_path, TERM="xterm"), stdout=theirs)
+    os.close(theirs)
+    drawn = b""
+    while chunk := _read(ours):
+        drawn += chunk
+    assert process.wait(timeout=100) == 0
+    assert "```yaml" in plain
+    assert "\x1b" not in plain
+    assert b"```yaml" not in drawn
+    assert b"\x1b[" in drawn
+
+
+def _read(end: int) -> bytes:
+    try:
+        return os.read(end, 65536)
+    except OSError:  # the other end of a terminal is closed
+        return b""
+
+
+def test_a_prediction_into_a_pipe_does_without_rich(exported: Path, pictures: Path) -> None:
+    words = ["predict", "--model", str(exported / "runs/tiny-001"), str(pictures), "--format", "jsonl"]
+    program = (
+        f"from frame_vit.__main__ import main\nsys.argv = ['framevit', *{words!r}]\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code"
+    )
+    unneeded = {"rich", "torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "yaml", "pandas"}
+    assert not loaded(program) & unneeded

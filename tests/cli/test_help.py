@@ -71,7 +71,8 @@ def test_an_unknown_topic_is_a_mistake_with_the_nearest_name(
 @pytest.mark.parametrize("name", topics())
 def test_on_a_terminal_a_topic_is_laid_out_and_fits(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=width)
-    monkeypatch.setattr(console, "out", screen)
+    monkeypatch.setattr(console, "screen", lambda: screen)
+    monkeypatch.setenv("FORCE_COLOR", "1")
     console.show_markdown(topic_text(name))
     assert isinstance(screen.file, io.StringIO)
     lines = screen.file.getvalue().splitlines()
