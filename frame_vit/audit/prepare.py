@@ -47,7 +47,7 @@ def prepare(config: Config, output: Path, tick: Tick = silent) -> Preparation:
     Raises `UsageError` if the folder cannot be made or holds the data itself, `DataError` if no row can be used.
     """
     check_apart(output, config.data.train, config.data.test)
-    preprocessing = preprocessing_of(load_processor(located(config).model), config.data.bit_depth, config.data.roi)
+    preprocessing = preprocessing_of(load_processor(located(config).model), config.data)
     dataset = read_dataset(config, preprocessing, tick, tolerant=True)
     result = audit(dataset, config.data, preprocessing, tick)
     try:

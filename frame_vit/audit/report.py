@@ -20,6 +20,7 @@ from frame_vit.audit.audit import Audit
 from frame_vit.data.examples import Example
 from frame_vit.data.exclusions import write_exclusions
 from frame_vit.findings import Finding, Row
+from frame_vit.images.decode import Decoding
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.report.figures import math_safe
 from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
@@ -116,7 +117,7 @@ def write_audit(
 
 def _page_values(audit: Audit, preprocessing: Preprocessing) -> dict[str, Any]:
     """What audit.html shows beside the facts of audit.json."""
-    album = _Album(audit, preprocessing.bit_depth)
+    album = _Album(audit, preprocessing.decoding)
     kinds = Counter((e.width, e.height, f"{e.stored.format} {e.stored.mode}") for e in audit.table.examples)
     roi = f", of the region {list(preprocessing.roi)}" if preprocessing.roi else ""
     return {
@@ -133,8 +134,8 @@ def _page_values(audit: Audit, preprocessing: Preprocessing) -> dict[str, Any]:
 class _Album:
     """Makes cards of rows: thumbnails with the boxes drawn in."""
 
-    def __init__(self, audit: Audit, bit_depth: int) -> None:
-        self.names, self.bit_depth = audit.dataset.labels.names, bit_depth
+    def __init__(self, audit: Audit, decoding: Decoding) -> None:
+        self.names, self.decoding = audit.dataset.labels.names, decoding
         self.train = audit.dataset.splits["train"].examples
         rows = zip(audit.table.splits, audit.table.examples, strict=True)
         self.examples = {(split, example.key): example for split, example in rows}
@@ -159,7 +160,7 @@ class _Album:
         return Card(_where(row), row.detail, label, self._thumbnails(examples))
 
     def _thumbnails(self, examples: Sequence[Example]) -> list[str]:
-        return [uri for uri in (thumbnail(example, self.bit_depth) for example in examples) if uri]
+        return [uri for uri in (thumbnail(example, self.decoding) for example in examples) if uri]
 
 
 def _where(row: Row) -> str:

@@ -135,6 +135,8 @@ class DataConfig(Section):
     """a row with several labels: first uses the first label and counts the row; error treats it as a bad row"""
     bit_depth: Annotated[int, Field(ge=8, le=16)] = 8
     """bits that 16-bit pictures really use (10, 12, 14 or 16); 8 refuses 16-bit pictures"""
+    max_megapixels: Annotated[float, Field(gt=0, le=10_000)] = 100.0
+    """larger pictures are refused before they are decoded; one of 100 megapixels takes 0.7 GB of memory"""
     roi: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
     """region of interest [x1, y1, x2, y2], the same for all pictures; shares if no number is over 1, else pixels"""
     cache: str | None = None

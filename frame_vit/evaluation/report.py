@@ -22,6 +22,7 @@ from frame_vit.decision.temperature import Calibration
 from frame_vit.decision.thresholds import Flags, OperatingPoint, Scores, curve, part_weights
 from frame_vit.evaluation.results import Evaluation, sample_size
 from frame_vit.evaluation.robustness import CorruptedScores
+from frame_vit.images.decode import Decoding
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.prediction.rows import write_predictions
 from frame_vit.report.figures import draw_confusion
@@ -48,7 +49,7 @@ def write_evaluation(evaluation: Evaluation, predictor: Predictor, folder: Path,
 
 def _page(evaluation: Evaluation, predictor: Predictor, facts: RunFacts) -> str:
     metrics = evaluation.metrics
-    album = _Album(evaluation, predictor.preprocessing.bit_depth)
+    album = _Album(evaluation, predictor.preprocessing.decoding)
     curves = _curves(evaluation.judged, predictor.metadata.operating_point)
     return page(
         "report.html",
@@ -71,8 +72,8 @@ def _page(evaluation: Evaluation, predictor: Predictor, facts: RunFacts) -> str:
 class _Album:
     """Cards of pictures: a thumbnail, the true and the predicted class, the confidence. Each is made once."""
 
-    def __init__(self, evaluation: Evaluation, bit_depth: int) -> None:
-        self.evaluation, self.bit_depth = evaluation, bit_depth
+    def __init__(self, evaluation: Evaluation, decoding: Decoding) -> None:
+        self.evaluation, self.decoding = evaluation, decoding
         self.made: dict[int, dict[str, Any]] = {}
 
     def cards(self, rows: Iterable[int]) -> list[dict[str, Any]]:
@@ -117,7 +118,7 @@ class _Album:
         if row not in self.made:
             tested, example = self.evaluation.rows[row], self.evaluation.split.examples[row]
             self.made[row] = {
-                "picture": thumbnail(example, self.bit_depth, SMALL),
+                "picture": thumbnail(example, self.decoding, SMALL),
                 "key": example.key,
                 "true": tested.true,
                 "predicted": tested.prediction.label,

@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from frame_vit.errors import RowError
-from frame_vit.images.decode import Stored, decode
+from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode
 from frame_vit.images.geometry import Box, View
 from frame_vit.images.pixel_array import Float32, UInt8
 
-PIXELS_VERSION = 1
+PIXELS_VERSION = 2
 """Raise it with every change of the pixels that `read_picture` gives: cached pictures are keyed by it."""
 
 
@@ -48,6 +48,13 @@ class Preprocessing:
     """bits that 16-bit grey pictures really use; with 8, such pictures are refused"""
     roi: tuple[float, float, float, float] | None = None
     """region of interest xyxy, the same for all pictures: shares of the picture if no number is over 1, else pixels"""
+    max_megapixels: float = MAX_MEGAPIXELS
+    """larger pictures are refused before they are decoded"""
+
+    @property
+    def decoding(self) -> Decoding:
+        """What the first step, from the file to an RGB picture of full size, needs to know."""
+        return Decoding(self.bit_depth, self.max_megapixels)
 
     @property
     def size_text(self) -> str:
@@ -75,7 +82,7 @@ class Picture:
 
 def read_picture(source: bytes | Path, preprocessing: Preprocessing) -> Picture:
     """A file or its bytes, decoded to the model's size. Raises `RowError` with the reason if it cannot be used."""
-    image, stored = decode(source, preprocessing.bit_depth)
+    image, stored = decode(source, preprocessing.decoding)
     return Picture(seen(image, preprocessing), image.width, image.height, stored)
 
 

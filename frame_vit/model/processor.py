@@ -6,13 +6,12 @@ in training, evaluation and on the line PC, and tests on probe pictures that the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from frame_vit.config.schema import ModelConfig
+from frame_vit.config.schema import DataConfig, ModelConfig
 from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import Preprocessing, normalise, resize
 from frame_vit.model.hub import from_hub
@@ -29,11 +28,12 @@ def load_processor(model: ModelConfig) -> Any:
     return ViTImageProcessor(size={"height": side, "width": side})
 
 
-def preprocessing_of(processor: Any, bit_depth: int = 8, roi: Sequence[float] | None = None) -> Preprocessing:
-    """The preprocessing that does what a processor does, applied to the region of interest `roi` of a picture.
+def preprocessing_of(processor: Any, data: DataConfig | None = None) -> Preprocessing:
+    """The preprocessing that does what a processor does, with what the config says of the camera and its region.
 
     Raises `ModelError` where its result on probe pictures differs from the processor's by more than two grey levels.
     """
+    data = data or DataConfig()
     settings = processor.to_dict()
     size = settings.get("size") or {}
     mean, std = settings.get("image_mean"), settings.get("image_std")
@@ -45,8 +45,9 @@ def preprocessing_of(processor: Any, bit_depth: int = 8, roi: Sequence[float] | 
             std=tuple(std) if normalised else (1.0, 1.0, 1.0),
             scale=settings["rescale_factor"] if settings.get("do_rescale") else 1.0,
             resample=int(settings["resample"]),
-            bit_depth=bit_depth,
-            roi=None if roi is None else (roi[0], roi[1], roi[2], roi[3]),
+            bit_depth=data.bit_depth,
+            roi=None if data.roi is None else (data.roi[0], data.roi[1], data.roi[2], data.roi[3]),
+            max_megapixels=data.max_megapixels,
         )
     except (KeyError, TypeError) as error:
         raise ModelError(f"the model's image processor ({type(processor).__name__}) lacks {error}") from None

@@ -17,7 +17,7 @@ from PIL import ImageDraw
 
 from frame_vit.data.examples import Example
 from frame_vit.errors import RowError
-from frame_vit.images.decode import open_rgb
+from frame_vit.images.decode import Decoding, open_rgb
 
 THUMBNAIL = 240
 """Longest side of a thumbnail in pixels. It is shown smaller, so that it is sharp on high-resolution screens."""
@@ -31,10 +31,10 @@ def page(template: str, values: dict[str, Any]) -> str:
     return environment.get_template(template).render(values)
 
 
-def thumbnail(example: Example, bit_depth: int, side: int = THUMBNAIL) -> str:
+def thumbnail(example: Example, decoding: Decoding, side: int = THUMBNAIL) -> str:
     """The picture of an example, small, with its boxes, as a JPEG data URI; empty where it can no longer be read."""
     try:
-        picture = open_rgb(example.read(), bit_depth)
+        picture = open_rgb(example.read(), decoding)
     except (RowError, OSError):
         return ""
     small = picture.copy()

@@ -129,7 +129,7 @@ def resume(run: Path, tick: Tick = silent) -> Trained | None:
 def _inputs(config: Config, tick: Tick) -> _Inputs:
     """Reads the data and the model; random first weights follow from the config's seed."""
     processor = load_processor(config.model)
-    preprocessing = preprocessing_of(processor, config.data.bit_depth, config.data.roi)
+    preprocessing = preprocessing_of(processor, config.data)
     dataset = read_dataset(config, preprocessing, tick)
     check_costs(dataset.labels, config.decision.costs)
     set_seed(config.training.seed)

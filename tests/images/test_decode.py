@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from frame_vit.errors import RowError
-from frame_vit.images.decode import MAX_PIXELS, Stored, decode, open_rgb, read_bytes
+from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode, open_rgb, read_bytes
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -76,11 +76,11 @@ def deep(values: list[int]) -> bytes:
 
 def test_16_bit_grey_is_scaled_by_the_declared_depth_and_never_clipped() -> None:
     data = deep([0, 2048, 4095])
-    assert np.asarray(open_rgb(data, bit_depth=12))[0, :, 0].tolist() == [0, 128, 255]
+    assert np.asarray(open_rgb(data, Decoding(12)))[0, :, 0].tolist() == [0, 128, 255]
     with pytest.raises(RowError, match="bit_depth"):
         open_rgb(data)
     with pytest.raises(RowError, match="do not fit"):
-        open_rgb(deep([0, 4096]), bit_depth=12)
+        open_rgb(deep([0, 4096]), Decoding(12))
 
 
 def test_16_bit_colour_is_refused_and_not_cut_to_its_upper_bits() -> None:
@@ -95,7 +95,7 @@ def test_16_bit_colour_is_refused_and_not_cut_to_its_upper_bits() -> None:
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
     for depth in (8, 12):
         with pytest.raises(RowError, match="16-bit colour"):
-            open_rgb(png, depth)
+            open_rgb(png, Decoding(depth))
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP"])
@@ -120,7 +120,7 @@ def test_what_is_no_whole_picture_is_refused_with_the_reason(data: bytes, reason
 
 
 def test_a_bomb_is_refused_before_it_is_decoded() -> None:
-    side = int(MAX_PIXELS**0.5) + 1
+    side = int((MAX_MEGAPIXELS * 1e6) ** 0.5) + 1
     header = b"GIF89a" + side.to_bytes(2, "little") * 2 + b"\x80\x00\x00" + b"\x00" * 6
     bomb = header + b"," + b"\x00" * 4 + side.to_bytes(2, "little") * 2 + b"\x00\x02\x02\x44\x01\x00;"
     with pytest.raises(RowError, match="pixels"):
@@ -152,10 +152,10 @@ def test_a_reason_has_the_code_of_its_finding(data: bytes, code: str) -> None:
 def test_how_a_picture_is_stored_is_told() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert decode(encoded(noise(9, 6).convert("L")), 8).stored == Stored("PNG", "L")
-    assert decode(encoded(noise(9, 6), "JPEG", exif=exif), 8).stored == Stored("JPEG", "RGB", turned=True)
+    assert decode(encoded(noise(9, 6).convert("L"))).stored == Stored("PNG", "L")
+    assert decode(encoded(noise(9, 6), "JPEG", exif=exif)).stored == Stored("JPEG", "RGB", turned=True)
     pages = encoded(noise(9, 6), "TIFF", save_all=True, append_images=[noise(9, 6, 1)])
-    image, stored = decode(pages, 8)
+    image, stored = decode(pages)
     assert stored == Stored("TIFF", "RGB", several=True)
     assert np.array_equal(np.asarray(image), np.asarray(noise(9, 6))), "the first picture is the one that is used"
 

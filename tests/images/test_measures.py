@@ -60,11 +60,11 @@ def test_blur_takes_sharpness_and_brightness_does_not() -> None:
 
 @given(st.integers(0, 1000), st.floats(0.4, 1.0), st.integers(0, 60))
 def test_a_fingerprint_does_not_know_light_and_contrast(seed: int, gain: float, offset: int) -> None:
-    """As long as nothing becomes white: what is cut off there is lost."""
+    """As long as nothing becomes white: what is cut off there is lost. Rounding weighs more in darker pictures."""
     picture = frame(seed).astype(float)
     changed = np.round(picture * gain + min(offset, 255 - picture.max() * gain)).astype(np.uint8)
     one, other = fingerprints_of(np.stack([picture.astype(np.uint8), changed]))
-    assert np.sqrt(((one - other) ** 2).mean()) < 0.02
+    assert np.sqrt(((one - other) ** 2).mean()) < 0.012 / gain
     assert one.mean() == pytest.approx(0, abs=1e-4)
     assert (one**2).mean() == pytest.approx(1, abs=1e-3)
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from transformers import BitImageProcessor, ConvNextImageProcessor, DeiTImageProcessor, ViTImageProcessor
 
+from frame_vit.config.schema import DataConfig
 from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import normalise, resize
 from frame_vit.model.processor import load_processor, preprocessing_of
@@ -69,7 +70,7 @@ def test_a_processor_that_crops_is_warned_of(caplog: pytest.LogCaptureFixture) -
 
 
 def test_bit_depth_and_region_of_interest_are_kept() -> None:
-    preprocessing = preprocessing_of(load_processor(SCRATCH), 12, [0.1, 0.2, 0.9, 0.8])
+    preprocessing = preprocessing_of(load_processor(SCRATCH), DataConfig(bit_depth=12, roi=[0.1, 0.2, 0.9, 0.8]))
     assert preprocessing.bit_depth == 12
     assert preprocessing.roi == (0.1, 0.2, 0.9, 0.8)
 
