@@ -91,7 +91,8 @@ def predict(
 
     with console.starting():
         inputs = _inputs(paths, data)
-    predictor = load_predictor(model, options, len(inputs))
+    isolated = len(inputs) > 1 or output is not None  # a single picture on the screen is quicker without
+    predictor = load_predictor(model, options, len(inputs), isolated)
     if target.form == Format.table.value:
         _show(predictor, inputs, explain)
         return

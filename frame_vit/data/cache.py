@@ -30,8 +30,9 @@ import PIL
 from frame_vit.data.sources import RawRow, RawSplit
 from frame_vit.errors import RowError
 from frame_vit.images.decode import Stored
+from frame_vit.images.decoders import Decoders, decoding_threads
 from frame_vit.images.pixel_array import UInt8
-from frame_vit.images.preprocessing import PIXELS_VERSION, Preprocessing, read_picture
+from frame_vit.images.preprocessing import PIXELS_VERSION, Picture, Preprocessing, read_picture
 from frame_vit.system import caches
 from frame_vit.system.caches import HINT, building, new_entry
 from frame_vit.system.files import check_room, size
@@ -84,10 +85,11 @@ def decoded(raw: RawSplit, preprocessing: Preprocessing, cache: Path, tick: Tick
     shape = (len(raw.rows), preprocessing.height, preprocessing.width, 3)
     if not raw.rows:
         return Decoded(np.zeros(shape, np.uint8), [])
+    read = _reader(raw, preprocessing)
     with building(home):
         facts = _verified(place, shape) if all(row.stamp for row in raw.rows) else None
-        if facts is None or _readable_again(raw, facts, preprocessing):
-            facts = _build(raw, preprocessing, place, tick)
+        if facts is None or _readable_again(raw, facts, read):
+            facts = _build(raw, read, place, tick)
             unusable = sum(bool(fact.reason) for fact in facts)
             note = f", {unusable} of which cannot be used," if unusable else ""
             log.info("%s: %d pictures%s decoded into %s (%s)", raw.source, len(facts), note, place, size(_bytes(shape)))
@@ -96,21 +98,38 @@ def decoded(raw: RawSplit, preprocessing: Preprocessing, cache: Path, tick: Tick
         return Decoded(np.memmap(place / PIXELS, np.uint8, "r", shape=shape), facts)
 
 
-def _readable_again(raw: RawSplit, facts: Sequence[Facts], preprocessing: Preprocessing) -> bool:
+class _Reader(NamedTuple):
+    """Reads rows of a split at this preprocessing, with this pool of decoders or, without one, in this process."""
+
+    preprocessing: Preprocessing
+    decoders: Decoders | None
+
+    def decode(self, data: bytes) -> Picture:
+        if self.decoders is None:
+            return read_picture(data, self.preprocessing)
+        return self.decoders.decode(data, self.preprocessing)
+
+
+def _reader(raw: RawSplit, preprocessing: Preprocessing) -> _Reader:
+    """Synthetic frames come from this program; all other pictures could crash or hang a decoder."""
+    return _Reader(preprocessing, None if raw.source == "demo" else Decoders())
+
+
+def _readable_again(raw: RawSplit, facts: Sequence[Facts], read: _Reader) -> bool:
     """Whether an unusable picture can be used now although its stamp is the same: its permissions or disk changed."""
-    return any(
-        not _decode(row, preprocessing).facts.reason for row, fact in zip(raw.rows, facts, strict=True) if fact.reason
-    )
+    unusable = [row for row, fact in zip(raw.rows, facts, strict=True) if fact.reason]
+    return any(not _decode(row, read).facts.reason for row in unusable)
 
 
-def _build(raw: RawSplit, preprocessing: Preprocessing, place: Path, tick: Tick) -> list[Facts]:
+def _build(raw: RawSplit, read: _Reader, place: Path, tick: Tick) -> list[Facts]:
+    preprocessing = read.preprocessing
     check_room(
         place, _bytes((len(raw.rows), preprocessing.height, preprocessing.width, 3)), "the decoded pictures", HINT
     )
     facts = []
     with new_entry(place) as part:
         with (part / PIXELS).open("wb") as file:
-            for fact, picture in _pictures(raw, preprocessing, place.parent, tick):
+            for fact, picture in _pictures(raw, read, place.parent, tick):
                 file.write(picture.data)
                 facts.append(fact)
         body = json.dumps(facts)
@@ -118,16 +137,17 @@ def _build(raw: RawSplit, preprocessing: Preprocessing, place: Path, tick: Tick)
     return facts
 
 
-def _pictures(raw: RawSplit, preprocessing: Preprocessing, home: Path, tick: Tick) -> Iterator[_DecodedRow]:
+def _pictures(raw: RawSplit, read: _Reader, home: Path, tick: Tick) -> Iterator[_DecodedRow]:
     """Facts and pixels of every row, in order; unchanged rows come from an earlier state, the others are decoded."""
+    preprocessing = read.preprocessing
     earlier = _earlier_rows(home, preprocessing)
     chunk = min(256, max(4, AHEAD // _bytes((preprocessing.height, preprocessing.width, 3))))
     began, rows, done = time.perf_counter(), iter(raw.rows), 0
 
     def one(row: RawRow) -> _DecodedRow:
-        return earlier(row.stamp) or _decode(row, preprocessing)
+        return earlier(row.stamp) or _decode(row, read)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with decoding_threads(read.decoders) as pool:
         pending = pool.map(one, list(islice(rows, chunk)))
         while done < len(raw.rows):
             following = list(islice(rows, chunk))
@@ -139,14 +159,14 @@ def _pictures(raw: RawSplit, preprocessing: Preprocessing, home: Path, tick: Tic
                 tick(f"reading {raw.source}, {raw.name}", done, len(raw.rows), speed(rate))
 
 
-def _decode(row: RawRow, preprocessing: Preprocessing) -> _DecodedRow:
+def _decode(row: RawRow, read: _Reader) -> _DecodedRow:
     try:
         data = row.read()
-        picture = read_picture(data, preprocessing)
+        picture = read.decode(data)
     except RowError as error:
-        return _unusable(row, error, preprocessing)
+        return _unusable(row, error, read.preprocessing)
     except OSError as error:
-        return _unusable(row, RowError(f"the picture cannot be read: {error.strerror or error}"), preprocessing)
+        return _unusable(row, RowError(f"the picture cannot be read: {error.strerror or error}"), read.preprocessing)
     array = np.ascontiguousarray(picture.pixels)
     digest = hashlib.sha256(data).hexdigest()
     facts = Facts(row.stamp, picture.width, picture.height, digest, seal=_seal(array), stored=picture.stored)

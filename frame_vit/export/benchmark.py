@@ -83,7 +83,7 @@ def benchmark(
     if request.source is None and place.run is None:
         log.warning("this model belongs to no run, so synthetic frames are predicted (--data names a data set)")
         request = replace(request, source="demo")
-    metadata = load_predictor(place, count=1).metadata
+    metadata = load_predictor(place, count=1, isolated=False).metadata
     examples = select_split(metadata, place.run, tested_request(place.run, request), tick).split.examples
     pictures = [examples[row].read() for row in sample_rows(len(examples), count)]
     result = measure_all(MeasureOptions(place.name, device, batch_size), pictures, combinations(), tick)

@@ -73,6 +73,18 @@ class DecodedImage(NamedTuple):
     stored: Stored
 
 
+class TooLargeError(RowError):
+    """A picture of this size (width, height) in pixels, which is more than is allowed."""
+
+    def __init__(self, size: tuple[int, int], allowed: float) -> None:
+        self.size, self.megapixels = size, size[0] * size[1] / 1e6
+        super().__init__(
+            f"{size[0]} x {size[1]} pixels, more than the {allowed:g} megapixels that are allowed; save it smaller, or "
+            "train with a larger data.max_megapixels",
+            "FV104",
+        )
+
+
 class Decoding(NamedTuple):
     """What decoding needs to know of a camera: bits that 16-bit pictures really use, the largest size in megapixels."""
 
@@ -119,11 +131,7 @@ def decode(source: bytes | Path, decoding: Decoding = EIGHT_BITS) -> DecodedImag
 def _check_kind(image: ImageFile.ImageFile, max_megapixels: float) -> None:
     """Raises `RowError` for an opened picture that is too large, or of which decoding would lose a part."""
     if image.width * image.height > max_megapixels * 1e6:
-        raise RowError(
-            f"{image.width} x {image.height} pixels, more than the {max_megapixels:g} megapixels that are allowed; "
-            "save it smaller, or train with a larger data.max_megapixels",
-            "FV104",
-        )
+        raise TooLargeError(image.size, max_megapixels)
     deep_colour = ";16" in str(image.tile[0][3] if image.tile else "") or maxval(image) > 0
     if deep_colour and not image.mode.startswith("I"):
         raise RowError(

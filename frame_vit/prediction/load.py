@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from frame_vit.backends.backend import INT8, Backend
-from frame_vit.backends.choose import BackendRequest, open_first_working, ordered_choices
+from frame_vit.backends.choose import ENDLESS, BackendRequest, open_first_working, ordered_choices
+from frame_vit.images.decoders import Decoders
 from frame_vit.model.metadata import misses_embeddings
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.folder import ModelPlace, find_model
@@ -31,20 +32,27 @@ class PredictorOptions:
 
 
 def load_predictor(
-    model: str | ModelPlace | None = None, options: PredictorOptions | None = None, count: int | None = None
+    model: str | ModelPlace | None = None,
+    options: PredictorOptions | None = None,
+    count: int | None = None,
+    isolated: bool = True,
 ) -> Predictor:
     """The predictor of a run folder, a model folder, an exported file, a hub name or (None) the latest run.
 
     `count` is the number of pictures to come (None: many; `ENDLESS`: one by one); it matters for the backend `auto`.
+    With `isolated`, pictures are decoded in processes of their own, which takes longer for a single one.
     Raises `UsageError` if there is no such model, or if no backend on this machine can answer as requested.
     """
     place = model if isinstance(model, ModelPlace) else find_model(model)
+    decoders = Decoders() if isolated else None
+    if decoders is not None and count is not None:  # they start while the model is loaded
+        decoders.start(1 if count == ENDLESS else count)
     options = options or PredictorOptions()
     request = BackendRequest(place.name, options.backend, options.device, options.precision)
     backend = open_first_working(request, ordered_choices(request, count))
     log.info("model: %s (%s, %s, %s)", place.name, backend.name, backend.device, backend.precision)
     _warn_of_differences(backend)
-    return Predictor(backend, options.tta, options.batch_size, place)
+    return Predictor(backend, options.tta, options.batch_size, place, decoders)
 
 
 def _warn_of_differences(backend: Backend) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -28,15 +28,14 @@ from frame_vit.decision.rates import Logits, softmax
 from frame_vit.decision.thresholds import Flags, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
-from frame_vit.images.decode import read_bytes
+from frame_vit.images.decoders import Decoders, decode_here, decoding_threads
 from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.images.preprocessing import Picture, Preprocessing, laid, read_picture
+from frame_vit.images.preprocessing import Picture, Preprocessing, laid
 from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.inputs import Input
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.machine import cores
 from frame_vit.system.progress import Tick, log, silent, speed
 from frame_vit.system.texts import printable
 
@@ -93,14 +92,20 @@ class Prediction:
 class Predictor:
     """A model that is ready to answer, in one backend.
 
-    With `tta`, the answers are averaged over the declared symmetries. `place` is where the model was loaded from.
+    With `tta`, the answers are averaged over the declared symmetries. `place` is where the model was loaded from,
+    `decoders` is the pool of processes that decodes files; without one they are decoded in this process.
     Raises `ModelError` where the symmetries contain quarter turns but the pictures are not square.
     """
 
     def __init__(
-        self, backend: Backend, tta: bool = True, batch_size: int | None = None, place: ModelPlace | None = None
+        self,
+        backend: Backend,
+        tta: bool = True,
+        batch_size: int | None = None,
+        place: ModelPlace | None = None,
+        decoders: Decoders | None = None,
     ) -> None:
-        self.backend, self.place = backend, place
+        self.backend, self.place, self.decoders = backend, place, decoders
         self.batch_size = batch_size or (ON_A_CPU if backend.device == "cpu" else ON_A_CARD)
         self._warned_of_several = False
         self.group = self.labels.group()
@@ -232,7 +237,7 @@ class Predictor:
     def predict(self, inputs: Iterable[Input], tick: Tick = silent, total: int = 0) -> Iterator[Prediction]:
         """One prediction for each input, in order. All cores decode, at most two batches ahead of the model."""
         rest, done, start = iter(inputs), 0, time.monotonic()
-        with ThreadPoolExecutor(cores()) as pool:
+        with decoding_threads(self.decoders) as pool:
             pending: deque[tuple[Input, Future[Picture | str]]] = deque()
 
             def decode_ahead(count: int) -> None:
@@ -276,7 +281,10 @@ class Predictor:
     def read(self, source: Input) -> Picture | str:
         """A picture at the model's size, or the reason why it cannot be read."""
         try:
-            return read_picture(read_bytes(source.source), self.preprocessing)
+            encoded = source.source if isinstance(source.source, Path) else source.source()
+            if self.decoders is None:
+                return decode_here(encoded, self.preprocessing)
+            return self.decoders.decode(encoded, self.preprocessing)
         except RowError as error:
             return error.message
 
