@@ -43,7 +43,7 @@ def main(run: Path, target: Path) -> None:
     figure = Figure(figsize=(2.1 * len(names), 4.1), layout="constrained")
     panels = figure.subplots(2, len(names))
     for example, row, (above, below) in zip(examples, rows, panels.T, strict=True):
-        image = open_rgb(example.read(), predictor.preprocessing.decoding)
+        image = open_rgb(example.read(), *predictor.preprocessing.decoding)
         label = np.array([names.index(row.label or "")])
         relevance = maps(predictor, np.array(seen(image, predictor.preprocessing))[None], label).relevance[0]
         above.imshow(image)

@@ -221,7 +221,7 @@ def _distance_to_copy(example: Example, fingerprint: Float32, preprocessing: Pre
     """The distance of a picture, with fingerprint (D,), to a brighter copy saved again; None if it cannot be read."""
     table = [min(round(level * BRIGHTER), 255) for level in range(256)]
     try:
-        picture = open_rgb(example.read(), preprocessing.decoding)
+        picture = open_rgb(example.read(), *preprocessing.decoding)
         buffer = io.BytesIO()
         picture.point(table * 3).save(buffer, "JPEG", quality=QUALITY)
         copy = read_picture(buffer.getvalue(), preprocessing).pixels

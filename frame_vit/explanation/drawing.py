@@ -47,7 +47,7 @@ class Explainer:
         if row.label is None:
             return None
         try:
-            image = open_rgb(read_bytes(source.source), self.predictor.preprocessing.decoding)
+            image = open_rgb(read_bytes(source.source), *self.predictor.preprocessing.decoding)
         except RowError:  # the file was removed after it had been predicted
             return None
         label = np.array([self.predictor.labels.names.index(row.label)])

@@ -71,7 +71,7 @@ def _shown(explanation: Explanation, predictor: Predictor, row: int) -> ShownPic
     example, prediction = explanation.examples[row], explanation.predictions[row]
     caption = f"{example.key}: {prediction.label}"
     try:
-        image = open_rgb(example.read(), predictor.preprocessing.decoding)
+        image = open_rgb(example.read(), *predictor.preprocessing.decoding)
     except RowError:
         return ShownPicture("", caption)
     figure = panels(predictor, image, explanation.maps.of(row), prediction, example.box)

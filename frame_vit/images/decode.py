@@ -86,22 +86,19 @@ class TooLargeError(RowError):
 
 
 class Decoding(NamedTuple):
-    """What decoding needs to know of a camera: bits that 16-bit pictures really use, the largest size in megapixels."""
+    """What decoding needs to know of a camera: the arguments of `decode` besides the file."""
 
     bit_depth: int = 8
     max_megapixels: float = MAX_MEGAPIXELS
 
 
-EIGHT_BITS = Decoding()
-
-
-def open_rgb(source: bytes | Path, decoding: Decoding = EIGHT_BITS) -> Image.Image:
+def open_rgb(source: bytes | Path, bit_depth: int = 8, max_megapixels: float = MAX_MEGAPIXELS) -> Image.Image:
     """An upright RGB picture of full size. Raises `RowError` with the reason if it cannot be read."""
-    return decode(source, decoding).image
+    return decode(source, bit_depth, max_megapixels).image
 
 
-def decode(source: bytes | Path, decoding: Decoding = EIGHT_BITS) -> DecodedImage:
-    """Decodes a file or its bytes.
+def decode(source: bytes | Path, bit_depth: int = 8, max_megapixels: float = MAX_MEGAPIXELS) -> DecodedImage:
+    """Decodes a file or its bytes; `bit_depth` is the number of bits that 16-bit pictures really use.
 
     Raises `RowError` with the reason, and the code of the finding, if the picture cannot be used.
     """
@@ -111,13 +108,13 @@ def decode(source: bytes | Path, decoding: Decoding = EIGHT_BITS) -> DecodedImag
     Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit lies below what max_megapixels may allow
     try:
         with Image.open(io.BytesIO(without_texts(data)), formats=FORMATS) as image:
-            _check_kind(image, decoding.max_megapixels)
+            _check_kind(image, max_megapixels)
             several = _several(image)  # before loading, because it seeks to the second picture and back
             depth = maxval(image)
             pixels = _pixels(image, data)
             upright = _upright(pixels)
             stored = Stored(image.format or "", image.mode, upright is not pixels, several)
-            return DecodedImage(_to_rgb(upright, decoding.bit_depth, depth), stored)
+            return DecodedImage(_to_rgb(upright, bit_depth, depth), stored)
     except UnidentifiedImageError:
         raise RowError(f"not a picture (it starts with {data[:12]!r})", "FV103") from None
     except MemoryError:

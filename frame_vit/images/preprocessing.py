@@ -82,7 +82,7 @@ class Picture:
 
 def read_picture(source: bytes | Path, preprocessing: Preprocessing) -> Picture:
     """A file or its bytes, decoded to the model's size. Raises `RowError` with the reason if it cannot be used."""
-    image, stored = decode(source, preprocessing.decoding)
+    image, stored = decode(source, *preprocessing.decoding)
     return Picture(seen(image, preprocessing), image.width, image.height, stored)
 
 

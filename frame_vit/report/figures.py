@@ -77,7 +77,7 @@ def draw_samples(path: Path, split: Split, labels: LabelSpace, preprocessing: Pr
         example = next((e for e in split.examples if e.label == index), None)
         if example is None:
             continue
-        picture = open_rgb(example.read(), preprocessing.decoding)
+        picture = open_rgb(example.read(), *preprocessing.decoding)
         axes.imshow(picture)
         for box in example.boxes:
             axes.add_patch(_outline(box, edgecolor="#00c853", linewidth=2))

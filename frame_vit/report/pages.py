@@ -34,7 +34,7 @@ def page(template: str, values: dict[str, Any]) -> str:
 def thumbnail(example: Example, decoding: Decoding, side: int = THUMBNAIL) -> str:
     """The picture of an example, small, with its boxes, as a JPEG data URI; empty where it can no longer be read."""
     try:
-        picture = open_rgb(example.read(), decoding)
+        picture = open_rgb(example.read(), *decoding)
     except (RowError, OSError):
         return ""
     small = picture.copy()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from frame_vit.errors import RowError
-from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode, open_rgb, read_bytes
+from frame_vit.images.decode import MAX_MEGAPIXELS, Stored, decode, open_rgb, read_bytes
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
@@ -76,11 +76,11 @@ def deep(values: list[int]) -> bytes:
 
 def test_16_bit_grey_is_scaled_by_the_declared_depth_and_never_clipped() -> None:
     data = deep([0, 2048, 4095])
-    assert np.asarray(open_rgb(data, Decoding(12)))[0, :, 0].tolist() == [0, 128, 255]
+    assert np.asarray(open_rgb(data, bit_depth=12))[0, :, 0].tolist() == [0, 128, 255]
     with pytest.raises(RowError, match="bit_depth"):
         open_rgb(data)
     with pytest.raises(RowError, match="do not fit"):
-        open_rgb(deep([0, 4096]), Decoding(12))
+        open_rgb(deep([0, 4096]), bit_depth=12)
 
 
 def test_16_bit_colour_is_refused_and_not_cut_to_its_upper_bits() -> None:
@@ -95,7 +95,7 @@ def test_16_bit_colour_is_refused_and_not_cut_to_its_upper_bits() -> None:
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(row)) + chunk(b"IEND", b"")
     for depth in (8, 12):
         with pytest.raises(RowError, match="16-bit colour"):
-            open_rgb(png, Decoding(depth))
+            open_rgb(png, depth)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP"])

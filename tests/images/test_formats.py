@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from frame_vit.errors import RowError
-from frame_vit.images.decode import Decoding, open_rgb
+from frame_vit.images.decode import open_rgb
 from frame_vit.images.formats import PNG, libtiff_messages, without_texts
 from tests.images.test_decode import encoded, noise
 
@@ -72,8 +72,8 @@ def test_a_deep_pgm_is_read_as_the_png_of_the_same_values(bits: int, maxval: int
     values[0, 0] = maxval
     pgm = f"P5 40 30 {maxval}\n".encode() + values.astype(">u2").tobytes()
     for depth in (bits, 16):
-        from_png = np.asarray(open_rgb(encoded(Image.fromarray(values)), Decoding(depth)))
-        assert np.array_equal(np.asarray(open_rgb(pgm, Decoding(depth))), from_png)
+        from_png = np.asarray(open_rgb(encoded(Image.fromarray(values)), depth))
+        assert np.array_equal(np.asarray(open_rgb(pgm, depth)), from_png)
     with pytest.raises(RowError, match="16-bit picture"):
         open_rgb(pgm)
 
@@ -82,7 +82,7 @@ def test_a_deep_pgm_is_read_as_the_png_of_the_same_values(bits: int, maxval: int
 def test_deep_colour_is_refused_as_ppm_as_it_is_as_png(maxval: int) -> None:
     ppm = f"P6 4 3 {maxval}\n".encode() + bytes(4 * 3 * 3 * 2)
     with pytest.raises(RowError, match="16-bit colour"):
-        open_rgb(ppm, Decoding(12))
+        open_rgb(ppm, 12)
 
 
 @pytest.mark.parametrize("compression", ["tiff_adobe_deflate", "tiff_lzw"])
@@ -134,9 +134,9 @@ def test_not_enough_memory_is_not_called_damage(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_size_that_is_allowed_comes_from_the_config() -> None:
     data = encoded(Image.new("L", (200, 100)))
-    assert open_rgb(data, Decoding(max_megapixels=0.02)).size == (200, 100)
+    assert open_rgb(data, max_megapixels=0.02).size == (200, 100)
     with pytest.raises(RowError, match=r"200 x 100 pixels, more than the 0\.019 megapixels") as caught:
-        open_rgb(data, Decoding(max_megapixels=0.019))
+        open_rgb(data, max_megapixels=0.019)
     assert "data.max_megapixels" in caught.value.message
     assert caught.value.code == "FV104"
 
@@ -146,5 +146,5 @@ def test_a_bomb_of_a_few_bytes_is_refused_whatever_the_limit_of_pillow() -> None
     header = b"GIF89a" + side.to_bytes(2, "little") * 2 + b"\x80\x00\x00" + b"\x00" * 6
     bomb = header + b"," + b"\x00" * 4 + side.to_bytes(2, "little") * 2 + b"\x00\x02\x02\x44\x01\x00;"
     with pytest.raises(RowError, match="60000 x 60000 pixels"):
-        open_rgb(bomb, Decoding(max_megapixels=100))
+        open_rgb(bomb, max_megapixels=100)
     assert io.BytesIO(bomb).getbuffer().nbytes < 60

@@ -15,7 +15,7 @@ from PIL import Image
 from frame_vit.data import demo
 from frame_vit.data.examples import Example
 from frame_vit.errors import RowError
-from frame_vit.images.decode import EIGHT_BITS
+from frame_vit.images.decode import Decoding
 from frame_vit.report.pages import THUMBNAIL, data_uri, page, png, thumbnail
 
 
@@ -42,16 +42,16 @@ def test_a_value_that_is_missing_is_an_error_not_an_empty_place() -> None:
 
 
 def test_a_thumbnail_is_small_keeps_its_shape_and_shows_the_box() -> None:
-    image = opened(thumbnail(example((20, 20, 100, 80)), EIGHT_BITS, 80))
+    image = opened(thumbnail(example((20, 20, 100, 80)), Decoding(), 80))
     assert max(image.size) == 80
     assert image.width / image.height == pytest.approx(demo.WIDTH / demo.HEIGHT, rel=0.05)
     assert green(image) > 10
-    assert green(opened(thumbnail(example(None), EIGHT_BITS, 80))) == 0
+    assert green(opened(thumbnail(example(None), Decoding(), 80))) == 0
 
 
 def test_a_box_far_outside_or_the_wrong_way_round_does_no_harm() -> None:
     for box in ((-1e6, -1e6, 1e6, 1e6), (90.0, 70.0, 10.0, 10.0)):
-        assert max(opened(thumbnail(example(box), EIGHT_BITS)).size) <= THUMBNAIL
+        assert max(opened(thumbnail(example(box), Decoding())).size) <= THUMBNAIL
 
 
 @pytest.mark.parametrize("error", [RowError("damaged"), FileNotFoundError("gone")])
@@ -59,7 +59,7 @@ def test_a_picture_that_can_no_longer_be_read_leaves_an_empty_place(error: Excep
     def read() -> bytes:
         raise error
 
-    assert thumbnail(replace(example(None), read=read), EIGHT_BITS) == ""
+    assert thumbnail(replace(example(None), read=read), Decoding()) == ""
 
 
 def test_a_figure_becomes_a_picture_inside_the_page() -> None:
