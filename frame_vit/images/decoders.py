@@ -40,6 +40,8 @@ LARGE = 8.0
 """Megapixels from which a picture waits for its share of BUDGET."""
 BUDGET = 150.0
 """Megapixels of large pictures that are decoded at once, in all processes together; about 1 GB."""
+MOST = 16
+"""Processes by default; each takes 60 MB, and so many decode faster than any model here answers."""
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv[1]); from frame_vit.images import decoders; decoders.serve()"
 
 
@@ -50,7 +52,7 @@ class Decoders:
     """
 
     def __init__(self, count: int | None = None) -> None:
-        self.count = count or cores()
+        self.count = count or min(cores(), MOST)
         self._processes: list[_Process] = []
         self._idle: list[_Process] = []
         self._change = threading.Condition()
