@@ -4,9 +4,18 @@ The functions of the commands can be imported from here: `from frame_vit import 
 help python` has an example of each. They are loaded when they are first used, so `import frame_vit` itself is quick.
 """
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
 __version__ = "0.6.0"
+
+# Nothing leaves the machine unless asked. The libraries read these variables when they are imported, and child
+# processes inherit them, so they are set before anything else: ONNX Runtime's own function, called later, is too late.
+for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ.setdefault(_switch, "1")
+# OpenVINO has no such variable, and reports its own import. Where this package cannot be imported it reports nothing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 if TYPE_CHECKING:
     from frame_vit.api import (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,20 +107,21 @@ def test_of_several_processes_one_says_what_all_know(
 
 
 def test_ctrl_c_while_a_command_runs_is_exit_code_130(tmp_path: Path) -> None:
-    """The command reads its config from a pipe to which nobody writes."""
-    os.mkfifo(tmp_path / "never.yaml")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "frame_vit", "train", "-c", "never.yaml"],
-        cwd=tmp_path,
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    writer = os.open(tmp_path / "never.yaml", os.O_WRONLY)  # waits until the command reads
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=100)
-    os.close(writer)
+    """The command asks a hub that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as hub:
+        address = f"http://127.0.0.1:{hub.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "frame_vit", "train", "--data", "owner/name", "--set", "model.init=scratch"],
+            cwd=tmp_path,
+            env=environment(tmp_path, HF_HUB_OFFLINE="", HF_ENDPOINT=address),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        connection, _ = hub.accept()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=100)
+        connection.close()
     assert process.returncode == 130
     assert out == ""
     assert err.split() == ["stopped"]
@@ -139,6 +142,21 @@ def test_a_reader_that_closes_the_pipe_sees_no_traceback(tmp_path: Path) -> None
     os.close(writer)
     assert done.stderr == ""
     assert done.returncode == 0
+
+
+def test_an_error_that_the_machine_can_mend_is_not_called_a_bug(ends: End) -> None:
+    code, shown = ends(OSError(errno.EROFS, "Read-only file system", "/mnt/a"))
+    assert (code, "/mnt/a: Read-only file system" in shown, "bug" in shown) == (2, True, False)
+    code, shown = ends(ImportError("libfast.so.1 is missing", name="onnxruntime.capi"))
+    assert (code, "onnxruntime cannot be loaded: libfast.so.1 is missing" in shown) == (1, True)
+    assert "bug" in ends(ImportError("cannot import name 'x'", name="frame_vit.labels"))[1]
+
+
+def test_a_name_of_thousands_of_letters_does_not_hide_the_reason(ends: End) -> None:
+    code, shown = ends(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 3000))
+    assert code == 2
+    assert "File name too long" in shown
+    assert len(shown) < 1000
 
 
 def test_a_console_that_lacks_a_letter_shows_its_code(framevit: Framevit) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import cache
 from typing import TYPE_CHECKING, TextIO
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 plain = visible
 PLAIN_EVERY_S = 10.0
 """seconds between two lines of progress in a pipe"""
+LONGEST_WORD = 400
+"""letters of a word in an error, such as a path; of longer ones the middle is left out"""
 WIDEST_TEXT = 120
 """columns of a help topic: longer lines are hard to read"""
 
@@ -47,7 +50,14 @@ def is_terminal(stream: TextIO) -> bool:
 
 
 def say(text: str, warning: bool = False) -> None:
-    """Writes one line to stderr, above the progress bar if there is one."""
+    """Writes one line to stderr, above the progress bar if there is one. Where nobody can read it, the work goes on."""
+    try:
+        _say(text, warning)
+    except OSError:  # the reader of a pipe has gone, or the disk of a log is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def _say(text: str, warning: bool) -> None:
     if is_terminal(sys.stderr):
         from rich.text import Text
 
@@ -63,12 +73,18 @@ def show_error(error: FrameVitError) -> None:
     from rich.panel import Panel
     from rich.text import Text
 
-    body = Text("\n".join(plain(line) for line in error.message.splitlines()))
+    body = Text("\n".join(_shortened(plain(line)) for line in error.message.splitlines()))
     if error.hint:
-        body.append("\n" + plain(error.hint), style="dim")
-    screen(stderr=True).print(Panel(body, title="Error", title_align="left", border_style="red"))
+        body.append("\n" + _shortened(plain(error.hint)), style="dim")
+    with suppress(OSError):  # nobody can read it; the exit code stays
+        screen(stderr=True).print(Panel(body, title="Error", title_align="left", border_style="red"))
     if os.environ.get("FRAMEVIT_DEBUG"):
         say("".join(traceback.format_exception(error)))
+
+
+def _shortened(line: str) -> str:
+    """The line with the middle of very long words left out: a name of thousands of letters would hide the reason."""
+    return re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:80]}...{word[0][-40:]}", line)
 
 
 def show_interrupted(stopped: FrameVitError) -> None:

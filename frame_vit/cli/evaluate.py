@@ -65,7 +65,9 @@ def evaluate(
     conditions = [parse_gate(text) for text in gates or []]
     from frame_vit.prediction.load import load_predictor
     from frame_vit.runs.folder import find_model
+    from frame_vit.system.files import check_writable
 
+    check_writable(output)
     place = find_model(model or model_option)  # before what takes seconds to import
     with console.starting():
         from frame_vit.evaluation.evaluate import evaluate as evaluate_model

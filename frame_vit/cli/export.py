@@ -31,7 +31,9 @@ def export(
     """
     from frame_vit.cli import console, tables
     from frame_vit.runs.folder import find_model
+    from frame_vit.system.files import check_writable
 
+    check_writable(output)
     place = find_model(model)  # before the imports below, which take seconds
     with console.starting():
         from frame_vit.export.export import export as export_model

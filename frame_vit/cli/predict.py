@@ -147,7 +147,9 @@ def _form(form: Format | None, output: Path | None, watch: Path | None) -> str:
 def _with_weights(backend: Backend, explain: Path | None, paths: list[str] | None) -> Backend:
     """Attention needs the weights, which only torch has; and maps among the pictures would be predicted next time."""
     from frame_vit.runs.folder import check_apart
+    from frame_vit.system.files import check_writable
 
+    check_writable(explain)
     if explain is not None:
         check_apart(explain, *(paths or []))
     if explain is not None and backend not in (AUTO, Backend("torch")):
@@ -172,8 +174,9 @@ def _watch(folder: Path, target: Output, model: str | None, options: PredictorOp
 def _show(predictor: Predictor, inputs: list[Input], explain: Path | None) -> None:
     """A table for people."""
     from frame_vit.cli import console, tables
+    from frame_vit.system.files import writing_explained
 
-    with console.progress() as tick:
+    with console.progress() as tick, writing_explained(explain or Path()):
         rows = predictor.predict(inputs, tick, len(inputs))
         draw = _drawing(predictor, explain)
         table = list(draw(rows, inputs) if draw else rows)
@@ -218,8 +221,10 @@ def explain(
     from frame_vit.cli import console, tables
     from frame_vit.prediction.load import load_predictor
     from frame_vit.runs.folder import check_apart
+    from frame_vit.system.files import check_writable
 
     folder = output or Path("explained")
+    check_writable(folder if paths else output)
     check_apart(folder, *(paths or []))
     inputs = _inputs(paths, None) if paths else []
     with console.starting():

@@ -33,9 +33,11 @@ def prepare(
     with console.starting():
         from frame_vit.audit.prepare import prepare as prepare_data
         from frame_vit.runs.folder import run_name
+        from frame_vit.system.files import check_writable, writing_explained
 
     folder = output or Path("prepared") / run_name(config)
-    with console.progress() as tick:
+    check_writable(folder)
+    with console.progress() as tick, writing_explained(folder):
         preparation = prepare_data(full_config, folder, tick)
     if json_output:
         typer.echo((folder / "audit.json").read_text(encoding="utf-8"), nl=False)

@@ -15,11 +15,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from frame_vit.config.schema import Config, ScratchConfig, Section
-from frame_vit.config.yaml12 import dump_yaml, parse_yaml
+from frame_vit.config.yaml12 import MAX_CHARACTERS, dump_yaml, parse_yaml
 from frame_vit.errors import ConfigError, UsageError
 from frame_vit.findings import KINDS
 from frame_vit.images.geometry import GENERATORS
 from frame_vit.labels import did_you_mean, unknown_symmetries
+from frame_vit.system.files import read_plain_text
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = (), complete: bool = True) -> Config:
@@ -50,16 +51,22 @@ def dump_config(config: Config, comments: bool = False) -> str:
     return "\n".join(_commented(config, ""))
 
 
+LARGEST_FILE = 4 * MAX_CHARACTERS
+"""Bytes of a config file: its characters take up to four each."""
 _ALL_KEYS = "framevit train --print-config shows every key with its meaning and default"
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_plain_text(path, LARGEST_FILE)
     except FileNotFoundError:
         raise UsageError(f"no such config file: {path}", "The folder configs/ has worked examples") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the config {path}: {error}") from None
+    except UsageError as error:
+        raise UsageError(f"cannot read the config: {error.message}", error.hint) from None
+    except OSError as error:
+        raise UsageError(f"cannot read the config {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read the config {path}: {error}", "Save it as UTF-8") from None
     values = parse_yaml(text, str(path))
     if not isinstance(values, dict | None):
         raise ConfigError(f"{path}: not a mapping of sections ({', '.join(Config.model_fields)})", _ALL_KEYS)

@@ -7,6 +7,7 @@ excluded already, so that the new file can replace the one in use.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 from frame_vit.data.sources import RawSplit
 from frame_vit.errors import UsageError
-from frame_vit.system.files import replacing
+from frame_vit.system.files import read_plain_text, replacing
 from frame_vit.system.progress import log
 from frame_vit.system.texts import neutral, raw
 
@@ -67,7 +68,7 @@ def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
 def _read(path: Path) -> dict[tuple[str, str], Exclusion]:
     """By (resolved source, key)."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.StringIO(read_plain_text(path), newline="") as file:
             reader = csv.DictReader(file, strict=True)
             columns = list(reader.fieldnames or ())
             if "key" not in columns:

@@ -16,6 +16,7 @@ from frame_vit.config.schema import DataConfig
 from frame_vit.data.groups import Marking, Marks
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import UsageError
+from frame_vit.system.files import read_plain_text
 from frame_vit.system.texts import printable
 
 FILE_COLUMNS = ("file_name", "file", "path")
@@ -61,7 +62,7 @@ def read_manifest(path: Path, data: DataConfig) -> tuple[dict[str, list[Manifest
 def _records(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """(line number, cells by column) pairs."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_plain_text(path)
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 (byte {error.start})", "Save the manifest as UTF-8") from None
     except OSError as error:

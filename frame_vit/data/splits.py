@@ -23,6 +23,7 @@ from frame_vit.data.groups import joined
 from frame_vit.data.sources import ROLES
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
+from frame_vit.system.files import read_plain_text
 from frame_vit.system.progress import log
 
 MOST_FOLDS = 20
@@ -61,10 +62,10 @@ def _as_before(train: Split, path: Path, names: set[str], excluded: Collection[s
     Raises `UsageError` if the file cannot be used, `DataError` if the rows or pictures are not those that it lists.
     """
     try:
-        listed = json.loads(path.read_text(encoding="utf-8"))["splits"]
+        listed = json.loads(read_plain_text(path))["splits"]
         split_of = {row["key"]: name for name in names & {*listed} for row in listed[name]}
         digests = {row["key"]: row["sha256"] for name in names & {*listed} for row in listed[name]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"data.splits: {path} is not a manifest.json of framevit prepare ({error!r})",
             "Name a manifest.json, or remove data.splits",

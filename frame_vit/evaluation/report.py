@@ -28,7 +28,7 @@ from frame_vit.prediction.rows import write_predictions
 from frame_vit.report.figures import draw_confusion
 from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
 from frame_vit.runs.environment import RunFacts
-from frame_vit.system.files import write_json, write_text
+from frame_vit.system.files import filling, write_json, write_text
 
 IN_A_CELL, RIGHT_IN_A_CELL, IN_A_GALLERY = 24, 8, 12
 """How many pictures the page shows of a cell with mistakes, of a cell with right answers, and in a gallery."""
@@ -37,14 +37,14 @@ SMALL = 180
 
 
 def write_evaluation(evaluation: Evaluation, predictor: Predictor, folder: Path, facts: RunFacts) -> None:
-    """Writes all files into the folder, metrics.json last; `facts` say on the page where the numbers come from."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Writes all files or none, metrics.json last; `facts` say on the page where the numbers come from."""
     metrics = evaluation.metrics
     title = f"{metrics.split}: {metrics.n} pictures, accuracy {metrics.scores.accuracy:.3f}"
-    draw_confusion(folder / "confusion_matrix.png", metrics.scores.confusion_matrix, metrics.labels, title)
-    write_predictions(folder / "predictions.csv", evaluation.rows, predictor.labels)
-    write_text(folder / "report.html", _page(evaluation, predictor, facts))
-    write_json(folder / "metrics.json", metrics.to_json())
+    with filling(folder, last="metrics.json") as part:
+        draw_confusion(part / "confusion_matrix.png", metrics.scores.confusion_matrix, metrics.labels, title)
+        write_predictions(part / "predictions.csv", evaluation.rows, predictor.labels)
+        write_text(part / "report.html", _page(evaluation, predictor, facts))
+        write_json(part / "metrics.json", metrics.to_json())
 
 
 def _page(evaluation: Evaluation, predictor: Predictor, facts: RunFacts) -> str:

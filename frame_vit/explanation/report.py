@@ -19,7 +19,7 @@ from frame_vit.prediction.predictor import Predictor
 from frame_vit.report.figures import math_safe
 from frame_vit.report.pages import data_uri, page, png
 from frame_vit.runs.environment import RunFacts
-from frame_vit.system.files import write_json, write_text
+from frame_vit.system.files import filling, write_json, write_text
 
 SHOWN = 12
 """Pictures of each kind on the page."""
@@ -34,7 +34,6 @@ class ShownPicture(NamedTuple):
 
 def write_explanation(explanation: Explanation, predictor: Predictor, folder: Path, facts: RunFacts) -> None:
     """Writes explanation.html, then attention.json; `facts` say on the page where the numbers come from."""
-    folder.mkdir(parents=True, exist_ok=True)
     # The page also shows one picture of each class whose map lies inside the box, for comparison.
     inside = {
         example.label: row for row, example in enumerate(explanation.examples) if row not in explanation.elsewhere_rows
@@ -46,8 +45,9 @@ def write_explanation(explanation: Explanation, predictor: Predictor, folder: Pa
         "inside_shown": [_shown(explanation, predictor, row) for _, row in sorted(inside.items())][:SHOWN],
         "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts.to_json(),
     }
-    write_text(folder / "explanation.html", page("explanation.html", values))
-    write_json(folder / "attention.json", explanation.to_json())
+    with filling(folder, last="attention.json") as part:
+        write_text(part / "explanation.html", page("explanation.html", values))
+        write_json(part / "attention.json", explanation.to_json())
 
 
 def _mean_maps(explanation: Explanation, predictor: Predictor) -> bytes:

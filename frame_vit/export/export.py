@@ -23,11 +23,11 @@ from frame_vit.export.graph import write_onnx
 from frame_vit.export.int8 import Int8Failure, Int8Trial, quantise
 from frame_vit.export.proof import BatchDifferences, Proof
 from frame_vit.model.classifier import Classifier
-from frame_vit.model.metadata import write_metadata
+from frame_vit.model.metadata import EMBEDDINGS, write_metadata
 from frame_vit.model.saving import load_trained
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.files import replacing, write_json
+from frame_vit.system.files import filling, write_json
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import Tick, log, silent
 
@@ -97,15 +97,27 @@ def write_export(job: ExportJob, tick: Tick = silent) -> ExportResult:
     that does not agree, or is slower on this machine, is not kept, and the result says so.
     """
     _check_folder(job)
-    folder, classifier = job.folder, job.classifier
-    folder.mkdir(parents=True, exist_ok=True)
+    with filling(job.folder, last=EXPORT_FILE) as folder:
+        result = _write(job, folder, tick)
+    if FILES[INT8] not in result.files and (earlier := job.folder / FILES[INT8]).is_file():
+        earlier.unlink()
+        log.warning("%s, from an earlier export, is removed", earlier)
+    novelty = job.classifier.metadata.novelty
+    if novelty is None or novelty.embeddings is None:
+        (job.folder / EMBEDDINGS).unlink(missing_ok=True)  # of another model
+    return result
+
+
+def _write(job: ExportJob, folder: Path, tick: Tick) -> ExportResult:
+    """Writes all files of the export into an empty folder; what stays of an earlier export is only looked at."""
+    classifier = job.classifier
     proof = Proof(classifier, job.test, job.limits, tick)
-    with replacing(folder / FILES[FP32], large=True) as part:
-        opset = write_onnx(classifier, part, tick)
-        differences = proof.differences(part, "fp32")
-        _check_tolerance(differences, job.limits)
-        agreements = proof.agreements(part)
-        quantised = quantise(part, folder / FILES[INT8], job.train, proof) if job.int8 else None
+    fp32 = folder / FILES[FP32]
+    opset = write_onnx(classifier, fp32, tick)
+    differences = proof.differences(fp32, "fp32")
+    _check_tolerance(differences, job.limits)
+    agreements = proof.agreements(fp32)
+    quantised = quantise(fp32, folder / FILES[INT8], job.train, proof) if job.int8 else None
     weights = weights_fingerprint(job.source) if job.source else None
     record = _record(proof, folder / FILES[FP32], differences, weights)
     files = {FILES[FP32]: replace(record, opset=opset, agreements=agreements)}
@@ -160,7 +172,7 @@ def check_installed() -> None:
 def _earlier_int8(job: ExportJob, weights: str | None) -> FileRecord | None:
     """The record of an int8 file of an earlier export, if it stays.
 
-    It stays if it was made from the same weights and no new one was requested; otherwise it is removed.
+    It stays if it was made from the same weights and no new one was requested.
     """
     name = FILES[INT8]
     path = job.folder / name
@@ -170,6 +182,4 @@ def _earlier_int8(job: ExportJob, weights: str | None) -> FileRecord | None:
     if record is not None and record.weights == weights and not job.int8:
         log.info("%s, from an earlier export of the same weights, is kept", path)
         return record
-    path.unlink()
-    log.warning("%s, from an earlier export, is removed", path)
     return None

@@ -18,7 +18,7 @@ from typing import IO
 from frame_vit.errors import UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.prediction.rows import NOTHING, Done, read_done
-from frame_vit.system.files import full_disk_explained, locked
+from frame_vit.system.files import check_plain, full_disk_explained, locked
 from frame_vit.system.progress import log
 
 
@@ -37,6 +37,8 @@ class Output:
             raise UsageError("--skip-done resumes a file of rows", "Name a .csv or .jsonl file with -o/--output")
         if self.path is not None and not self.path.parent.is_dir():
             raise UsageError(f"there is no folder {self.path.parent}", "Make it, or name another file with -o/--output")
+        if self.path is not None and self.path.exists():
+            check_plain(self.path, sys.maxsize)  # a pipe could be neither resumed nor cut after its last whole row
         if self.path is None or self.resume or self.overwrite:
             return
         if self.path.is_file() and self.path.stat().st_size:

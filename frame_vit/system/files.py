@@ -1,10 +1,13 @@
 """Writing files so that a crash, a power cut or a full disk leaves the old file or the new one, never half of one.
 
 A file is written under a name beside its own, flushed to the disk and renamed (`replacing`); a folder is built the same
-way (`replacing_folder`). One lock (`locked`) keeps two processes apart, and one handler (`full_disk_explained`) turns a
-full disk into a message with a way out. Whoever writes files in this package uses these, so the promise has one place.
-The weights of a model folder are the exception: transformers writes them, and framevit.json, which makes the folder
-count, follows last.
+way (`replacing_folder`), and several files that belong together come into an existing folder together (`filling`). One
+lock (`locked`) keeps two processes apart, and one handler (`full_disk_explained`) turns a full disk into a message with
+a way out. Whoever writes files in this package uses these, so the promise has one place. The weights of a model folder
+are the exception: transformers writes them, and framevit.json, which makes the folder count, follows last.
+
+What a user names to be read is read by `read_plain_text`, because a pipe or a device may never end. What the machine
+refuses otherwise, from a name that is too long to a disk that is read-only, gets its words in `machine_error`.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +28,21 @@ from frame_vit.system.progress import log
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a full quota, a file larger than the file system takes."""
+NOT_USABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENXIO,
+)
+"""A name that the person who gave it has to change: forbidden, read-only, too long, not a folder, not a file."""
+BROKEN = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.EMFILE, errno.ENFILE)
+"""A disk or network share that fails, or more open files than the system allows."""
+LARGEST_TEXT = 1 << 30
+"""Bytes of a text file that is read as a whole: a table of millions of rows is smaller."""
 
 
 @contextmanager
@@ -47,12 +66,16 @@ def replacing(path: Path, large: bool = False) -> Iterator[Path]:
 
 def _remove_left_parts(path: Path) -> None:
     """Removes the temporary files for `path` of processes that do not run any more, which may be large."""
-    form = re.compile(re.escape(f".{path.name}.") + r"(\d+)\.part")
-    for entry in path.parent.iterdir() if path.parent.is_dir() else ():
-        owner = form.fullmatch(entry.name)
-        if owner and not _runs(int(owner[1])):
-            with suppress(OSError):  # another process may be removing it, too
-                entry.unlink()
+    for entry in _left_over(path.parent, f".{path.name}."):
+        with suppress(OSError):  # another process may be removing it, too
+            entry.unlink()
+
+
+def _left_over(folder: Path, begin: str) -> list[Path]:
+    """The temporary entries of a folder, of this beginning, whose processes do not run any more."""
+    form = re.compile(re.escape(begin) + r"(\d+)\.part")
+    found = [(entry, form.fullmatch(entry.name)) for entry in (folder.iterdir() if folder.is_dir() else ())]
+    return [entry for entry, owner in found if owner and not _runs(int(owner[1]))]
 
 
 def _runs(process: int) -> bool:
@@ -77,6 +100,59 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON, whole or not at all. Raises `ValueError` for NaN and infinity, which JSON does not have."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def filling(folder: Path, last: str) -> Iterator[Path]:
+    """An empty folder whose files all move into `folder` when the block ends well; after an error none of them does.
+
+    Other files in `folder` stay. The file `last` moves last: where it is, the others are complete. Raises `UsageError`
+    where the folder cannot be written, `FrameVitError` for a full disk; the folder is then as it was, or gone again.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    part = folder / f".{os.getpid()}.part"
+    try:
+        with writing_explained(folder):
+            for left in (part, *_left_over(folder, ".")):
+                shutil.rmtree(left, ignore_errors=True)
+            part.mkdir(parents=True)
+            yield part
+            files = sorted(part.iterdir(), key=lambda file: file.name == last)
+            for file in files:
+                flush(file)
+            for file in files:
+                file.replace(folder / file.name)
+            flush(folder)
+            made = []
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        for place in made:
+            with suppress(OSError):  # it was not made after all, or another process has put something into it
+                place.rmdir()
+
+
+@contextmanager
+def writing_explained(folder: Path) -> Iterator[None]:
+    """Turns what the machine says to writing into a folder into an error that names the folder and the way out."""
+    way_out = "name another folder with -o/--output"
+    try:
+        with full_disk_explained(folder, lambda: f"Make room, or {way_out}"):
+            yield
+    except OSError as error:
+        if error.errno not in (*NOT_USABLE, errno.EEXIST) or not str(error.filename).startswith(str(folder)):
+            raise
+        hint = way_out[0].upper() + way_out[1:]
+        raise UsageError(f"cannot write into {folder}: {error.strerror}", hint) from None
+
+
+def check_writable(folder: Path | None) -> None:
+    """Raises `UsageError` where a folder for results could not be made or written: before the work, not after it."""
+    if folder is None:
+        return
+    place = existing_parent(folder)
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        reason = "is not a folder" if not place.is_dir() else "cannot be written"
+        raise UsageError(f"no results can be written to {folder}: {place} {reason}", "Name another with -o/--output")
 
 
 @contextmanager
@@ -158,6 +234,58 @@ def full_disk_explained(path: Path, way_out: Callable[[], str]) -> Iterator[None
         raise FrameVitError(reason, way_out()) from None
 
 
+def machine_error(error: Exception) -> FrameVitError | None:
+    """What the machine or its owner can mend, in words; None for everything else, which is a bug.
+
+    For errors that nobody explained where they arose: the last net, so that each of them has its message.
+    """
+    if isinstance(error, ImportError) and not (error.name or "").startswith("frame_vit"):
+        library = (error.name or "a library").partition(".")[0]
+        return FrameVitError(f"{library} cannot be loaded: {error}", "`framevit doctor` shows what is installed")
+    if isinstance(error, MemoryError):
+        return FrameVitError("out of memory", "Use a smaller --batch-size, or close other programs")
+    number = error.errno if isinstance(error, OSError) else None
+    if number in DISK_FULL or "No space left on device" in str(error):
+        place = (isinstance(error, OSError) and error.filename) or "the output"
+        reason = os.strerror(number or errno.ENOSPC)
+        return FrameVitError(f"no room to write {place}: {reason}", "Make room on the disk")
+    if not isinstance(error, OSError):
+        return None
+    if number is None and "shared object file" in str(error):
+        return FrameVitError(f"a library cannot be loaded: {error}", "`framevit doctor` shows what is installed")
+    if error.filename is None:
+        return None
+    if number in NOT_USABLE:
+        return UsageError(f"{error.filename}: {error.strerror}")
+    return FrameVitError(f"{error.filename}: {error.strerror}") if number in BROKEN else None
+
+
+def check_plain(path: Path, limit: int = LARGEST_TEXT) -> None:
+    """Raises `UsageError` for a path that is no plain file, or one of more than `limit` bytes; `OSError` passes.
+
+    A pipe to which nobody writes is waited for, and a device such as /dev/zero never ends.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, a device or a socket"
+        raise UsageError(f"{path} is not a plain file but {kind}", "Name a file on a disk")
+    if status.st_size > limit:
+        raise UsageError(f"{path} has {size(status.st_size)}; at most {size(limit)} are read")
+
+
+def read_plain_text(path: Path, limit: int = LARGEST_TEXT) -> str:
+    """The text of a plain UTF-8 file; a byte order mark at its beginning is left out.
+
+    Raises what `check_plain` raises, and `UnicodeDecodeError`. Line ends stay as they are.
+    """
+    check_plain(path, limit)
+    with path.open("rb") as file:
+        content = file.read(limit + 1)  # a file may grow meanwhile, and those of /proc have no size
+    if len(content) > limit:
+        raise UsageError(f"{path} has more than {size(limit)}")
+    return content.decode("utf-8-sig")
+
+
 def size(count: float) -> str:
     """A number of bytes in decimal units, with three digits: `1.5 kB`."""
     for unit in ("B", "kB", "MB"):
@@ -187,7 +315,7 @@ def check_room(folder: Path, needed: int, what: str, hint: str) -> None:
 def read_facts(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where the file is missing, damaged, or holds something else."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = json.loads(read_plain_text(path))
+    except (OSError, ValueError, RecursionError, UsageError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -16,11 +16,16 @@ import pytest
 
 from frame_vit.errors import FrameVitError, UsageError
 from frame_vit.system.files import (
+    check_plain,
     check_room,
+    check_writable,
     existing_parent,
+    filling,
     full_disk_explained,
     locked,
+    machine_error,
     read_facts,
+    read_plain_text,
     remove_folder,
     replacing,
     replacing_folder,
@@ -117,6 +122,93 @@ def test_a_folder_is_removed_even_where_a_removal_was_interrupted_before(tmp_pat
         (tmp_path / name / "file").touch()
     remove_folder(tmp_path / "step")
     assert names(tmp_path) == []
+
+
+def test_files_that_belong_together_come_into_a_folder_together_and_spare_the_others(tmp_path: Path) -> None:
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("mine")
+    (folder / "b.txt").write_text("old")
+    with filling(folder, last="a.json") as part:
+        (part / "a.json").write_text("new")
+        (part / "b.txt").write_text("new")
+        assert (folder / "b.txt").read_text() == "old"
+        assert not (folder / "a.json").exists()
+    assert names(folder) == ["a.json", "b.txt", "mine.txt"]
+    assert (folder / "b.txt").read_text() == "new"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_after_an_error_none_of_them_comes_and_a_folder_that_was_made_is_gone(tmp_path: Path, number: int) -> None:
+    with (
+        pytest.raises((FrameVitError, OSError), match=os.strerror(number)),
+        filling(tmp_path / "new" / "report", last="a.json") as part,
+    ):
+        (part / "b.txt").write_text("half")
+        raise OSError(number, os.strerror(number))
+    assert names(tmp_path) == []
+
+
+def test_what_a_killed_process_left_of_a_folder_is_cleared(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    (tmp_path / f".{done.stdout.strip()}.part").mkdir()
+    with filling(tmp_path, last="a.json") as part:
+        (part / "a.json").touch()
+    assert names(tmp_path) == ["a.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_mistake_that_can_be_known_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot write into .*file: Not a directory"), filling(tmp_path / "file", "a"):
+        raise AssertionError("there is no such folder")
+    with pytest.raises(UsageError, match=r"no results can be written to .*file/a: .*file is not a folder"):
+        check_writable(tmp_path / "file" / "a")
+    check_writable(tmp_path / "new" / "folder")
+    check_writable(None)
+    assert names(tmp_path) == ["file"]
+
+
+def test_only_plain_files_are_read_and_only_as_much_as_was_agreed(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "pipe", tmp_path / "folder", Path("/dev/zero"), Path("/dev/full")):
+        with pytest.raises(UsageError, match="is not a plain file but a"):
+            read_plain_text(place)
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfa\r\n")
+    assert read_plain_text(tmp_path / "a.txt", 6) == "a\r\n"
+    with pytest.raises(UsageError, match="has 6 B; at most 5 B are read"):
+        check_plain(tmp_path / "a.txt", 5)
+    with pytest.raises(UsageError, match="has more than 10 B"):
+        read_plain_text(Path("/proc/self/status"), 10)  # such a file has no size
+    with pytest.raises(FileNotFoundError):
+        read_plain_text(tmp_path / "gone")
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(UnicodeDecodeError):
+        read_plain_text(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "no room to write the output"),
+        (RuntimeError("writing failed: No space left on device (os error 28)"), 1, "no room to write the output"),
+        (OSError(errno.EACCES, "Permission denied", "x"), 2, "x: Permission denied"),
+        (OSError(errno.EIO, "Input/output error", "x"), 1, "x: Input/output error"),
+        (OSError("libx.so: cannot open shared object file"), 1, "a library cannot be loaded: libx.so"),
+        (ImportError("DLL load failed", name="onnxruntime"), 1, "onnxruntime cannot be loaded: DLL load failed"),
+        (MemoryError(), 1, "out of memory"),
+    ],
+)
+def test_what_the_machine_refuses_has_its_words_and_code(error: Exception, code: int, said: str) -> None:
+    known = machine_error(error)
+    assert known is not None
+    assert said in known.message
+    assert known.exit_code == code
+
+
+@pytest.mark.parametrize("error", [OSError(5, "oops"), FileNotFoundError(2, "gone", "x"), KeyError("x")])
+def test_what_only_a_bug_explains_is_not_explained_away(error: Exception) -> None:
+    assert machine_error(error) is None
 
 
 _HOLDER = """
