@@ -2,9 +2,9 @@
 
 A file is written under a name beside its own, flushed to the disk and renamed (`replacing`); a folder is built the same
 way (`replacing_folder`). One lock (`locked`) keeps two processes apart, and one handler (`full_disk_explained`) turns a
-full disk into a message with a way out. Whoever writes files in this package uses these, so the promise has one place.
-The weights of a model folder are the exception: transformers writes them, and framevit.json, which makes the folder
-count, follows last.
+full disk into a message with a way out. Whoever writes a whole file in this package uses these, so the promise has one
+place. There are two exceptions: transformers writes the weights of a model folder, and framevit.json, which makes the
+folder count, follows last; `prediction.shares` renames a joined file, which is complete and flushed, as its last step.
 """
 
 from __future__ import annotations
