@@ -88,7 +88,7 @@ def _show(found: Diagnosis) -> None:
         choice = found.precision
         groups["Devices"].append(("precision", f"{choice.precision} on {choice.device}: {choice.reason}"))
     _show_groups({title: rows for title, rows in groups.items() if rows})
-    _show_verdict(found.healthy)
+    _show_summary(found.healthy)
 
 
 def _device(device: DeviceState) -> tuple[str, str]:
@@ -130,7 +130,7 @@ def _show_groups(groups: dict[str, Rows]) -> None:
         screen().print()
 
 
-def _show_verdict(healthy: bool) -> None:
+def _show_summary(healthy: bool) -> None:
     from frame_vit.cli.console import screen
 
     screen().print(

@@ -93,7 +93,9 @@ def evaluate(
 
 
 def calibrate(
-    model: ModelArgument = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Run folder or model folder.", show_default="the latest run")
+    ] = None,
     overrides: Set = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
