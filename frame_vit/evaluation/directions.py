@@ -42,9 +42,9 @@ class Cost(NamedTuple):
 class Directions:
     """Four shares, each of the parts for which the one before holds, and the cost per part.
 
-    `pass_fail`: rightly called good or bad, of all parts. `axis`: on the right axis with either sign, of the bad parts
-    that are called bad. `sign`: on the right side, of these. `exact`: the right class, of all parts. `mistakes` counts
-    by kind; `axes` has the axis of each class.
+    `pass_fail`: correctly called good or bad, of all parts. `axis`: on the right axis with either sign, of the bad
+    parts that are called bad. `sign`: on the right side, of these. `exact`: the right class, of all parts. `mistakes`
+    counts by kind; `axes` has the axis of each class.
     """
 
     pass_fail: Rate

@@ -53,7 +53,7 @@ def new_run(name: str, output: Path | None = None) -> Path:
 def check_new(output: Path | None) -> None:
     """Raises `UsageError` where `output` exists already and is not an empty folder."""
     if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
+        raise UsageError(f"{output} already exists and is not empty", "Name a new folder; nothing is overwritten")
 
 
 def check_apart(output: Path, *sources: str | None) -> None:
@@ -81,7 +81,7 @@ def latest_run() -> Path:
         raise UsageError(f"no finished run here ({file} is missing)", "Train one first, or name a model with --model")
     run = RUNS / file.read_text(encoding="utf-8").strip()
     if not (run / "model").is_dir():
-        raise UsageError(f"the latest run, {run}, is not there any more", "Name another with --model")
+        raise UsageError(f"the latest run, {run}, no longer exists", "Name another with --model")
     return run
 
 
