@@ -27,7 +27,7 @@ from frame_vit.prediction.rows import write_predictions
 from frame_vit.report.figures import draw_confusion
 from frame_vit.report.pages import COLOURS, data_uri, page, png, thumbnail
 from frame_vit.runs.environment import RunFacts
-from frame_vit.system.files import write_json, write_text
+from frame_vit.system.files import make_folder, write_json, write_text
 
 IN_A_CELL, RIGHT_IN_A_CELL, IN_A_GALLERY = 24, 8, 12
 """How many pictures the page shows of a cell with mistakes, of a cell with right answers, and in a gallery."""
@@ -37,7 +37,7 @@ SMALL = 180
 
 def write_evaluation(evaluation: Evaluation, predictor: Predictor, folder: Path, facts: RunFacts) -> None:
     """Writes all files into the folder, metrics.json last; `facts` say on the page where the numbers come from."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     metrics = evaluation.metrics
     title = f"{metrics.split}: {metrics.n} pictures, accuracy {metrics.scores.accuracy:.3f}"
     draw_confusion(folder / "confusion_matrix.png", metrics.scores.confusion_matrix, metrics.labels, title)

@@ -19,7 +19,7 @@ from frame_vit.prediction.predictor import Predictor
 from frame_vit.report.figures import math_safe
 from frame_vit.report.pages import data_uri, page, png
 from frame_vit.runs.environment import RunFacts
-from frame_vit.system.files import write_json, write_text
+from frame_vit.system.files import make_folder, write_json, write_text
 
 SHOWN = 12
 """Pictures of each kind on the page."""
@@ -34,7 +34,7 @@ class ShownPicture(NamedTuple):
 
 def write_explanation(explanation: Explanation, predictor: Predictor, folder: Path, facts: RunFacts) -> None:
     """Writes explanation.html, then attention.json; `facts` say on the page where the numbers come from."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # The page also shows one picture of each class whose map lies inside the box, for comparison.
     inside = {
         example.label: row for row, example in enumerate(explanation.examples) if row not in explanation.elsewhere_rows

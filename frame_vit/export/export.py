@@ -27,7 +27,7 @@ from frame_vit.model.metadata import write_metadata
 from frame_vit.model.saving import load_trained
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.files import replacing, write_json
+from frame_vit.system.files import make_folder, replacing, write_json
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import Tick, log, silent
 
@@ -79,6 +79,7 @@ def export(
         )
     if place.path.exists() and not any(place.path.glob("*.safetensors")):
         raise UsageError(f"{place.name} holds no weights to export", "Name a run, or the model folder of one")
+    make_folder(output or place.path)
     classifier, config = load_trained(place.name), request.config
     test = select_split(classifier.metadata, place.run, tested_request(place.run, request), tick).split
     train = None
@@ -98,7 +99,7 @@ def write_export(job: ExportJob, tick: Tick = silent) -> ExportResult:
     """
     _check_folder(job)
     folder, classifier = job.folder, job.classifier
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     proof = Proof(classifier, job.test, job.limits, tick)
     with replacing(folder / FILES[FP32], large=True) as part:
         opset = write_onnx(classifier, part, tick)

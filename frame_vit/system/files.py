@@ -79,6 +79,21 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def make_folder(folder: Path, option: str = "-o/--output", fresh: bool = False) -> Path:
+    """Makes a folder for results, with those above it. Where it cannot be made, raises `UsageError` with the option.
+
+    A `fresh` folder must be new: where it exists already, `FileExistsError` is raised.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=not fresh)
+    except OSError as error:
+        if fresh and isinstance(error, FileExistsError):
+            raise
+        reason = f"cannot make the folder {folder}: {error.strerror}"
+        raise UsageError(reason, f"Name another folder with {option}") from None
+    return folder
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A new, empty folder that takes the name `path`, and the place of an earlier one, when the block ends well.
