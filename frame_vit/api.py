@@ -151,7 +151,7 @@ def compare(
     split: str = "test",
     tick: Tick = silent,
 ) -> Comparison:
-    """Two models on the same pictures: their rates, McNemar's test, the decisions that differ, and a verdict."""
+    """Two models on the same pictures: their rates, McNemar's test, the decisions that differ, and a conclusion."""
     from frame_vit.evaluation.compare import compare as compare_models
 
     one, other = _predictor(first, "weights"), _predictor(second, "weights")

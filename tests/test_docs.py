@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,44 @@ def config_keys(section: type[Section] = Config, prefix: str = "") -> Iterator[s
         yield f"{prefix}{key}"
         if isinstance(info.annotation, type) and issubclass(info.annotation, Section):
             yield from config_keys(info.annotation, f"{prefix}{key}.")
+
+
+def printed_lines() -> list[str]:
+    """The lines of output that the README shows below its commands; a line of blocks and dots is no sentence."""
+    blocks = re.findall(r"^```\n\$ framevit [^\n]*\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines() if line != "..."]
+
+
+@cache
+def printed_texts() -> list[list[str | None]]:
+    """Every text in the package that has a word, as its constant parts; None stands for a value."""
+    texts = []
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts.append([str(part.value) if isinstance(part, ast.Constant) else None for part in parts])
+    return [parts for parts in texts if words(" ".join(part for part in parts if part))]
+
+
+@cache
+def templates() -> list[re.Pattern[str]]:
+    """The texts of the package as patterns, in which a value matches anything."""
+    return [
+        re.compile("".join("(.+?)" if part is None else re.escape(part) for part in parts)) for parts in printed_texts()
+    ]
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"(?<![\w./-])[A-Za-z]{2,}(?![\w/])", text)
+
+
+def is_printed(text: str) -> bool:
+    """Whether the package prints such a text: a value of a few words, or a template with values that it prints."""
+    if text.endswith("..."):  # cut off in the README
+        constant = re.sub(r"\S*\d\S*", "", text).strip(" .")
+        return any(constant in part for parts in printed_texts() for part in parts if part)
+    matches = (template.fullmatch(text) for template in templates())
+    return len(words(text)) < 4 or any(all(map(is_printed, match.groups())) for match in matches if match)
 
 
 def flags_of(name: str) -> set[str]:
@@ -154,3 +194,10 @@ def test_every_kind_of_finding_stands_in_the_audit_topic(kind: Kind) -> None:
 @pytest.mark.parametrize("page", sorted(PAGES))
 def test_codes_on_a_page_exist(page: str) -> None:
     assert set(re.findall(r"FV\d{3}", PAGES[page])) <= set(KINDS)
+
+
+@pytest.mark.parametrize("line", printed_lines())
+def test_the_output_in_the_readme_is_what_the_program_prints(line: str) -> None:
+    """Columns, which are two spaces or a bar apart, are printed one by one."""
+    cells = re.split(r" {2,}|[┃│|]", line)
+    assert [cell for cell in cells if not is_printed(cell.strip())] == []

@@ -13,11 +13,10 @@ from frame_vit.audit.audit import Audit, audit
 from frame_vit.audit.report import write_audit
 from frame_vit.config.schema import Config
 from frame_vit.data.dataset import read_dataset
-from frame_vit.errors import UsageError
 from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.report.figures import draw_samples
 from frame_vit.runs.folder import check_apart, located
-from frame_vit.system.files import write_json
+from frame_vit.system.files import make_folder, write_json
 from frame_vit.system.progress import Tick, silent
 
 STALE = ("displacement.png", "exclude.csv", "exclude-more.csv", "manifest.json")
@@ -49,13 +48,8 @@ def prepare(config: Config, output: Path, tick: Tick = silent) -> Preparation:
     check_apart(output, config.data.train, config.data.test)
     preprocessing = preprocessing_of(load_processor(located(config).model), config.data)
     dataset = read_dataset(config, preprocessing, tick, tolerant=True)
+    make_folder(output)
     result = audit(dataset, config.data, preprocessing, tick)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot make the folder {output}: {error.strerror}", "Name another folder with -o/--output"
-        ) from None
     in_use = {Path(name).expanduser().resolve() for name in (config.data.exclude, config.data.splits) if name}
     for name in STALE:
         if (output / name).resolve() not in in_use:

@@ -21,7 +21,10 @@ from frame_vit.cli.train import train
 
 
 class Command(NamedTuple):
-    """A command, the group that it is listed in, the topic with the whole story, and one line to try."""
+    """A command, the group that it is listed in, the topic with the whole story, and one line to try.
+
+    An empty topic stands for the list of all topics.
+    """
 
     function: Callable[..., None]
     group: str
@@ -39,9 +42,10 @@ def show_help(
     from frame_vit.cli.options import enough_seen
     from frame_vit.help.topics import topic_list, topic_text, topics
 
-    of_command = {name: command.topic for name, command in COMMANDS.items() if command.topic}
-    name = topic.lower() if topic else None
-    text = topic_text(name if name in topics() else of_command.get(name, name)) if name else topic_list()
+    name = (topic or "help").lower()
+    if name not in topics() and name in COMMANDS:
+        name = COMMANDS[name].topic
+    text = topic_text(name) if name else topic_list()
     with enough_seen():
         console.show_markdown(text)
 
@@ -113,8 +117,7 @@ def begin(
 
 def _epilog(command: Command) -> str:
     """What stands below a command's options; the backspace keeps the lines as they are."""
-    more = f"\nMore:    framevit help {command.topic}" if command.topic else ""
-    return f"\b\nExample: {command.example}{more}"
+    return f"\b\nExample: {command.example}\nMore:    {f'framevit help {command.topic}'.rstrip()}"
 
 
 for name, command in COMMANDS.items():

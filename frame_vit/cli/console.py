@@ -1,8 +1,9 @@
 """Messages, errors, progress and help for a person. Results go to stdout, everything else to stderr.
 
 In a pipe everything is plain lines; on a terminal rich draws it, which is imported only then: a command that writes its
-rows into a pipe starts sooner. Tables are in `tables`; these two are the only modules that import rich. Names from data
-are printed as they are: markup in them is not interpreted, and control characters are shown as escapes.
+rows into a pipe starts sooner. Tables are in `tables`, the report of `doctor` is in `doctor`; no other module imports
+rich. Names from data are printed as they are: markup in them is not interpreted, and control characters are shown as
+escapes.
 """
 
 from __future__ import annotations

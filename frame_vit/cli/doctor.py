@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[str, str]]
 """A group of the report: a name and a text each."""
+CACHE_FOLDER = "A folder that a config names in data.cache is not looked at, only FRAMEVIT_CACHE or the default."
 
 
 def doctor(
@@ -68,27 +69,27 @@ def _clear(yes: bool) -> None:
     log.info("%s deleted in %s", size(before - sum(part.bytes for part in cache_use(cache))), cache)
 
 
-def _show(found: Diagnosis) -> None:
-    installed = ", ".join(f"{package.name} {package.version}" for package in found.packages if package.version)
+def _show(diagnosis: Diagnosis) -> None:
+    installed = ", ".join(f"{package.name} {package.version}" for package in diagnosis.packages if package.version)
     groups: dict[str, Rows] = {
-        f"framevit {found.framevit}": [
-            ("Python", found.python),
-            ("platform", found.platform),
+        f"framevit {diagnosis.framevit}": [
+            ("Python", diagnosis.python),
+            ("platform", diagnosis.platform),
             ("packages", installed or "unknown"),
         ],
-        "Devices": [_device(device) for device in found.devices],
-        "Caches": [*(_cache(cache) for cache in found.caches), ("hub", f"{found.hub_cache} (kept by --clear-cache)")],
-        "Free space": [(disk.purpose, f"{_size(disk.free)} for {disk.path}") for disk in found.disks],
-        "Extras": [_extra(extra) for extra in found.extras],
-        "Hub": [(_answer(found.hub.answers), f"{found.hub.url}: {found.hub.reason}")],
-        "Notes": [("", note) for note in found.notes],
-        "Problems": [("", problem) for problem in found.problems],
+        "Devices": [_device(device) for device in diagnosis.devices],
+        "Caches": [*(_cache(cache) for cache in diagnosis.caches), _hub_cache(diagnosis), ("", CACHE_FOLDER)],
+        "Free space": [(disk.purpose, f"{_size(disk.free)} for {disk.path}") for disk in diagnosis.disks],
+        "Extras": [_extra(extra) for extra in diagnosis.extras],
+        "Hub": [(_answer(diagnosis.hub.answers), f"{diagnosis.hub.url}: {diagnosis.hub.reason}")],
+        "Notes": [("", note) for note in diagnosis.notes],
+        "Problems": [("", problem) for problem in diagnosis.problems],
     }
-    if found.precision is not None:
-        choice = found.precision
+    if diagnosis.precision is not None:
+        choice = diagnosis.precision
         groups["Devices"].append(("precision", f"{choice.precision} on {choice.device}: {choice.reason}"))
     _show_groups({title: rows for title, rows in groups.items() if rows})
-    _show_verdict(found.healthy)
+    _show_summary(diagnosis.healthy)
 
 
 def _device(device: DeviceState) -> tuple[str, str]:
@@ -97,6 +98,11 @@ def _device(device: DeviceState) -> tuple[str, str]:
 
 def _cache(cache: CacheUse) -> tuple[str, str]:
     return cache.name, f"{_size(cache.bytes)} of {cache.contents} in {cache.entries} folders, {cache.path}"
+
+
+def _hub_cache(diagnosis: Diagnosis) -> tuple[str, str]:
+    at_least = "" if diagnosis.hub_cache_size.complete else "at least "
+    return "hub", f"{at_least}{_size(diagnosis.hub_cache_size.bytes)}, {diagnosis.hub_cache} (kept by --clear-cache)"
 
 
 def _extra(extra: Extra) -> tuple[str, str]:
@@ -130,7 +136,7 @@ def _show_groups(groups: dict[str, Rows]) -> None:
         screen().print()
 
 
-def _show_verdict(healthy: bool) -> None:
+def _show_summary(healthy: bool) -> None:
     from frame_vit.cli.console import screen
 
     screen().print(

@@ -91,11 +91,13 @@ def evaluate(
         console.say(f"gate failed: {console.plain(line)}")
     if broken:
         raise typer.Exit(4)
-    leave_on(done.skipped, "rows were left out")
+    leave_on(done.skipped, "bad rows were skipped")
 
 
 def calibrate(
-    model: ModelArgument = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Run folder or model folder.", show_default="the latest run")
+    ] = None,
     overrides: Set = None,
     data: Annotated[
         str | None, typer.Option("--data", help="Choose on this data set.", show_default="calibration split, else val")
@@ -105,7 +107,7 @@ def calibrate(
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,
 ) -> None:
-    """Choose a model's thresholds anew, for another target or data.
+    """Choose a model's thresholds again, for another target or data.
 
     The target is a key of the config, such as --set decision.max_escape_rate=0.01. The weights do not change.
     """

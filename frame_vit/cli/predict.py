@@ -65,8 +65,10 @@ def predict(
     precision: PrecisionOption = None,
     batch_size: BatchSize = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File instead of stdout.")] = None,
-    skip_done: Annotated[bool, typer.Option("--skip-done", help="Go on with the file: skip what has a row.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file anew.")] = False,
+    skip_done: Annotated[
+        bool, typer.Option("--skip-done", help="Resume the file: predict only inputs without a row.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     explain: Annotated[Path | None, typer.Option("--explain", help="Draw attention maps into this folder.")] = None,
 ) -> None:
     """Predict the class of each picture, and accept or reject it."""

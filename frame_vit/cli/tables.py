@@ -92,9 +92,9 @@ def show_metrics(metrics: Metrics) -> None:
         "answered by": f"{answered_by.backend} on {metrics.device}, {answered_by.precision}",
         "accuracy": _rate(scores.accuracy_interval),
         "macro-F1": f"{scores.macro_f1:.4f}",
-        "escape rate": _rate(scores.escape_rate) + "  bad parts accepted",
-        "overkill rate": _rate(scores.overkill_rate) + "  good parts rejected",
-        "review rate": _rate(scores.review_rate) + "  shown to a person",
+        "escape rate": _rate(scores.escape_rate, "bad parts accepted"),
+        "overkill rate": _rate(scores.overkill_rate, "good parts rejected"),
+        "review rate": _rate(scores.review_rate, "shown to a person"),
     }
     if tta.used:
         lines["averaged over"] = f"{', '.join(tta.views)}; the picture alone: accuracy {tta.without_tta.accuracy:.4f}"
@@ -217,7 +217,8 @@ def _confusion(metrics: Metrics) -> Table:
     return table
 
 
-def _rate(rate: Rate) -> str:
+def _rate(rate: Rate, meaning: str = "") -> str:
+    """A rate with its interval, and what it counts; the reason instead where it is not defined."""
     if rate.value is None:
-        return "not defined: there is no such part, or labels.ok names no class;"
-    return f"{rate.value:.4f} (95 %: {rate.low:.4f} to {rate.high:.4f}, n = {rate.n})"
+        return "not defined: there is no such part, or labels.ok names no class"
+    return f"{rate.value:.4f} (95 %: {rate.low:.4f} to {rate.high:.4f}, n = {rate.n})  {meaning}".rstrip()

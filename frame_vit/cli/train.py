@@ -106,7 +106,7 @@ def _show_trained(trained: Trained) -> None:
             "next": f"framevit predict --model {trained.run} PICTURE",
         },
     )
-    leave_on(trained.skipped, "rows were left out; train.log lists them")
+    leave_on(trained.skipped, "bad rows were skipped; train.log lists them")
 
 
 def _on_one_card(config: Config) -> Config:

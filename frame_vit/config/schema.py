@@ -250,9 +250,9 @@ class CostsConfig(Section):
     false_alarm: Annotated[float, Field(ge=0)] = 1.0
     """cost of a good part that is called bad"""
     wrong_sign: Annotated[float, Field(ge=0)] = 3.0
-    """cost of a displaced part that is said to be displaced the other way: it would be corrected the wrong way"""
+    """cost of a displaced part whose predicted direction is the opposite one: it would be corrected the wrong way"""
     wrong_axis: Annotated[float, Field(ge=0)] = 2.0
-    """cost of a bad part that is said to be bad in another way"""
+    """cost of a bad part that is called bad, but with the wrong axis or the wrong kind of fault"""
     matrix: dict[Name, dict[Name, Annotated[float, Field(ge=0)]]] = {}
     """costs by class, {true: {predicted: cost}}, instead of those above"""
 
@@ -261,11 +261,11 @@ class DecisionConfig(Section):
     max_escape_rate: Annotated[float, Field(gt=0, lt=1)] = 0.005
     """largest share of bad parts that may be accepted; the threshold is chosen so that this can be claimed"""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """confidence of that claim"""
+    """confidence level of that claim; not the confidence of a prediction"""
     review_budget: Fraction = 0.03
-    """share of the parts that a person can review: those with the scores next above the accepted ones"""
+    """share of the parts that a person can review: those with the lowest scores that are not accepted"""
     max_overkill_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """instead of the budget: largest share of good parts that may be rejected, with the same confidence"""
+    """instead of the budget: largest share of good parts that may be rejected, at the same confidence level"""
     bad_share: Annotated[float, Field(gt=0, lt=1)] | None = None
     """share of bad parts on the line, for the budget; null: as in the pictures that the thresholds are chosen on"""
     unlike: Literal["review", "note", "off"] = "review"
@@ -281,7 +281,7 @@ class ExportConfig(Section):
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """an exported model is kept if no logit differs by more than this"""
     int8_changed: Fraction = 0.02
-    """an int8 model is kept if it changes the decision on at most this share of the pictures"""
+    """an int8 model is kept if it changes the decision or the class of at most this share of the pictures"""
 
 
 class Config(Section):

@@ -211,7 +211,7 @@ def _verified(place: Path, shape: tuple[int, ...]) -> list[Facts] | None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         all_intact = all(pool.map(intact, [slice(i, i + 256) for i in range(0, shape[0], 256)]))
     if not all_intact:
-        log.warning("%s: the decoded pictures are damaged and are decoded anew", place)
+        log.warning("%s: the decoded pictures are damaged and are decoded again", place)
     return facts if all_intact else None
 
 

@@ -78,7 +78,7 @@ def _as_before(train: Split, path: Path, names: set[str], excluded: Collection[s
         more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
         raise DataError(
             f"the data has changed since {path} was written: {', '.join(changes[:5])}{more}",
-            "Exclude the same rows as then (data.exclude), or remove data.splits to divide the data anew",
+            "Exclude the same rows as then (data.exclude), or remove data.splits to divide the data again",
         )
     numbers: dict[str, list[int]] = {}
     for number, example in enumerate(train.examples):

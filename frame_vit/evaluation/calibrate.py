@@ -1,7 +1,7 @@
 """Temperature and thresholds of a trained model: chosen on a split, through the predictor, and stored with the model.
 
 `choose_point` is the last step of a training: it saves the model with its temperature, its novelty reference and its
-thresholds. `calibrate` is `framevit calibrate`: it chooses only the thresholds anew, for another target or on other
+thresholds. `calibrate` is `framevit calibrate`: it chooses only the thresholds again, for another target or on other
 pictures; the weights stay.
 """
 
@@ -118,7 +118,7 @@ def novelty_mode(config: Config, overrides: Sequence[str]) -> str | None:
 def calibrate(
     predictor: Predictor, request: DataRequest, tick: Tick = silent, mode: str | None = None
 ) -> OperatingPoint:
-    """Chooses a model's thresholds anew, by the `decision` section of the config, and stores them in its folder.
+    """Chooses a model's thresholds again, by the `decision` section of the config, and stores them in its folder.
 
     On a whole other data set, or on the calibration split of its run, else on its validation split. With `mode`, what
     happens to pictures that are out of distribution changes as well. Raises `UsageError` where the model has no folder

@@ -26,7 +26,7 @@ from frame_vit.system.progress import Tick, log, silent
 LEVEL = 0.05
 """A difference is claimed where chance alone would give it with less than this probability, over all questions."""
 BETTER = {
-    "accuracy": "names the class more often rightly",
+    "accuracy": "is right more often",
     "escape_rate": "lets fewer bad parts escape",
     "overkill_rate": "rejects fewer good parts",
     "review_rate": "sends fewer parts to review",

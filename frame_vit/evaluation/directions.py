@@ -42,9 +42,9 @@ class Cost(NamedTuple):
 class Directions:
     """Four shares, each of the parts for which the one before holds, and the cost per part.
 
-    `pass_fail`: rightly called good or bad, of all parts. `axis`: on the right axis with either sign, of the bad parts
-    that are called bad. `sign`: on the right side, of these. `exact`: the right class, of all parts. `mistakes` counts
-    by kind; `axes` has the axis of each class.
+    `pass_fail`: correctly called good or bad, of all parts. `axis`: on the right axis with either sign, of the bad
+    parts that are called bad. `sign`: on the right side, of these. `exact`: the right class, of all parts. `mistakes`
+    counts by kind; `axes` has the axis of each class.
     """
 
     pass_fail: Rate
@@ -73,7 +73,7 @@ def mistakes(space: LabelSpace) -> NDArray[np.str_]:
     """(C, C) words, true by predicted: right, missed, false_alarm, wrong_sign, wrong_axis, other_fine.
 
     `missed` is a bad part called good, `false_alarm` a good part called bad, `other_fine` another good class. Two bad
-    classes that lie on no axis are confused as `wrong_axis`: bad, but in another way.
+    classes that lie on no axis are confused as `wrong_axis`: bad, but with another kind of fault.
     """
     count, opposite = len(space), opposites(space)
     words = np.full((count, count), "wrong_axis", "<U11")

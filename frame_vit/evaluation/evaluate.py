@@ -12,6 +12,7 @@ from frame_vit.evaluation.robustness import robustness
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.data import DataRequest, select_split
 from frame_vit.runs.environment import RunFacts
+from frame_vit.system.files import check_writable
 from frame_vit.system.progress import Tick, silent
 
 
@@ -34,10 +35,12 @@ def evaluate(
     """Tests a model on a split of its run's own data, or on a whole other data set.
 
     With `corrupt`, the robustness against corrupted pictures is measured, too. The report goes to `output`, else into
-    the run; without either it is not written. Raises what `check_costs` and `select_split` raise.
+    the run; without either it is not written. Raises `UsageError` if `output` cannot be written, and what `check_costs`
+    and `select_split` raise.
     """
     costs, run = request.config.decision.costs, predictor.run
     check_costs(predictor.labels, costs)
+    check_writable(output)
     selected = select_split(predictor.metadata, run, request, tick)
     split, skipped = selected.split, len(selected.dataset.rejects)
     evaluation = evaluate_split(predictor, split, costs, tick)

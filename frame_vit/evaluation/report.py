@@ -63,7 +63,7 @@ def _page(evaluation: Evaluation, predictor: Predictor, facts: RunFacts) -> str:
             "cells": album.cells(),
             "galleries": album.galleries(),
             "directed": any(metrics.directions.axes.values()),
-            "verdict": sample_size(metrics),
+            "summary": sample_size(metrics),
             "about": {"framevit": __version__, "command": shlex.join(["framevit", *sys.argv[1:]])} | facts.to_json(),
         },
     )

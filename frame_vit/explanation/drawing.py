@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from frame_vit.errors import RowError, UsageError
+from frame_vit.errors import RowError
 from frame_vit.explanation.attention import PictureMaps, maps
 from frame_vit.images.decode import open_rgb, read_bytes
 from frame_vit.images.geometry import Box
@@ -22,7 +22,7 @@ from frame_vit.images.preprocessing import Preprocessing, placed, seen
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.predictor import Prediction, Predictor
 from frame_vit.report.figures import math_safe
-from frame_vit.system.files import replacing
+from frame_vit.system.files import make_folder, replacing
 from frame_vit.system.texts import printable
 
 
@@ -30,11 +30,7 @@ class Explainer:
     """Draws the maps of pictures into a folder, in files named after the pictures."""
 
     def __init__(self, predictor: Predictor, folder: Path) -> None:
-        self.predictor, self.folder = predictor, folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from None
+        self.predictor, self.folder = predictor, make_folder(folder, "--explain or -o/--output")
 
     def each(self, rows: Iterable[Prediction], inputs: Sequence[Input]) -> Iterator[Prediction]:
         """Passes the rows on, each after its picture has been drawn. Rows that are errors are not drawn."""

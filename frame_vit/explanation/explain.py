@@ -10,6 +10,7 @@ from frame_vit.explanation.report import write_explanation
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.environment import RunFacts
+from frame_vit.system.files import check_writable
 from frame_vit.system.progress import Tick, silent
 
 
@@ -26,9 +27,11 @@ def explain(
 ) -> Explained:
     """Measures where a model looks in at most `limit` of the requested pictures, and writes explanation.html.
 
-    The folder is `output` or, for a model of a run, RUN/explanation/SPLIT. Raises `UsageError` if no picture has a box.
+    The folder is `output` or, for a model of a run, RUN/explanation/SPLIT. Raises `UsageError` if no picture has a box,
+    or `output` cannot be written.
     """
     run = predictor.run
+    check_writable(output)
     selected = select_split(predictor.metadata, run, tested_request(run, request), tick)
     explanation = look_inside_boxes(predictor, selected.split, limit, tick)
     folder = output or (run / "explanation" / selected.name if run else None)

@@ -27,7 +27,7 @@ from frame_vit.model.metadata import EMBEDDINGS, write_metadata
 from frame_vit.model.saving import load_trained
 from frame_vit.runs.data import DataRequest, select_split, tested_request
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.files import filling, write_json
+from frame_vit.system.files import check_writable, filling, write_json
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import Tick, log, silent
 
@@ -79,6 +79,7 @@ def export(
         )
     if place.path.exists() and not any(place.path.glob("*.safetensors")):
         raise UsageError(f"{place.name} holds no weights to export", "Name a run, or the model folder of one")
+    check_writable(output)
     classifier, config = load_trained(place.name), request.config
     test = select_split(classifier.metadata, place.run, tested_request(place.run, request), tick).split
     train = None

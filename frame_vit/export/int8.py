@@ -178,7 +178,7 @@ def quantise_statically(fp32: Path, path: Path, pixels: UInt8, metadata: ModelMe
 
 
 def replace_metadata(path: Path, texts: dict[str, str]) -> None:
-    """Writes an ONNX file's metadata anew; what the quantiser copied from the fp32 file goes."""
+    """Replaces an ONNX file's metadata, of which the quantiser has copied that of the fp32 file."""
     import onnx
 
     model = onnx.load(path)

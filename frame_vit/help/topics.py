@@ -1,8 +1,8 @@
-"""Help topics by name: the Markdown files in this folder, with two tables made from the code.
+"""Help topics by name: the Markdown files in this folder, with tables and lists made from the code.
 
 The first line of a file is its title: `# Data: where pictures and labels come from`. The word before the colon is for
-the reader, the file's name is the topic. A marker on a line of its own stands for a table that the code knows best:
-the kinds of finding in `audit.md`, the config keys in `configuration.md`.
+the reader, the file's name is the topic. A marker on a line of its own stands for what the code knows best: the kinds
+of finding and what to do about them in `audit.md`, the config keys in `configuration.md`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent
 FINDINGS_MARKER = "<!-- findings -->"
+ADVICE_MARKER = "<!-- advice -->"
 KEYS_MARKER = "<!-- keys -->"
 
 
@@ -33,10 +34,9 @@ def topic_text(name: str) -> str:
     if name not in topics():
         raise UsageError(f"there is no help topic {name!r}{did_you_mean(name, topics())}", "framevit help lists them")
     text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
-    if FINDINGS_MARKER in text:
-        text = text.replace(FINDINGS_MARKER, findings_table())
-    if KEYS_MARKER in text:
-        text = text.replace(KEYS_MARKER, keys_list())
+    for marker, made in ((FINDINGS_MARKER, findings_table), (ADVICE_MARKER, advice_list), (KEYS_MARKER, keys_list)):
+        if marker in text:
+            text = text.replace(marker, made())
     return text
 
 
@@ -53,6 +53,11 @@ def findings_table() -> str:
         threshold = f"`{kind.threshold}`" if kind.threshold else ""
         rows.append(f"| {kind.code} | {kind.title} | {kind.severity} | {threshold} |")
     return "\n".join(rows)
+
+
+def advice_list() -> str:
+    """What to do about each kind of finding, as a Markdown list."""
+    return "\n".join(f"- {kind.code}, {kind.title}: {kind.advice}" for kind in KINDS.values())
 
 
 def keys_list() -> str:

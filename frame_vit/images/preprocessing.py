@@ -2,7 +2,8 @@
 
 A `Preprocessing` is stored with the model, so that prediction repeats exactly what the training did, without torch and
 without transformers. It does the same as the model's own image processor: `model.processor` compares the two on probe
-pictures whenever a model is loaded. `normalise` and `laid` are the numpy versions of functions in `tensors`.
+pictures when it makes one, that is for `prepare`, for a training, and for a model of other software. `normalise` and
+`laid` are the numpy versions of functions in `tensors`.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Output:
             return
         if self.path.is_file() and self.path.stat().st_size:
             raise UsageError(
-                f"{self.path} is there already",
+                f"{self.path} already exists",
                 "--skip-done resumes it, --overwrite replaces it; or name another file",
             )
 

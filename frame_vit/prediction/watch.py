@@ -172,7 +172,7 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
         log.info("%s has %d rows; their pictures are not predicted again", output.path, done.names.total())
     watched = Watched()
     with (
-        GracefulStop("stopping after the current pictures; a second interrupt stops at once") as stop,
+        GracefulStop("stopping after the current pictures; a second interrupt exits immediately") as stop,
         output.opened(done) as file,
     ):
         writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)

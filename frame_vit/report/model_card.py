@@ -36,7 +36,7 @@ tags: [framevit]
 # An image classifier trained with framevit
 
 Started from {base}. Classes, in the order of their ids: {_listed(labels.names)}.
-Fine classes: {_listed(name for name in labels.names if name in labels.ok)}.
+Good classes: {_listed(name for name in labels.names if name in labels.ok)}.
 
 What becomes of a class when the picture is mirrored or turned: {_symmetries(labels)}.
 

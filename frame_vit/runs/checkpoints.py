@@ -5,7 +5,7 @@
 A checkpoint is written under another name, flushed to the disk, and renamed. Its manifest holds the sha256 of every
 other file and is written last. A checkpoint is used only if all its files match, and so do those of the best checkpoint
 that it refers to. Tensors are safetensors and the rest is JSON: no pickle is ever loaded. This module knows files and
-tensors by name; `training` knows what they mean.
+tensors by name, and reads only the number of the best step; `training` knows what the rest means.
 """
 
 from __future__ import annotations

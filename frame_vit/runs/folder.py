@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frame_vit.errors import UsageError
-from frame_vit.system.files import write_text
+from frame_vit.system.files import make_folder, write_text
 from frame_vit.system.hub import is_hub_name
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ def new_run(name: str, output: Path | None = None) -> Path:
     """
     if output is not None:
         check_new(output)
-        return _make(output)
-    _make(RUNS)
+        return make_folder(output)
+    make_folder(RUNS)
     number = 1 + max(
         (int(p.name.rpartition("-")[2]) for p in RUNS.glob(f"{name}-[0-9][0-9][0-9]*") if _numbered(p, name)), default=0
     )
     while True:
         try:
-            return _make(RUNS / f"{name}-{number:03d}", fresh=True)
+            return make_folder(RUNS / f"{name}-{number:03d}", fresh=True)
         except FileExistsError:  # another run took the number meanwhile
             number += 1
 
@@ -53,7 +53,7 @@ def new_run(name: str, output: Path | None = None) -> Path:
 def check_new(output: Path | None) -> None:
     """Raises `UsageError` where `output` exists already and is not an empty folder."""
     if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise UsageError(f"{output} is there already and not empty", "Name a new folder; nothing is overwritten")
+        raise UsageError(f"{output} already exists and is not empty", "Name a new folder; nothing is overwritten")
 
 
 def check_apart(output: Path, *sources: str | None) -> None:
@@ -69,7 +69,7 @@ def check_apart(output: Path, *sources: str | None) -> None:
 
 def set_latest(run: Path) -> None:
     """Records the newest finished run in runs/latest.txt, by its name in runs/ or, elsewhere, by its full path."""
-    _make(RUNS)
+    make_folder(RUNS)
     inside = run.resolve().parent == RUNS.resolve()
     write_text(RUNS / LATEST, (run.name if inside else str(run.resolve())) + "\n")
 
@@ -81,7 +81,7 @@ def latest_run() -> Path:
         raise UsageError(f"no finished run here ({file} is missing)", "Train one first, or name a model with --model")
     run = RUNS / file.read_text(encoding="utf-8").strip()
     if not (run / "model").is_dir():
-        raise UsageError(f"the latest run, {run}, is not there any more", "Name another with --model")
+        raise UsageError(f"the latest run, {run}, no longer exists", "Name another with --model")
     return run
 
 
@@ -139,18 +139,6 @@ def _run_of(folder: Path) -> Path | None:
     """The run folder that a model folder belongs to; None where it belongs to none."""
     inside = folder.resolve().name == "model" and (folder.resolve().parent / "config.yaml").is_file()
     return (folder.parent if folder.name == "model" else folder.resolve().parent) if inside else None
-
-
-def _make(folder: Path, fresh: bool = False) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=not fresh)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise UsageError(
-            f"cannot make the folder {folder}: {error.strerror}", "Name another with -o/--output"
-        ) from None
-    return folder
 
 
 def _numbered(path: Path, name: str) -> bool:

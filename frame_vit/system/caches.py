@@ -5,7 +5,7 @@
 
 A key is a digest of everything that an entry depends on, so an entry is never wrong, only unused. One process at a time
 builds in the folder of a key. Everything here can be deleted at any time: the next run computes it again. The cache of
-the Hugging Face hub belongs to the hub's own tools and is only named here.
+the Hugging Face hub belongs to the hub's own tools and is only measured here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from frame_vit.errors import UsageError
@@ -23,6 +24,8 @@ from frame_vit.system.files import locked, replacing_folder
 PIXELS, ACTIVATIONS = "pixels", "activations"
 CONTENTS = {PIXELS: "decoded pictures", ACTIVATIONS: "activations of frozen blocks"}
 HINT = "Make room, or name another folder with data.cache or FRAMEVIT_CACHE"
+MOST_FILES = 50_000
+"""So many files of the hub's cache are looked at; on a slow disk more would take minutes."""
 _LOCK = ".lock"
 
 
@@ -97,6 +100,20 @@ def cache_use(cache: Path) -> list[CacheUse]:
     ]
 
 
+@dataclass(frozen=True)
+class FolderSize:
+    """The bytes of a folder's files; not `complete` where it has more files than were looked at."""
+
+    bytes: int
+    complete: bool
+
+
+def hub_cache_size(folder: Path) -> FolderSize:
+    """How much the hub's cache takes; its snapshots are links, which count next to nothing."""
+    files = list(islice(folder.rglob("*"), MOST_FILES + 1))
+    return FolderSize(sum(map(_file_bytes, files[:MOST_FILES])), len(files) <= MOST_FILES)
+
+
 def clear_caches(cache: Path) -> list[Path]:
     """Deletes every entry of framevit's caches in `cache`, and returns the folders that another process is writing.
 
@@ -117,14 +134,16 @@ def _keys(folder: Path) -> list[Path]:
 
 
 def _bytes(folder: Path) -> int:
-    """The bytes of all files in a folder. Files that vanish meanwhile count nothing."""
-    total = 0
-    for file in folder.rglob("*"):
-        try:
-            total += file.lstat().st_size if file.is_file() and file.name != _LOCK else 0
-        except OSError:
-            continue
-    return total
+    """The bytes of all files in a folder."""
+    return sum(map(_file_bytes, folder.rglob("*")))
+
+
+def _file_bytes(file: Path) -> int:
+    """The bytes of a file; 0 for a folder, a lock, and a file that has vanished meanwhile."""
+    try:
+        return file.lstat().st_size if file.is_file() and file.name != _LOCK else 0
+    except OSError:
+        return 0
 
 
 def _empty(folder: Path) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frame_vit import __version__
-from frame_vit.system.caches import CacheUse, cache_folder, cache_use, hub_cache_folder
+from frame_vit.system.caches import CacheUse, FolderSize, cache_folder, cache_use, hub_cache_folder, hub_cache_size
 from frame_vit.system.files import existing_parent, free_space, size
 from frame_vit.system.hub import HubState, hub_state
 from frame_vit.system.machine import NUMBER_FORMATS, cores, processor_flags, processor_name
@@ -91,6 +91,7 @@ class Diagnosis:
     precision: PrecisionState | None
     caches: list[CacheUse]
     hub_cache: Path
+    hub_cache_size: FolderSize
     disks: list[Disk]
     extras: list[Extra]
     hub: HubState
@@ -126,6 +127,7 @@ def diagnose() -> Diagnosis:
         precision=computing.precision,
         caches=cache_use(cache),
         hub_cache=hub_cache_folder(),
+        hub_cache_size=hub_cache_size(hub_cache_folder()),
         disks=disks,
         extras=state,
         hub=hub,

@@ -3,8 +3,9 @@
 A file is written under a name beside its own, flushed to the disk and renamed (`replacing`); a folder is built the same
 way (`replacing_folder`), and several files that belong together come into an existing folder together (`filling`). One
 lock (`locked`) keeps two processes apart, and one handler (`full_disk_explained`) turns a full disk into a message with
-a way out. Whoever writes files in this package uses these, so the promise has one place. The weights of a model folder
-are the exception: transformers writes them, and framevit.json, which makes the folder count, follows last.
+a way out. Whoever writes a whole file in this package uses these, so the promise has one place. There are two
+exceptions: transformers writes the weights of a model folder, and framevit.json, which makes the folder count, follows
+last; `prediction.shares` renames a joined file, which is complete and flushed, as its last step.
 
 What a user names to be read is read by `read_plain_text`, because a pipe or a device may never end. What the machine
 refuses otherwise, from a name that is too long to a disk that is read-only, gets its words in `machine_error`.
@@ -100,6 +101,21 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes indented JSON, whole or not at all. Raises `ValueError` for NaN and infinity, which JSON does not have."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def make_folder(folder: Path, option: str = "-o/--output", fresh: bool = False) -> Path:
+    """Makes a folder for results, with those above it. Where it cannot be made, raises `UsageError` with the option.
+
+    A `fresh` folder must be new: where it exists already, `FileExistsError` is raised.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=not fresh)
+    except OSError as error:
+        if fresh and isinstance(error, FileExistsError):
+            raise
+        reason = f"cannot make the folder {folder}: {error.strerror}"
+        raise UsageError(reason, f"Name another folder with {option}") from None
+    return folder
 
 
 @contextmanager

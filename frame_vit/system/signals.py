@@ -31,7 +31,7 @@ class GracefulStop:
     Python handles signals only there.
     """
 
-    def __init__(self, message: str = "stopping after this step; once more leaves at once") -> None:
+    def __init__(self, message: str = "stopping after this step; a second interrupt exits immediately") -> None:
         self.requested = 0
         self._message = message
         self._requested_at = 0.0
@@ -56,7 +56,7 @@ class GracefulStop:
                 threading.Thread(target=log.warning, args=(self._message,)).start()
         elif "TORCHELASTIC_RUN_ID" not in os.environ or now - self._requested_at > SAME_INTERRUPT_S:
             cursor = b"\x1b[?25h" if sys.stderr.isatty() else b""  # the progress bar has hidden the cursor
-            os.write(2, cursor + b"\nleft at once; what was saved before is whole\n")
+            os.write(2, cursor + b"\nexited immediately; what was saved before is whole\n")
             os._exit(128 + number)  # files are written whole or not at all
 
 

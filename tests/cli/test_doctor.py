@@ -21,6 +21,9 @@ def cached(tmp_path: Path) -> Path:
     file = tmp_path / "cache" / "pixels" / "key" / "state" / "pixels.u8"
     file.parent.mkdir(parents=True)
     file.write_bytes(bytes(1500))
+    weights = tmp_path / "hf" / "hub" / "models--a--b" / "blobs" / "weights"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(bytes(2500))
     return file
 
 
@@ -37,6 +40,8 @@ def test_it_shows_every_group_in_80_columns_and_as_json_and_clears_with_yes(tmp_
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "HF_HUB_OFFLINE is set" in shown.stdout
     assert "1.5 kB of decoded pictures" in shown.stdout
+    assert "2.5 kB, " in shown.stdout
+    assert "data.cache is not looked at" in " ".join(shown.stdout.split())
     assert json.loads(first.stdout)["caches"][0]["bytes"] == 1500
     assert json.loads(cleared.stdout)["caches"][0]["bytes"] == 0
     assert "1.5 kB deleted" in cleared.stderr

@@ -41,6 +41,11 @@ class TestWithARun:
         assert call("evaluate", "--gate", "macro_f1").code == 2
         assert call("evaluate", "-o", tmp_path / "e", "--gate", "macro_f2>=1").code == 2
 
+    def test_a_folder_that_cannot_be_made_is_a_mistake(self, call: Call) -> None:
+        answer = call("evaluate", "-o", "tiny.yaml/below")
+        assert (answer.code, answer.out) == (2, "")
+        assert "cannot make the folder tiny.yaml/below" in answer.words
+
     def test_pictures_made_worse_are_tried_where_asked_for(self, call: Call, tmp_path: Path) -> None:
         assert call("evaluate", "-o", tmp_path / "e", "--corrupt").code == 0
         rows = json.loads((tmp_path / "e" / "metrics.json").read_text())["robustness"]["rows"]

@@ -19,7 +19,7 @@ from tests.test_layers import loaded
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, subprocess.CompletedProcess[str]]:
     """What the command answers, by what stands behind `framevit`."""
-    lines = ["--help", "help", "help decisions", "help predict", "help decision", "help nothing-like-it"]
+    lines = ["--help", "help", "help decisions", "help predict", "help help", "help decision", "help nothing-like-it"]
     lines += [f"{name} --help" for name in COMMANDS]
     commands: list[list[str | Path]] = [[*line.split()] for line in lines]
     return dict(zip(lines, run_many(tmp_path_factory.mktemp("help"), commands), strict=True))
@@ -43,12 +43,11 @@ def test_the_help_of_a_command_ends_with_an_example_and_its_topic(
     assert done.returncode == 0
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert f"Example: {COMMANDS[name].example}" in lines
-    if COMMANDS[name].topic:
-        assert lines[-1] == f"More:    framevit help {COMMANDS[name].topic}"
+    assert lines[-1] == f"More:    framevit help {COMMANDS[name].topic}".rstrip()
 
 
 def test_help_in_a_pipe_is_plain_markdown(answers: dict[str, subprocess.CompletedProcess[str]]) -> None:
-    assert answers["help"].stdout == topic_list()
+    assert answers["help"].stdout == answers["help help"].stdout == topic_list()
     assert all(f"`{name}`" in answers["help"].stdout for name in topics())
     assert answers["help decisions"].stdout == topic_text("decisions")
 

@@ -56,12 +56,12 @@ def test_printing_the_config_stops_and_needs_no_data(capsys: pytest.CaptureFixtu
 
 
 def test_bad_items_leave_with_3_and_say_how_many(capsys: pytest.CaptureFixture[str]) -> None:
-    leave_on(0, "rows were left out")
+    leave_on(0, "bad rows were skipped")
     assert capsys.readouterr().err == ""
     with pytest.raises(typer.Exit) as stopped:
-        leave_on(7, "rows were left out")
+        leave_on(7, "bad rows were skipped")
     assert stopped.value.exit_code == 3
-    assert capsys.readouterr().err == "7 rows were left out\n"
+    assert capsys.readouterr().err == "7 bad rows were skipped\n"
 
 
 def test_a_run_is_named_after_its_config() -> None:

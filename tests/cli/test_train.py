@@ -27,7 +27,7 @@ from tests.cli.calls import Call, one_panel
         (["train"], "data.train: not set"),
         (["train", "--resume", "gone"], "gone is not a run folder"),
         (["train", "-c", "tiny.yaml", "--model", "gone/a/b"], "gone/a/b: no such folder"),
-        (["train", "-c", "tiny.yaml", "-o", "full"], "full is there already and not empty"),
+        (["train", "-c", "tiny.yaml", "-o", "full"], "full already exists and is not empty"),
         (["train", "-c", "tiny.yaml", "--set", "training.freeze=7"], "training.freeze: 7 of 1 blocks"),
         (["train", "-c", "tiny.yaml", "--set", "training.freeze=all"], "input should be 'none' or 'backbone'"),
         (["train", "--resume", "gone", "--epochs", "3"], "takes nothing else"),

@@ -53,7 +53,7 @@ def test_a_better_model_is_named_with_what_it_is_better_at() -> None:
     wrong = int((poor != labels).sum())
     assert wrong >= 8
     assert (comparison.accuracy.only_a, comparison.accuracy.only_b) == (0, wrong)
-    assert comparison.conclusion.startswith("B names the class more often rightly")
+    assert comparison.conclusion.startswith("B is right more often")
     assert "B lets fewer bad parts escape" in comparison.conclusion
     assert comparison.overkill_rate is not None
     assert comparison.review_rate is not None

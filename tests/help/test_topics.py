@@ -24,6 +24,7 @@ def test_markers_are_replaced_by_what_the_code_knows() -> None:
     assert FINDINGS_MARKER in (FOLDER / "audit.md").read_text()
     assert KEYS_MARKER in (FOLDER / "configuration.md").read_text()
     assert all(f"| {code} |" in topic_text("audit") for code in KINDS)
+    assert all(f"\n- {kind.code}, {kind.title}: {kind.advice}\n" in topic_text("audit") for kind in KINDS.values())
 
 
 def test_the_list_of_keys_is_complete_with_defaults_and_meanings() -> None:

@@ -62,7 +62,7 @@ def test_a_file_that_is_no_rows_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_a_file_that_is_there_is_not_written_over_unless_asked(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("precious")
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="already exists"):
         Output(tmp_path / "rows.csv", "csv").check()
     Output(tmp_path / "rows.csv", "csv", overwrite=True).check()
     (tmp_path / "rows.csv").write_text("")

@@ -47,7 +47,7 @@ def test_killed_and_gone_on_with_the_rows_are_those_of_one_run(work: Path) -> No
         work, [[*words, "-o", "rows.csv"], [*words, "-o", "rows.csv", "--skip-done"], [*words, "-o", "whole.csv"]]
     )
     assert refused.returncode == 2
-    assert "there already" in refused.stderr
+    assert "already exists" in refused.stderr
     assert gone_on.returncode == whole.returncode == 0, gone_on.stderr
     assert "of 40 inputs have a row in rows.csv and are skipped" in gone_on.stderr
     assert (work / "rows.csv").read_text() == (work / "whole.csv").read_text()

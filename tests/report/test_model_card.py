@@ -32,17 +32,17 @@ def test_the_scores_stand_with_their_split_and_intervals() -> None:
     assert "overkill rate not defined" in card
 
 
-def test_classes_fine_classes_and_symmetries_are_listed() -> None:
+def test_classes_good_classes_and_symmetries_are_listed() -> None:
     card = model_card(SPACE, PLAIN, "google/vit-base-patch16-224", SCORES)
     assert "Started from google/vit-base-patch16-224." in card
     assert ", ".join(f"`{name}`" for name in SPACE.names) in card
-    assert "Fine classes: `passed`." in card
+    assert "Good classes: `passed`." in card
     assert "hflip: Xplus becomes Xminus, Xminus becomes Xplus; vflip: Yplus becomes Yminus" in card
 
 
 def test_what_is_not_declared_is_said() -> None:
     card = model_card(LabelSpace.build(["a", "b"], symmetries={"hflip": {}}), PLAIN, "scratch", SCORES)
-    assert "Fine classes: none declared." in card
+    assert "Good classes: none declared." in card
     assert "mirrored or turned: hflip: no class changes." in card
     bare = model_card(LabelSpace.build(["a", "b"]), PLAIN, "scratch", SCORES)
     assert "mirrored or turned: nothing is declared." in bare

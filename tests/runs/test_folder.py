@@ -62,7 +62,7 @@ def test_without_a_run_the_way_out_is_named() -> None:
 
 def test_a_latest_run_that_is_gone_is_said() -> None:
     set_latest(Path("runs/demo-001"))
-    with pytest.raises(UsageError, match="not there any more"):
+    with pytest.raises(UsageError, match="no longer exists"):
         latest_run()
 
 

@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 
 from frame_vit.errors import UsageError
+from frame_vit.system import caches
 from frame_vit.system.caches import (
     ACTIVATIONS,
     PIXELS,
+    FolderSize,
     building,
     cache_folder,
     cache_use,
     clear_caches,
     hub_cache_folder,
+    hub_cache_size,
     new_entry,
 )
 from frame_vit.system.files import locked
@@ -53,6 +56,23 @@ def test_the_hubs_folder_is_the_one_that_the_hubs_client_uses(
     ask = "from huggingface_hub.constants import HF_HUB_CACHE; print(HF_HUB_CACHE)"
     done = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True, timeout=60)
     assert str(hub_cache_folder()) == done.stdout.strip()
+
+
+def test_the_hubs_cache_is_measured_by_its_files_not_its_links_and_only_so_far(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert hub_cache_size(tmp_path / "none") == FolderSize(0, True)
+    for name, count in (("a", 1500), ("b", 1500)):
+        (tmp_path / "blobs" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "blobs" / name).write_bytes(bytes(count))
+    (tmp_path / "snapshot").symlink_to(tmp_path / "blobs" / "a")
+    whole = hub_cache_size(tmp_path)
+    assert whole.complete
+    assert 3000 <= whole.bytes < 3500
+    monkeypatch.setattr(caches, "MOST_FILES", 1)
+    part = hub_cache_size(tmp_path)
+    assert not part.complete
+    assert part.bytes < 3000
 
 
 def test_a_new_entry_takes_the_place_of_the_others(tmp_path: Path) -> None:

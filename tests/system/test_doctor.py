@@ -67,7 +67,7 @@ def test_the_json_has_every_part_with_paths_as_text(sound: Diagnosis) -> None:
     values = json.loads(json.dumps(sound.to_json()))
     assert set(values) == {
         "healthy", "framevit", "python", "platform", "packages", "devices", "precision", "caches", "hub_cache",
-        "disks", "extras", "hub", "problems", "notes",
+        "hub_cache_size", "disks", "extras", "hub", "problems", "notes",
     }  # fmt: skip
     assert {cache["name"] for cache in values["caches"]} == {"pixels", "activations"}
     assert values["hub"]["answers"] is None

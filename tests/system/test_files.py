@@ -24,6 +24,7 @@ from frame_vit.system.files import (
     full_disk_explained,
     locked,
     machine_error,
+    make_folder,
     read_facts,
     read_plain_text,
     remove_folder,
@@ -92,6 +93,17 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_file(tmp_path: 
         text = file.read_text()
         assert len(text) == 300_000
         assert len(set(text)) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_a_mistake_with_the_option_to_change(tmp_path: Path) -> None:
+    assert make_folder(tmp_path / "a/b") == make_folder(tmp_path / "a/b")
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file/below"):
+        with pytest.raises(UsageError, match=f"cannot make the folder {folder}") as caught:
+            make_folder(folder, "--explain")
+        assert caught.value.hint == "Name another folder with --explain"
+    with pytest.raises(FileExistsError):
+        make_folder(tmp_path / "a", fresh=True)
 
 
 def test_a_folder_takes_its_name_and_the_place_of_an_earlier_one_when_it_is_complete(tmp_path: Path) -> None:
