@@ -18,7 +18,7 @@ from frame_vit.backends.export_record import FileRecord, read_export
 from frame_vit.backends.exported_files import FILES, usable_files, variant_of
 from frame_vit.backends.onnxruntime_backend import ONNXRUNTIME
 from frame_vit.errors import FrameVitError, UsageError
-from frame_vit.model.metadata import METADATA_FILE, read_metadata
+from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, read_metadata
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import log
 
@@ -159,9 +159,10 @@ def _proven(info: BackendInfo, records: dict[str, FileRecord]) -> bool:
 
 def open_first_working(request: BackendRequest, choices: list[BackendChoice]) -> Backend:
     """Opens the first choice or, for `--backend auto`, the next one where a runtime or file fails, with a warning."""
+    metadata = _metadata_beside(request, choices)
     for choice, following in zip(choices, [*choices[1:], None], strict=True):
         try:
-            return _open(request, choice)
+            return _open(request, choice, metadata)
         except (ImportError, OSError, FrameVitError) as error:
             if request.backend != "auto" or following is None or isinstance(error, UsageError):
                 raise
@@ -169,13 +170,19 @@ def open_first_working(request: BackendRequest, choices: list[BackendChoice]) ->
     raise AssertionError("the last choice is opened or raises")
 
 
-def _open(request: BackendRequest, choice: BackendChoice) -> Backend:
+def _metadata_beside(request: BackendRequest, choices: list[BackendChoice]) -> ModelMetadata | None:
+    """The framevit.json beside an exported file. Where it is damaged, no backend can answer, so it is read once.
+
+    Beside a file that export.json does not describe, it may belong to another model, and is not read.
+    """
+    described = any(choice.file is not None and choice.variant != UNKNOWN for choice in choices)
+    return read_metadata(request.folder) if described and (request.folder / METADATA_FILE).is_file() else None
+
+
+def _open(request: BackendRequest, choice: BackendChoice, beside: ModelMetadata | None) -> Backend:
     info = backend_named(choice.backend)
     assert info is not None
-    # A framevit.json beside a file that export.json does not describe may belong to another model.
-    use_metadata_beside = choice.file is not None and choice.variant != UNKNOWN
-    has_metadata = (request.folder / METADATA_FILE).is_file()
-    metadata = read_metadata(request.folder) if use_metadata_beside and has_metadata else None
+    metadata = None if choice.file is None or choice.variant == UNKNOWN else beside
     return info.open(ModelSource(request.place, choice.file, metadata, request.device, choice.precision))
 
 
