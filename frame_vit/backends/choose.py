@@ -15,9 +15,9 @@ from frame_vit.backends.availability import BACKENDS, backend_named, cpu_has_bf1
 from frame_vit.backends.backend import FP32, INT8, WEIGHTS, Backend, BackendInfo, ModelSource
 from frame_vit.backends.benchmark_record import BenchmarkRow, read_benchmark
 from frame_vit.backends.export_record import FileRecord, read_export
-from frame_vit.backends.exported_files import FILES, usable_files, variant_of
+from frame_vit.backends.exported_files import FILES, check_whole, usable_files, variant_of
 from frame_vit.backends.onnxruntime_backend import ONNXRUNTIME
-from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.errors import DamagedModelError, FrameVitError, UsageError
 from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, read_metadata
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import log
@@ -158,16 +158,21 @@ def _proven(info: BackendInfo, records: dict[str, FileRecord]) -> bool:
 
 
 def open_first_working(request: BackendRequest, choices: list[BackendChoice]) -> Backend:
-    """Opens the first choice or, for `--backend auto`, the next one where a runtime or file fails, with a warning."""
-    metadata = _metadata_beside(request, choices)
-    for choice, following in zip(choices, [*choices[1:], None], strict=True):
+    """Opens the first choice or, for `--backend auto`, the next one where a runtime or file fails, with a warning.
+
+    Raises `ModelError` where none is left; a damaged file is tried once, not by every backend.
+    """
+    metadata, remaining = _metadata_beside(request, choices), [*choices]
+    while True:
+        choice = remaining.pop(0)
         try:
             return _open(request, choice, metadata)
         except (ImportError, OSError, FrameVitError) as error:
-            if request.backend != "auto" or following is None or isinstance(error, UsageError):
+            if isinstance(error, DamagedModelError):
+                remaining = [other for other in remaining if other.file != choice.file]
+            if request.backend != "auto" or not remaining or isinstance(error, UsageError):
                 raise
-            log.warning("%s cannot be used (%s); using %s instead", choice.backend, error, following.backend)
-    raise AssertionError("the last choice is opened or raises")
+            log.warning("%s cannot be used (%s); using %s instead", choice.backend, error, remaining[0].backend)
 
 
 def _metadata_beside(request: BackendRequest, choices: list[BackendChoice]) -> ModelMetadata | None:
@@ -183,6 +188,8 @@ def _open(request: BackendRequest, choice: BackendChoice, beside: ModelMetadata 
     info = backend_named(choice.backend)
     assert info is not None
     metadata = None if choice.file is None or choice.variant == UNKNOWN else beside
+    if choice.file is not None:
+        check_whole(choice.file)
     return info.open(ModelSource(request.place, choice.file, metadata, request.device, choice.precision))
 
 
