@@ -5,7 +5,8 @@ FrameVitError               exit code 1: the run failed
 │   └── ConfigError         exit code 2: the configuration; lists every mistake, not only the first
 ├── DataError               exit code 1: the data set cannot be used as configured
 │   └── RowError            one row or picture; readers collect these, and the message is the reason
-├── ModelError              exit code 1: a model folder or its weights
+├── ModelError              exit code 1: a model or its weights
+│   └── DamagedModelError   exit code 2: files of a model that are damaged, or contradict each other
 └── Interrupted             exit code 130 or 143: stopped by a signal, after saving
 
 A broken invariant of the program itself is an `assert`, never one of these.
@@ -49,6 +50,15 @@ class RowError(DataError):
 
 class ModelError(FrameVitError):
     """A model folder that cannot be used: its weights, metadata or exported files."""
+
+
+class DamagedModelError(ModelError):
+    """Files of a model that cannot be believed: changed since they were written, or at odds with each other.
+
+    Such a model could give wrong answers that look right, so it is refused before it gives any.
+    """
+
+    exit_code = 2
 
 
 class Interrupted(FrameVitError):  # noqa: N818  (an event, not an error)

@@ -8,6 +8,7 @@ import pytest
 
 from frame_vit.errors import (
     ConfigError,
+    DamagedModelError,
     DataError,
     FrameVitError,
     Interrupted,
@@ -18,7 +19,8 @@ from frame_vit.errors import (
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [(FrameVitError, 1), (UsageError, 2), (ConfigError, 2), (DataError, 1), (ModelError, 1)]
+    ("kind", "code"),
+    [(FrameVitError, 1), (UsageError, 2), (ConfigError, 2), (DataError, 1), (ModelError, 1), (DamagedModelError, 2)],
 )
 def test_a_wrong_call_exits_with_2_and_a_failed_run_with_1(kind: type[FrameVitError], code: int) -> None:
     error = kind("what happened", "what to do")

@@ -15,10 +15,10 @@ from frame_vit.backends.availability import BACKENDS, backend_named, cpu_has_bf1
 from frame_vit.backends.backend import FP32, INT8, WEIGHTS, Backend, BackendInfo, ModelSource
 from frame_vit.backends.benchmark_record import BenchmarkRow, read_benchmark
 from frame_vit.backends.export_record import FileRecord, read_export
-from frame_vit.backends.exported_files import FILES, usable_files, variant_of
+from frame_vit.backends.exported_files import FILES, check_whole, usable_files, variant_of
 from frame_vit.backends.onnxruntime_backend import ONNXRUNTIME
-from frame_vit.errors import FrameVitError, UsageError
-from frame_vit.model.metadata import METADATA_FILE, read_metadata
+from frame_vit.errors import DamagedModelError, FrameVitError, UsageError
+from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, read_metadata
 from frame_vit.system.machine import machine
 from frame_vit.system.progress import log
 
@@ -158,24 +158,38 @@ def _proven(info: BackendInfo, records: dict[str, FileRecord]) -> bool:
 
 
 def open_first_working(request: BackendRequest, choices: list[BackendChoice]) -> Backend:
-    """Opens the first choice or, for `--backend auto`, the next one where a runtime or file fails, with a warning."""
-    for choice, following in zip(choices, [*choices[1:], None], strict=True):
+    """Opens the first choice or, for `--backend auto`, the next one where a runtime or file fails, with a warning.
+
+    Raises `ModelError` where none is left; a damaged file is tried once, not by every backend.
+    """
+    metadata, remaining = _metadata_beside(request, choices), [*choices]
+    while True:
+        choice = remaining.pop(0)
         try:
-            return _open(request, choice)
+            return _open(request, choice, metadata)
         except (ImportError, OSError, FrameVitError) as error:
-            if request.backend != "auto" or following is None or isinstance(error, UsageError):
+            if isinstance(error, DamagedModelError):
+                remaining = [other for other in remaining if other.file != choice.file]
+            if request.backend != "auto" or not remaining or isinstance(error, UsageError):
                 raise
-            log.warning("%s cannot be used (%s); using %s instead", choice.backend, error, following.backend)
-    raise AssertionError("the last choice is opened or raises")
+            log.warning("%s cannot be used (%s); using %s instead", choice.backend, error, remaining[0].backend)
 
 
-def _open(request: BackendRequest, choice: BackendChoice) -> Backend:
+def _metadata_beside(request: BackendRequest, choices: list[BackendChoice]) -> ModelMetadata | None:
+    """The framevit.json beside an exported file. Where it is damaged, no backend can answer, so it is read once.
+
+    Beside a file that export.json does not describe, it may belong to another model, and is not read.
+    """
+    described = any(choice.file is not None and choice.variant != UNKNOWN for choice in choices)
+    return read_metadata(request.folder) if described and (request.folder / METADATA_FILE).is_file() else None
+
+
+def _open(request: BackendRequest, choice: BackendChoice, beside: ModelMetadata | None) -> Backend:
     info = backend_named(choice.backend)
     assert info is not None
-    # A framevit.json beside a file that export.json does not describe may belong to another model.
-    use_metadata_beside = choice.file is not None and choice.variant != UNKNOWN
-    has_metadata = (request.folder / METADATA_FILE).is_file()
-    metadata = read_metadata(request.folder) if use_metadata_beside and has_metadata else None
+    metadata = None if choice.file is None or choice.variant == UNKNOWN else beside
+    if choice.file is not None:
+        check_whole(choice.file)
     return info.open(ModelSource(request.place, choice.file, metadata, request.device, choice.precision))
 
 

@@ -6,6 +6,7 @@ that an older framevit did not write get defaults. Standard library only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -66,7 +67,8 @@ class FileRecord:
     `weights` is the fingerprint of the weights that it was made from (None: not known), `machine` where it was proven
     (None: not recorded). `difference` is the worst over all batch sizes. `opset` and `agreements` (backend -> None
     where it is not installed) are recorded for the fp32 file, `way` (static or dynamic) and `speed_up` over fp32 for
-    the int8 file.
+    the int8 file. `sha256` is that of the whole file, `weights_sha256` that of the whole weights; framevit 0.5.0
+    recorded neither (None).
     """
 
     machine: Machine | None
@@ -80,6 +82,8 @@ class FileRecord:
     agreements: dict[str, Agreement | None] = field(default_factory=dict)
     way: str | None = None
     speed_up: float | None = None
+    sha256: str | None = None
+    weights_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         values: dict[str, Any] = {
@@ -93,7 +97,10 @@ class FileRecord:
         if self.opset is not None:
             values["opset"] = self.opset
         values |= {name: agreement.to_json() if agreement else {} for name, agreement in self.agreements.items()}
-        return values if self.way is None else values | {"way": self.way, "speed_up": self.speed_up}
+        if self.way is not None:
+            values |= {"way": self.way, "speed_up": self.speed_up}
+        digests = {"sha256": self.sha256, "weights_sha256": self.weights_sha256}
+        return values | {key: digest for key, digest in digests.items() if digest is not None}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> FileRecord:
@@ -110,7 +117,17 @@ class FileRecord:
             _agreements(values),
             values.get("way"),
             values.get("speed_up"),
+            _digest(values, "sha256"),
+            _digest(values, "weights_sha256"),
         )
+
+
+def _digest(values: Mapping[str, Any], key: str) -> str | None:
+    """A recorded sha256; None where there is none. Raises `ValueError` for anything else, which may be damage."""
+    digest = values.get(key)
+    if digest is not None and not (isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest)):
+        raise ValueError(f"{key} is no sha256")
+    return digest
 
 
 def _agreements(values: Mapping[str, Any]) -> dict[str, Agreement | None]:

@@ -1,7 +1,7 @@
 """The exported files of a model folder: which may be used, whether they fit the weights, what metadata they carry.
 
     model.onnx, model-int8.onnx   the model, with its framevit.json embedded
-    export.json                   the proof of each file, and a fingerprint of the weights that it was made from
+    export.json                   the proof of each file, its sha256, and that of the weights that it was made from
 
 The choice of a backend depends on this module, so it does not import torch.
 """
@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from frame_vit.backends.backend import FP32, INT8
-from frame_vit.backends.export_record import EXPORT_FILE, read_export
+from frame_vit.backends.digests import file_digest, weights_digest
+from frame_vit.backends.export_record import EXPORT_FILE, FileRecord, read_export
 from frame_vit.decision.novelty import unpacked
-from frame_vit.errors import ModelError
-from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, parse_metadata
+from frame_vit.errors import DamagedModelError, ModelError
+from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, damaged, parse_metadata
 from frame_vit.system.progress import log
 
 FILES = {FP32: "model.onnx", INT8: "model-int8.onnx"}
@@ -61,15 +62,45 @@ def _mismatch(path: Path) -> str:
     record = read_export(path.parent).get(path.name)
     if record is None or record.bytes != path.stat().st_size:
         return f"is not the file that {EXPORT_FILE} describes"
-    fingerprint = weights_fingerprint(path.parent)
-    stale = fingerprint is not None and record.weights != fingerprint
-    return "was made from other weights than those beside it" if stale else ""
+    return "was made from other weights than those beside it" if _is_stale(record, path.parent) else ""
+
+
+def _is_stale(record: FileRecord, folder: Path) -> bool:
+    """Whether the weights in the folder, if any, are not those that an exported file was made from.
+
+    The fingerprint of samples is asked first, because it takes no time; framevit 0.5.0 recorded nothing else.
+    """
+    fingerprint = weights_fingerprint(folder)
+    if fingerprint is None or record.weights != fingerprint or record.weights_sha256 is None:
+        return fingerprint is not None and record.weights != fingerprint
+    return weights_digest(folder) != record.weights_sha256
+
+
+def check_whole(path: Path) -> None:
+    """Raises `DamagedModelError` for an exported file whose bytes are not those that export.json describes.
+
+    A file that export.json does not name, or that framevit 0.5.0 exported, has no sha256 to compare with.
+    """
+    record = read_export(path.parent).get(path.name)
+    if record is None:
+        return
+    size = path.stat().st_size
+    if size != record.bytes:
+        reason = f"it has {size} bytes, but {EXPORT_FILE} beside it says {record.bytes}"
+    elif record.sha256 is not None and file_digest(path) != record.sha256:
+        reason = f"its sha256 is not the one in {EXPORT_FILE} beside it"
+    else:
+        return
+    raise DamagedModelError(
+        f"{path} is not the file that was exported: {reason}",
+        "Copy the model folder again, or export the model again; move a file of another export to a folder of its own",
+    )
 
 
 def weights_fingerprint(folder: Path) -> str | None:
     """sha256 over the names, shapes and some bytes of all tensors of a folder; None if it holds no weights.
 
-    Training changes every tensor that it touches all over, so samples are enough; reading all bytes would take seconds.
+    Training changes every tensor that it touches all over, so samples show weights of another training at once.
     """
     files = sorted(folder.glob("*.safetensors"))
     try:
@@ -119,14 +150,17 @@ def embedded_metadata(texts: Mapping[str, str], path: Path) -> ModelMetadata:
             f"{path}: this file holds no framevit metadata, so the meaning of its classes is not known",
             "Export the model with `framevit export`",
         )
-    embeddings = unpacked(texts["embeddings"]) if texts.get("embeddings") else None
+    try:
+        embeddings = unpacked(texts["embeddings"]) if texts.get("embeddings") else None
+    except ValueError as error:
+        raise damaged(str(path), error) from None
     return parse_metadata(texts["framevit"], str(path), embeddings)
 
 
 def merged_metadata(embedded: ModelMetadata, beside: ModelMetadata | None, path: Path) -> ModelMetadata:
     """The metadata inside a file, with thresholds and novelty from the framevit.json beside it, which may be newer.
 
-    Raises `ModelError` if the two are of different models.
+    Raises `DamagedModelError` if the two are of different models.
     """
     if beside is None:
         return embedded
@@ -136,7 +170,7 @@ def merged_metadata(embedded: ModelMetadata, beside: ModelMetadata | None, path:
         beside.temperature,
     )
     if not same_model:
-        raise ModelError(
+        raise DamagedModelError(
             f"{path} and the {METADATA_FILE} beside it are of different models: "
             "their classes, preprocessing or temperature differ",
             "Copy both from the same model folder, or move the exported file to a folder of its own",

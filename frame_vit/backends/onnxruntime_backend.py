@@ -38,6 +38,7 @@ class OnnxRuntime:
         import onnxruntime
 
         from frame_vit.backends.exported_files import embedded_metadata, merged_metadata
+        from frame_vit.model.metadata import check_embeddings
 
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
@@ -50,7 +51,9 @@ class OnnxRuntime:
         self.metadata = merged_metadata(embedded_metadata(texts, path), metadata, path)
         possible = ONNXRUNTIME.precisions.get(str(texts.get("numbers", FP32)), (FP32,))
         self.precision = agreed_precision(precision, possible, ONNXRUNTIME.title)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        outputs = self._session.get_outputs()
+        self._outputs = [output.name for output in outputs]
+        check_embeddings(self.metadata, outputs[1].shape[-1] if len(outputs) > 1 else None, str(path))
 
     def run(self, pixels: UInt8) -> BackendAnswer:
         from frame_vit.images.preprocessing import normalise

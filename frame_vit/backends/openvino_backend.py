@@ -35,6 +35,7 @@ class OpenVino:
         import openvino
 
         from frame_vit.backends.exported_files import embedded_metadata, merged_metadata
+        from frame_vit.model.metadata import check_embeddings
 
         try:
             core = openvino.Core()
@@ -49,9 +50,11 @@ class OpenVino:
             hint = "bf16" if native_bf16 and self.precision != "fp32" else "f32"
             options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores()}
             self._model = core.compile_model(model, "CPU", options)
+            self._has_embedding = len(model.outputs) > 1
+            size = model.outputs[1].get_partial_shape()[1].get_length() if self._has_embedding else None
         except RuntimeError as error:  # the only type that OpenVINO raises
             raise ModelError(f"{path} is not a model that OpenVINO can run: {one_line(error)}") from None
-        self._has_embedding = len(self._model.outputs) > 1
+        check_embeddings(self.metadata, size, str(path))
 
     def run(self, pixels: UInt8) -> BackendAnswer:
         import numpy as np

@@ -62,7 +62,11 @@ def train(
     if resume is not None and (
         config or overrides or output or any(v is not None for v in flags.values()) or print_config
     ):
-        raise UsageError("--resume uses the run's own config and takes nothing else")
+        raise UsageError(
+            "--resume uses the run's own config and takes nothing else",
+            "Other settings make another run, which can start from the model of this one: "
+            f"framevit train --config {resume / 'config.yaml'} --model {resume} --set training.epochs=...",
+        )
     full_config = None if resume else load_command_config(config, overrides, flags, print_config)
     if full_config is not None:
         full_config = _on_one_card(full_config)

@@ -18,10 +18,11 @@ import io
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from frame_vit.decision.json_values import JsonObject
 from frame_vit.images.pixel_array import Float32
 
 KEPT = 512
@@ -30,6 +31,10 @@ SLACK = 0.1
 """Each range is widened at both ends by this share of its width."""
 EXACT = ("width", "height", "aspect")
 """A camera does not vary these: their ranges are not widened."""
+FEATURES = (*EXACT, "light", "contrast", "sharpness", "distance")
+"""Everything that has a range."""
+MODES = ("review", "note", "off")
+"""What can happen to a flagged picture."""
 WORDS = {"light": "light", "contrast": "contrast", "sharpness": "sharpness", "distance": "embedding, distance"}
 
 PictureFlags: TypeAlias = dict[str, str]
@@ -77,8 +82,16 @@ class NoveltyReference:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], embeddings: Float32 | None) -> NoveltyReference:
-        ranges = {key: (float(low), float(high)) for key, (low, high) in values["ranges"].items()}
-        return cls(int(values["n"]), ranges, tuple(values["modes"]), str(values["mode"]), embeddings)
+        """Raises `KeyError` or `ValueError` for values that nothing can be compared with."""
+        stored = JsonObject(values, "usual")
+        found = stored.object("ranges")
+        ranges = {key: _ordered(found, key) for key in FEATURES if key in found}
+        found.done()
+        if 0 < len(ranges.keys() & {*EXACT}) < len(EXACT):  # a picture's size is described by all three
+            raise ValueError(f"{stored.path('ranges')} has only some of {', '.join(EXACT)}")
+        n, modes, mode = stored.integer("n", 1, 10**12), stored.texts("modes"), stored.text("mode", MODES)
+        stored.done()
+        return cls(n, ranges, modes, mode, embeddings)
 
     @property
     def reviewed(self) -> bool:
@@ -144,13 +157,46 @@ def sample_rows(count: int, kept: int = KEPT) -> list[int]:
 def packed(embeddings: Float32) -> str:
     """Embeddings as text: a float16 .npy file in base64."""
     buffer = io.BytesIO()
-    np.save(buffer, embeddings.astype(np.float16), allow_pickle=False)
+    write_embeddings(buffer, embeddings)
     return base64.b64encode(buffer.getvalue()).decode()
 
 
 def unpacked(text: str) -> Float32:
-    """The embeddings that `packed` turned into text, as float32."""
-    return np.asarray(np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False), np.float32)
+    """The embeddings that `packed` turned into text, as float32. Raises `ValueError` where they are damaged."""
+    return read_embeddings(io.BytesIO(base64.b64decode(text, validate=True)))
+
+
+def write_embeddings(file: IO[bytes], embeddings: Float32) -> None:
+    """Writes embeddings (M, D) as a float16 .npy file.
+
+    Only their directions are compared, so those that are too long for float16 are shortened.
+    """
+    longest = float(np.abs(embeddings).max(initial=0))
+    fits = longest <= float(np.finfo(np.float16).max)
+    np.save(file, (embeddings if fits else _unit(embeddings)).astype(np.float16), allow_pickle=False)
+
+
+def read_embeddings(file: IO[bytes]) -> Float32:
+    """What `write_embeddings` wrote, as float32. Raises `ValueError` where it is damaged."""
+    try:
+        array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, MemoryError, SyntaxError) as error:
+        raise ValueError(f"the embeddings cannot be read: {error}") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        raise ValueError("the embeddings are not an array of floating-point numbers")
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"the embeddings have the shape {array.shape}, not (pictures, dimensions)")
+    if not np.isfinite(array).all():  # such a number would switch the comparison off
+        raise ValueError("the embeddings hold a number that is not finite")
+    return array.astype(np.float32)
+
+
+def _ordered(ranges: JsonObject, key: str) -> tuple[float, float]:
+    """The two ends of a range, finite and in order."""
+    low, high = ranges.numbers(key, 2, -1e30, 1e30)
+    if low > high:
+        raise ValueError(f"{ranges.path(key)} ends before it begins: {low:g} to {high:g}")
+    return float(low), float(high)
 
 
 def _unit(vectors: Float32) -> Float32:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from frame_vit.decision.json_values import json_fields
+from frame_vit.decision.json_values import JsonObject, json_fields
 from frame_vit.decision.rates import Ids, parts_needed, upper_bound
 from frame_vit.labels import LabelSpace
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from frame_vit.config.schema import DecisionConfig
 
 
+JUST_ABOVE_1 = math.nextafter(1.0, math.inf)
+"""The highest threshold: no score reaches it."""
 Scores: TypeAlias = "NDArray[np.float64]"
 Flags: TypeAlias = "NDArray[np.bool_]"
 
@@ -55,6 +57,22 @@ class Claim(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         return self._asdict() | {"met": self.met}
 
+    @classmethod
+    def from_json(cls, values: JsonObject) -> Claim:
+        n = values.integer("n", 0, 10**12)
+        claim = cls(
+            values.number("target", 0, 1),
+            values.number("confidence", 0, 1),
+            n,
+            values.integer("escapes", 0, n),
+            values.number("bound", 0, 1),
+            values.integer("needed", 0, 10**12),
+        )
+        if "met" in values and values.flag("met") != claim.met:
+            raise ValueError(f"{values.path('met')} contradicts the bound and the target")
+        values.done()
+        return claim
+
 
 class OverkillClaim(NamedTuple):
     """What the good parts prove: at most `bound` of all good parts are rejected; `rejected` of those seen were.
@@ -69,6 +87,17 @@ class OverkillClaim(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         return self._asdict()
+
+    @classmethod
+    def from_json(cls, values: JsonObject) -> OverkillClaim:
+        claim = cls(
+            values.number("target", 0, 1),
+            values.integer("rejected", 0, 10**12),
+            values.number("bound", 0, 1),
+            values.integer("needed", 0, 10**12),
+        )
+        values.done()
+        return claim
 
 
 @dataclass(frozen=True)
@@ -97,18 +126,18 @@ class ThresholdsBasis:
         return {key: value for key, value in values.items() if value is not None or key == "bad_share"}
 
     @classmethod
-    def from_json(cls, split: str, facts: Mapping[str, Any]) -> ThresholdsBasis:
-        overkill, views = facts.get("overkill"), facts.get("views")
+    def from_json(cls, split: str, facts: JsonObject) -> ThresholdsBasis:
+        """Unknown facts are passed over: they only describe, and a later framevit may know more of them."""
         return cls(
             split,
-            facts.get("good", 0),
-            facts.get("bad", 0),
-            facts.get("bad_share"),
-            OverkillClaim(**overkill) if overkill else None,
-            facts.get("pictures"),
-            None if views is None else tuple(views),
-            facts.get("backend"),
-            facts.get("precision"),
+            facts.integer("good", 0, 10**12) if "good" in facts else 0,
+            facts.integer("bad", 0, 10**12) if "bad" in facts else 0,
+            facts.number("bad_share", 0, 1) if "bad_share" in facts else None,
+            OverkillClaim.from_json(facts.object("overkill")) if "overkill" in facts else None,
+            facts.text("pictures") if "pictures" in facts else None,
+            facts.texts("views") if "views" in facts else None,
+            facts.text("backend") if "backend" in facts else None,
+            facts.text("precision") if "precision" in facts else None,
         )
 
     def answered_by(self, precision: str) -> AnsweredBy:
@@ -143,10 +172,17 @@ class OperatingPoint:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> OperatingPoint:
-        """Raises `KeyError` or `TypeError` where a threshold or a part of the claim is missing."""
-        claim = Claim(**{key: values["claim"][key] for key in Claim._fields})
-        basis = ThresholdsBasis.from_json(values.get("chosen_on", ""), values.get("facts", {}))
-        return cls(values["accept_below"], values["reject_from"], claim, basis)
+        """Raises `KeyError` for a missing value, `ValueError` for thresholds out of order and an impossible claim."""
+        stored = JsonObject(values, "decision")
+        accept_below = stored.number("accept_below", 0, JUST_ABOVE_1)
+        reject_from = stored.number("reject_from", 0, JUST_ABOVE_1)
+        if accept_below > reject_from:
+            raise ValueError(f"{stored.path('accept_below')} is above reject_from: {accept_below:g}, {reject_from:g}")
+        claim = Claim.from_json(stored.object("claim"))
+        split = stored.text("chosen_on") if "chosen_on" in stored else ""
+        facts = stored.object("facts") if "facts" in stored else JsonObject({}, stored.path("facts"))
+        stored.done()
+        return cls(accept_below, reject_from, claim, ThresholdsBasis.from_json(split, facts))
 
 
 def operating_point(labels: Ids, scores: Scores, space: LabelSpace, config: DecisionConfig) -> OperatingPoint | None:

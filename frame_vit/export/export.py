@@ -13,6 +13,7 @@ from typing import Any
 
 from frame_vit import __version__
 from frame_vit.backends.backend import FP32, INT8
+from frame_vit.backends.digests import file_digest, weights_digest
 from frame_vit.backends.export_record import EXPORT_FILE, FileRecord, read_export
 from frame_vit.backends.exported_files import FILES, weights_fingerprint
 from frame_vit.config.schema import ExportConfig
@@ -120,11 +121,11 @@ def _write(job: ExportJob, folder: Path, tick: Tick) -> ExportResult:
     agreements = proof.agreements(fp32)
     quantised = quantise(fp32, folder / FILES[INT8], job.train, proof) if job.int8 else None
     weights = weights_fingerprint(job.source) if job.source else None
-    record = _record(proof, folder / FILES[FP32], differences, weights)
+    record = _record(proof, folder / FILES[FP32], differences, job.source)
     files = {FILES[FP32]: replace(record, opset=opset, agreements=agreements)}
     if quantised and quantised.kept:
         trial, differences = quantised.kept
-        record = _record(proof, folder / FILES[INT8], differences, weights)
+        record = _record(proof, folder / FILES[INT8], differences, job.source)
         files[FILES[INT8]] = replace(record, way=trial.way, speed_up=trial.speed_up)
     elif earlier := _earlier_int8(job, weights):
         files[FILES[INT8]] = earlier
@@ -134,15 +135,18 @@ def _write(job: ExportJob, folder: Path, tick: Tick) -> ExportResult:
     return result
 
 
-def _record(proof: Proof, path: Path, differences: BatchDifferences, weights: str | None) -> FileRecord:
+def _record(proof: Proof, path: Path, differences: BatchDifferences, source: Path | None) -> FileRecord:
+    """The entry of a file; `source` is the folder of its weights."""
     return FileRecord(
         machine=machine(),
         pictures=len(proof.pixels),
         data=proof.source,
-        weights=weights,
+        weights=weights_fingerprint(source) if source else None,
         bytes=path.stat().st_size,
         batches=differences.batches,
         difference=differences.worst,
+        sha256=file_digest(path),
+        weights_sha256=weights_digest(source) if source else None,
     )
 
 

@@ -18,6 +18,9 @@ from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
 
+ONE_CLASS = "single_label_classification"
+"""The `problem_type` of a model that gives each picture one class, by softmax."""
+
 
 @dataclass(frozen=True)
 class Classifier:

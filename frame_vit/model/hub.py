@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-from frame_vit.errors import FrameVitError, ModelError, UsageError
+from frame_vit.errors import DamagedModelError, FrameVitError, ModelError, UsageError
 from frame_vit.system.hub import HubName, check_hub
 
 
@@ -44,7 +43,9 @@ def from_hub(kind: Any, place: str, **options: Any) -> Loaded:
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
         value = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
+    except FrameVitError:  # an interruption
+        raise
+    except Exception as error:  # transformers trusts the files of a model, so damaged ones raise anything
         raise _explained(place, error) from None
     return Loaded(value, "" if is_folder else _commit(name, revision or "main"))
 
@@ -70,3 +71,19 @@ def _explained(place: str, error: Exception) -> FrameVitError:
             "Convert it once on a machine that may trust it: from_pretrained(...).save_pretrained(folder)",
         )
     return ModelError(f"model {place} cannot be loaded: {text[:300]}", "Without a network, name a local model folder")
+
+
+def class_names(config: Any, place: str) -> list[str]:
+    """The names of a model's classes in the order of their ids, from `id2label` in its config.json.
+
+    Raises `DamagedModelError` where the ids do not count from 0 without a gap: which row of the head is which class is
+    then not known.
+    """
+    names: dict[int, Any] = config.id2label
+    if sorted(names) != [*range(len(names))] or not all(isinstance(name, str) for name in names.values()):
+        ids = ", ".join(map(str, [*names][:20]))
+        raise DamagedModelError(
+            f"{place}: id2label in config.json must name the classes 0 to {len(names) - 1}, but its ids are {ids}",
+            "Correct id2label in config.json: row i of the head is the class with the id i",
+        )
+    return [names[i] for i in range(len(names))]

@@ -12,11 +12,13 @@ import torch
 from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
 
 from frame_vit.config.schema import ModelConfig
+from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
-from frame_vit.model.classifier import Classifier, head_parameters
-from frame_vit.model.hub import from_hub
+from frame_vit.model.classifier import ONE_CLASS, Classifier, head_parameters
+from frame_vit.model.hub import class_names, from_hub
 from frame_vit.model.metadata import ModelMetadata
+from frame_vit.model.probe import check_numbers, check_shapes
 from frame_vit.system.progress import log
 
 
@@ -31,11 +33,26 @@ def create(model: ModelConfig, labels: LabelSpace, preprocessing: Preprocessing,
         num_attention_heads=sizes.heads,
         intermediate_size=sizes.hidden_size * sizes.mlp_ratio,
         hidden_dropout_prob=sizes.dropout,
-        **_label_maps(labels),
     )
+    _say_meaning(config, labels)
     return Classifier(
         AutoModelForImageClassification.from_config(config), ModelMetadata(labels, preprocessing), processor
     )
+
+
+def check_base(model: ModelConfig, preprocessing: Preprocessing) -> None:
+    """Raises `ModelError` where the model `model.name` cannot take such pictures; its weights are not loaded.
+
+    Reading a large data set takes minutes, so this is asked first.
+    """
+    config, _ = from_hub(AutoConfig, model.name)
+    class_names(config, model.name)
+    try:
+        with torch.device("meta"):
+            module = AutoModelForImageClassification.from_config(config)
+    except Exception as error:  # whatever the architecture makes of a config.json that does not fit it
+        raise ModelError(f"model {model.name} cannot be made: {' '.join(str(error).split())[:300]}") from None
+    check_shapes(module, preprocessing, model.name)
 
 
 def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Preprocessing, processor: Any) -> Classifier:
@@ -45,7 +62,7 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
     `UsageError` where the model cannot be loaded.
     """
     config, revision = from_hub(AutoConfig, model.name)
-    names = [config.id2label[i] for i in range(config.num_labels)]
+    names = class_names(config, model.name)
     same_names = sorted(names) == sorted(labels.names)
     options: dict[str, Any] = {} if same_names else {**_label_maps(labels), "ignore_mismatched_sizes": True}
     (module, info), _ = from_hub(
@@ -62,7 +79,6 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
         log.warning("%s has no weights for %s: they are initialised at random", model.name, ", ".join(missing))
     if same_names and not {*head} & {*info["missing_keys"]}:
         _reorder(module, head, [names.index(name) for name in labels.names])
-        _set_labels(module, labels)
         log.info(
             "%s knows these classes: its head is kept%s",
             model.name,
@@ -71,6 +87,9 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
     else:
         _initialise(module, head)
         log.info("%s: a new head for %d classes (%s)", model.name, len(labels), _why_new(names, labels))
+    _say_meaning(module.config, labels)
+    check_shapes(module, preprocessing, model.name)
+    check_numbers(module, preprocessing, model.name)
     return Classifier(module, ModelMetadata(labels, preprocessing), processor, revision)
 
 
@@ -78,9 +97,18 @@ def _label_maps(labels: LabelSpace) -> dict[str, Any]:
     return {"id2label": dict(enumerate(labels.names)), "label2id": {name: i for i, name in enumerate(labels.names)}}
 
 
-def _set_labels(module: Any, labels: LabelSpace) -> None:
+def _say_meaning(config: Any, labels: LabelSpace) -> None:
+    """Sets everything in a model's config that decides what its answers mean, whatever its base said there.
+
+    One class of these for each picture, by softmax: transformers' pipeline takes a sigmoid where `problem_type` says
+    so. Code of the base's repository is never run, so the saved model does not ask for it either.
+    """
     for key, value in _label_maps(labels).items():
-        setattr(module.config, key, value)
+        setattr(config, key, value)
+    config.problem_type = ONE_CLASS
+    config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
+    for key in ("function_to_apply", "task_specific_params", "auto_map", "custom_pipelines"):
+        vars(config).pop(key, None)
 
 
 def _reorder(module: Any, head: Sequence[str], order: list[int]) -> None:

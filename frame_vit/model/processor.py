@@ -6,6 +6,7 @@ in training, evaluation and on the line PC, and tests on probe pictures that the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from frame_vit.config.schema import DataConfig, ModelConfig
 from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import Preprocessing, normalise, resize
 from frame_vit.model.hub import from_hub
+from frame_vit.model.processor_config import configured
 from frame_vit.system.progress import log
 
 
@@ -34,23 +36,20 @@ def preprocessing_of(processor: Any, data: DataConfig | None = None) -> Preproce
     Raises `ModelError` where its result on probe pictures differs from the processor's by more than two grey levels.
     """
     data = data or DataConfig()
-    settings = processor.to_dict()
-    size = settings.get("size") or {}
-    mean, std = settings.get("image_mean"), settings.get("image_std")
-    normalised = bool(settings.get("do_normalize"))
     try:
-        preprocessing = Preprocessing(
-            **_geometry(settings, size),
-            mean=tuple(mean) if normalised else (0.0, 0.0, 0.0),
-            std=tuple(std) if normalised else (1.0, 1.0, 1.0),
-            scale=settings["rescale_factor"] if settings.get("do_rescale") else 1.0,
-            resample=int(settings["resample"]),
+        preprocessing = replace(
+            configured(processor.to_dict()),
             bit_depth=data.bit_depth,
             roi=None if data.roi is None else (data.roi[0], data.roi[1], data.roi[2], data.roi[3]),
             max_megapixels=data.max_megapixels,
         )
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise ModelError(f"the model's image processor ({type(processor).__name__}) lacks {error}") from None
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"the model's image processor ({type(processor).__name__}) cannot be used: {error}",
+            "Processors that resize, crop the centre, rescale and normalise RGB pictures are supported",
+        ) from None
     _check_equivalence(processor, preprocessing)
     if preprocessing.resize is not None:
         log.warning("this model's processor crops the margins of each picture; the model cannot see what is in them")
@@ -63,21 +62,6 @@ def own_processor(place: str) -> Any:
     from transformers import AutoImageProcessor
 
     return from_hub(AutoImageProcessor, place).value
-
-
-def _geometry(settings: dict[str, Any], size: dict[str, int]) -> dict[str, Any]:
-    """height, width and resize of `Preprocessing` from a processor's size, crop_size and crop_pct."""
-    crop = settings.get("crop_size") if settings.get("do_center_crop") else None
-    if "height" in size:
-        height, width = size["height"], size["width"]
-        return {"height": height, "width": width} if crop is None else {**crop, "resize": (height, width)}
-    edge = size["shortest_edge"]
-    if crop is not None:
-        return {**crop, "resize": edge}
-    share = settings.get("crop_pct")
-    if share is None or edge >= 384:  # ConvNeXt's processor crops only below 384 pixels
-        return {"height": edge, "width": edge}
-    return {"height": edge, "width": edge, "resize": int(edge / share)}
 
 
 def _check_equivalence(processor: Any, preprocessing: Preprocessing) -> None:

@@ -17,12 +17,21 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from transformers import AutoModelForImageClassification
 
-from frame_vit.errors import ModelError
+from frame_vit.errors import ConfigError, DamagedModelError, ModelError
 from frame_vit.labels import LabelSpace
-from frame_vit.model.classifier import Classifier, head_parameters
-from frame_vit.model.hub import from_hub, silence_transformers
-from frame_vit.model.metadata import EMBEDDINGS, METADATA_FILE, ModelMetadata, read_metadata, write_metadata
+from frame_vit.model.classifier import ONE_CLASS, Classifier, head_parameters
+from frame_vit.model.hub import class_names, from_hub, silence_transformers
+from frame_vit.model.metadata import (
+    EMBEDDINGS,
+    METADATA_FILE,
+    ModelMetadata,
+    check_embeddings,
+    read_metadata,
+    write_metadata,
+)
+from frame_vit.model.probe import check_shapes
 from frame_vit.model.processor import own_processor, preprocessing_of
+from frame_vit.model.processor_config import PROCESSOR_FILE
 from frame_vit.system.hub import HubName
 from frame_vit.system.progress import log
 
@@ -38,21 +47,46 @@ def load_trained(place: str) -> Classifier:
     misfits = [*info["missing_keys"], *(str(key) for key in info["mismatched_keys"])]
     if misfits:
         raise ModelError(f"{place}: the weights do not fit the model's config.json: {', '.join(misfits[:5])}")
-    folder = _metadata_folder(place)
+    names = class_names(module.config, place)
+    folder, unused = _metadata_folder(place), sorted(info["unexpected_keys"])
     if folder is None:
-        processor = own_processor(place)
-        names = [module.config.id2label[i] for i in range(module.config.num_labels)]
-        log.warning(
-            "%s has no %s: which classes are good parts and how labels change under mirroring is not known",
-            place,
-            METADATA_FILE,
+        if unused:
+            log.warning("%s: its config.json has no place for the weights %s", place, ", ".join(unused[:5]))
+        return _foreign(module, names, place, revision)
+    if unused:  # a config.json of a smaller model would leave out blocks
+        raise DamagedModelError(
+            f"{place}: the model of config.json has no place for the weights {', '.join(unused[:5])}"
         )
-        metadata = ModelMetadata(LabelSpace.build(names), preprocessing_of(processor))
-        return Classifier(module, metadata, processor, revision)
     metadata = read_metadata(folder)
-    if [*module.config.id2label.values()] != [*metadata.labels.names]:
-        raise ModelError(f"{place}: config.json and {METADATA_FILE} name different classes")
+    if names != [*metadata.labels.names]:
+        raise DamagedModelError(f"{place}: config.json and {METADATA_FILE} name different classes")
+    check_embeddings(metadata, check_shapes(module, metadata.preprocessing, place), place)
+    # framevit trains one class for each picture; 0.5.0 saved what the base had said instead.
+    module.config.problem_type = ONE_CLASS
     return Classifier(module, metadata, None, revision)
+
+
+def _foreign(module: Any, names: list[str], place: str, revision: str) -> Classifier:
+    """The classifier of a model that framevit did not save: its own names and processor, nothing else is known."""
+    if module.config.problem_type not in (None, ONE_CLASS):
+        raise ModelError(
+            f"{place}: config.json says problem_type {module.config.problem_type}, so its answers are not the "
+            "probabilities of one class for each picture",
+            "Train it on your data with model.name, which gives it that meaning",
+        )
+    try:
+        labels = LabelSpace.build(names)
+    except ConfigError as error:
+        raise DamagedModelError(f"{place}: id2label in config.json cannot be used: {error.message}") from None
+    processor = own_processor(place)
+    preprocessing = preprocessing_of(processor)
+    check_shapes(module, preprocessing, place)
+    log.warning(
+        "%s has no %s: which classes are good parts and how labels change under mirroring is not known",
+        place,
+        METADATA_FILE,
+    )
+    return Classifier(module, ModelMetadata(labels, preprocessing), processor, revision)
 
 
 def save(classifier: Classifier, folder: Path) -> None:
@@ -81,6 +115,7 @@ def _metadata_folder(place: str) -> Path | None:
         path = Path(hf_hub_download(name, METADATA_FILE, revision=revision))
     except EntryNotFoundError:  # also raised offline, where the cache does not have it
         return None
-    with contextlib.suppress(EntryNotFoundError):
-        hf_hub_download(name, EMBEDDINGS, revision=revision)
+    for file in (EMBEDDINGS, PROCESSOR_FILE):  # a missing one is reported when the metadata is read
+        with contextlib.suppress(EntryNotFoundError):
+            hf_hub_download(name, file, revision=revision)
     return path.parent

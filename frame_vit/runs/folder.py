@@ -106,9 +106,10 @@ class ModelPlace:
 def find_model(name: str | None) -> ModelPlace:
     """The model in a run folder, a model folder or an exported file, or under a hub name; for None in the latest run.
 
-    Raises `UsageError` where there is none. Whether the hub has the name is not asked here.
+    A ~ at its beginning is the home folder. Raises `UsageError` where there is none. Whether the hub has the name is
+    not asked here.
     """
-    place = str(latest_run()) if name is None else name
+    place = str(latest_run()) if name is None else _expanded(name)
     path = Path(place)
     if path.suffix == ".onnx" and path.is_file():
         return ModelPlace(place, _run_of(path.parent))
@@ -128,6 +129,14 @@ def find_model(name: str | None) -> ModelPlace:
     if not is_hub_name(place):
         raise UsageError(f"{place}: no such folder", "A model on the hub is named owner/name")
     return ModelPlace(place)
+
+
+def _expanded(name: str) -> str:
+    """The name with ~ or ~user as the path of that home folder; quotes and config files keep a shell from doing it."""
+    try:
+        return str(Path(name).expanduser()) if name.startswith("~") else name
+    except RuntimeError:
+        raise UsageError(f"{name}: there is no such home folder", "Write the path out") from None
 
 
 def _is_model(folder: Path) -> bool:

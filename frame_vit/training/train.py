@@ -33,7 +33,7 @@ from frame_vit.evaluation.metrics import Metrics
 from frame_vit.evaluation.report import write_evaluation
 from frame_vit.evaluation.results import Evaluation, evaluate_split
 from frame_vit.model.classifier import Classifier, fingerprint
-from frame_vit.model.pretrained import create, load_pretrained
+from frame_vit.model.pretrained import check_base, create, load_pretrained
 from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.model.saving import load_trained
 from frame_vit.prediction.predictor import Predictor
@@ -130,6 +130,8 @@ def _inputs(config: Config, tick: Tick) -> _Inputs:
     """Reads the data and the model; random first weights follow from the config's seed."""
     processor = load_processor(config.model)
     preprocessing = preprocessing_of(processor, config.data)
+    if config.model.init == "pretrained":
+        check_base(config.model, preprocessing)
     dataset = read_dataset(config, preprocessing, tick)
     check_costs(dataset.labels, config.decision.costs)
     set_seed(config.training.seed)

@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import ConvNextConfig, ConvNextForImageClassification, ViTConfig, ViTForImageClassification
+from transformers import (
+    ConvNextConfig,
+    ConvNextForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
 
 from frame_vit.images.pixel_array import UInt8
 from frame_vit.images.preprocessing import Preprocessing
@@ -22,12 +28,6 @@ SPACE = LabelSpace.build(NAMES, ["passed"], {"hflip": {"Xplus": "Xminus", "Xminu
 METADATA = ModelMetadata(SPACE, Preprocessing(SIDE, SIDE))
 
 
-class NoProcessor:
-    """In place of a hub processor: nothing of it is saved."""
-
-    def save_pretrained(self, folder: Path) -> None: ...
-
-
 def noise(count: int, side: int = SIDE) -> UInt8:
     """(count, side, side, 3) uint8, always the same."""
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
@@ -38,14 +38,18 @@ def vit() -> Classifier:
     torch.manual_seed(0)
     sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = ViTConfig(**sizes, intermediate_size=32, image_size=SIDE, patch_size=8, **_names())
-    return Classifier(ViTForImageClassification(config), METADATA, NoProcessor())
+    return Classifier(
+        ViTForImageClassification(config), METADATA, ViTImageProcessor(size={"height": SIDE, "width": SIDE})
+    )
 
 
 def convnext() -> Classifier:
     """A model without attention and without a class token."""
     torch.manual_seed(0)
     config = ConvNextConfig(num_stages=2, hidden_sizes=[8, 8], depths=[1, 1], **_names())
-    return Classifier(ConvNextForImageClassification(config), METADATA, NoProcessor())
+    return Classifier(
+        ConvNextForImageClassification(config), METADATA, ViTImageProcessor(size={"height": SIDE, "width": SIDE})
+    )
 
 
 def saved(folder: Path) -> Path:

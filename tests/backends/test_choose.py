@@ -14,7 +14,7 @@ from frame_vit.backends.availability import BACKENDS
 from frame_vit.backends.backend import BackendInfo
 from frame_vit.backends.choose import BackendRequest, explain_refusal, open_first_working, ordered_choices
 from frame_vit.backends.exported_files import weights_fingerprint
-from frame_vit.errors import ModelError, UsageError
+from frame_vit.errors import DamagedModelError, ModelError, UsageError
 from frame_vit.system.machine import machine
 
 
@@ -163,6 +163,28 @@ def test_a_file_that_fails_is_passed_over_by_auto_only(model: Path, caplog: pyte
     assert "onnxruntime cannot be used" in caplog.text
     with pytest.raises(ModelError):
         open_first_working(request(model, backend="onnxruntime"), broken)
+
+
+def test_a_damaged_file_is_tried_once_and_torch_answers(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = bytearray((model / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 0x40
+    (model / "model.onnx").write_bytes(content)
+    choices = ordered_choices(request(model), 1)
+    assert [choice.backend for choice in choices] == ["onnxruntime", "openvino", "torch"]
+    assert open_first_working(request(model), choices).name == "torch"
+    assert caplog.text.count("is not the file that was exported") == 1
+    for place in (model, model / "model.onnx"):
+        asked = request(place, backend="onnxruntime")
+        with pytest.raises(DamagedModelError, match="is not the file that was exported"):
+            open_first_working(asked, ordered_choices(asked, 1))
+
+
+def test_damaged_metadata_is_one_error_whatever_could_answer(model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    facts = json.loads((model / "framevit.json").read_text())
+    (model / "framevit.json").write_text(json.dumps(facts | {"temperature": 0}))
+    with pytest.raises(DamagedModelError, match="temperature"):
+        open_first_working(request(model), ordered_choices(request(model), 1))
+    assert "cannot be used" not in caplog.text
 
 
 @pytest.mark.parametrize(

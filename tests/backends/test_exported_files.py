@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from frame_vit.backends.exported_files import (
+    check_whole,
     embedded_metadata,
     merged_metadata,
     recorded_weights,
@@ -21,7 +22,7 @@ from frame_vit.backends.exported_files import (
 )
 from frame_vit.decision.novelty import NoveltyReference
 from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
-from frame_vit.errors import ModelError
+from frame_vit.errors import DamagedModelError, ModelError
 from frame_vit.export.graph import metadata_texts
 from frame_vit.labels import LabelSpace
 from frame_vit.model.saving import save
@@ -59,6 +60,59 @@ def test_a_file_that_no_proof_describes_is_not_used(model: Path, caplog: pytest.
     (model / "export.json").unlink()
     assert usable_files(model) == {}
     assert caplog.text.count("is not the file that export.json describes") >= 2
+
+
+def flip(path: Path, at: int) -> None:
+    """Changes one bit of a file, which keeps its size."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x40
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+def test_a_single_changed_bit_of_a_file_is_refused(model: Path, share: float) -> None:
+    path = model / "model.onnx"
+    check_whole(path)
+    flip(path, int(share * path.stat().st_size))
+    with pytest.raises(DamagedModelError, match="its sha256 is not the one"):
+        check_whole(path)
+
+
+def test_a_file_of_another_size_is_refused(model: Path) -> None:
+    path = model / "model.onnx"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedModelError, match=r"bytes, but export\.json beside it says"):
+        check_whole(path)
+    (model / "export.json").unlink()
+    check_whole(path)  # nothing describes it
+
+
+def test_an_export_of_0_5_0_without_a_sha256_stays_usable(model: Path) -> None:
+    facts = json.loads((model / "export.json").read_text())
+    for entry in facts["files"].values():
+        del entry["sha256"], entry["weights_sha256"]
+    (model / "export.json").write_text(json.dumps(facts))
+    check_whole(model / "model.onnx")
+    assert usable_files(model)["fp32"] == model / "model.onnx"
+
+
+def test_a_damaged_sha256_is_no_missing_one(model: Path) -> None:
+    facts = json.loads((model / "export.json").read_text())
+    facts["files"]["model.onnx"]["sha256"] = "none"
+    (model / "export.json").write_text(json.dumps(facts))
+    assert "fp32" not in usable_files(model)
+
+
+def test_weights_that_differ_between_the_samples_make_an_export_stale(model: Path) -> None:
+    sampled = weights_fingerprint(model)
+    path = model / "model.safetensors"
+    header_size = int.from_bytes(path.read_bytes()[:8], "little")
+    header = json.loads(path.read_bytes()[8 : 8 + header_size])
+    spans = [value["data_offsets"] for key, value in header.items() if key != "__metadata__"]
+    start, end = max(spans, key=lambda span: span[1] - span[0])  # most of its bytes are in no sample
+    flip(path, 8 + header_size + start + (end - start) // 4)
+    assert weights_fingerprint(model) == sampled
+    assert usable_files(model) == {}
 
 
 def test_a_file_named_by_itself_has_no_known_variant_elsewhere(model: Path, tmp_path: Path) -> None:
@@ -101,6 +155,8 @@ def test_metadata_survives_its_way_through_the_file() -> None:
     assert np.array_equal(found.novelty.embeddings, EMBEDDINGS)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="no framevit metadata"):
         embedded_metadata({"producer": "another"}, Path("m.onnx"))
+    with pytest.raises(DamagedModelError, match=r"m\.onnx: damaged"):
+        embedded_metadata(metadata_texts(metadata, "fp32") | {"embeddings": "!"}, Path("m.onnx"))
 
 
 def test_thresholds_and_novelty_beside_the_file_are_newer() -> None:

@@ -12,8 +12,9 @@ import pytest
 from frame_vit.backends.backend import ModelSource
 from frame_vit.backends.onnxruntime_backend import ONNXRUNTIME, OnnxRuntime
 from frame_vit.backends.torch_backend import Torch
+from frame_vit.decision.novelty import NoveltyReference
 from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
-from frame_vit.errors import ModelError, UsageError
+from frame_vit.errors import DamagedModelError, ModelError, UsageError
 from frame_vit.images.preprocessing import Preprocessing
 from tests.backends.models import METADATA, noise, vit
 
@@ -43,6 +44,14 @@ def test_thresholds_beside_the_file_replace_those_inside(onnx_file: Path) -> Non
     assert opened.metadata.operating_point == point
     with pytest.raises(ModelError, match="of different models"):
         OnnxRuntime(onnx_file, replace(METADATA, preprocessing=Preprocessing(16, 16)))
+
+
+def test_stored_embeddings_of_another_size_than_the_models_are_refused(onnx_file: Path) -> None:
+    novelty = NoveltyReference(4, {"distance": (0.0, 0.5)}, ("RGB",), "review", np.eye(4, 16, dtype=np.float32))
+    OnnxRuntime(onnx_file, replace(METADATA, novelty=novelty))
+    other = replace(novelty, embeddings=np.eye(4, 7, dtype=np.float32))
+    with pytest.raises(DamagedModelError, match="have 7 dimensions, but the model gives 16"):
+        OnnxRuntime(onnx_file, replace(METADATA, novelty=other))
 
 
 def test_a_file_of_another_program_and_a_damaged_one_are_refused(onnx_file: Path, tmp_path: Path) -> None:

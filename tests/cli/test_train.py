@@ -31,6 +31,7 @@ from tests.cli.calls import Call, one_panel
         (["train", "-c", "tiny.yaml", "--set", "training.freeze=7"], "training.freeze: 7 of 1 blocks"),
         (["train", "-c", "tiny.yaml", "--set", "training.freeze=all"], "input should be 'none' or 'backbone'"),
         (["train", "--resume", "gone", "--epochs", "3"], "takes nothing else"),
+        (["train", "--resume", "runs/a-001", "--set", "training.epochs=9"], "--model runs/a-001 --set training.epochs"),
         (["train", "-c", "tiny.yaml", "--precision", "fp16"], "need a CUDA card"),
         (["train", "-c", "tiny.yaml", "--device", "tpu"], "device"),
         (["train", "-c", "tiny.yaml", "--data", "gone.csv"], "no such file or folder: gone.csv"),

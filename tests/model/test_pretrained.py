@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from frame_vit.config.schema import ModelConfig
+from frame_vit.errors import ModelError
+from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import Classifier
-from frame_vit.model.pretrained import create, load_pretrained
+from frame_vit.model.pretrained import check_base, create, load_pretrained
 from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.model.saving import load_trained, save
 from tests.small import SCRATCH, THREE_CLASSES, logits_of, tiny_classifier
@@ -81,3 +83,50 @@ def test_an_untrained_model_has_the_configured_sizes_and_follows_the_seed() -> N
     assert logits_of(model).shape == (4, 3)
     assert not torch.equal(logits_of(model), logits_of(tiny_classifier()))
     assert torch.equal(logits_of(tiny_classifier()), logits_of(tiny_classifier()))
+
+
+@pytest.mark.parametrize("names", [["ok", "left", "right"], ["a", "b"]], ids=["head kept", "new head"])
+def test_what_a_base_says_of_its_answers_is_set_anew(saved: Path, tmp_path: Path, names: list[str]) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    theirs = {
+        "problem_type": "multi_label_classification",
+        "function_to_apply": "sigmoid",
+        "output_hidden_states": True,
+        "auto_map": {"AutoModelForImageClassification": "code.Model"},
+    }
+    (saved / "config.json").write_text(json.dumps(config | theirs))
+    save(start_from(saved, names), tmp_path / "own")
+    written = json.loads((tmp_path / "own" / "config.json").read_text())
+    assert written["problem_type"] == "single_label_classification"
+    assert written["id2label"] == {str(i): name for i, name in enumerate(names)}
+    assert not written.get("output_hidden_states")
+    assert not {"function_to_apply", "auto_map"} & set(written)
+
+
+def test_an_untrained_model_says_what_its_answers_are() -> None:
+    assert tiny_classifier().module.config.problem_type == "single_label_classification"
+
+
+def test_a_base_that_does_not_take_the_pictures_is_refused_before_its_weights_are_read(saved: Path) -> None:
+    (saved / "model.safetensors").unlink()
+    check_base(ModelConfig(name=str(saved)), Preprocessing(32, 32))
+    with pytest.raises(ModelError, match=r"pictures of 64 x 64"):
+        check_base(ModelConfig(name=str(saved)), Preprocessing(64, 64))
+
+
+def test_a_base_whose_ids_have_a_gap_is_refused(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps(config | {"id2label": {"1": "a", "2": "b", "3": "c"}}))
+    with pytest.raises(ModelError, match="its ids are 1, 2, 3"):
+        check_base(ModelConfig(name=str(saved)), Preprocessing(32, 32))
+    with pytest.raises(ModelError, match="its ids are 1, 2, 3"):
+        start_from(saved, ["a", "b", "c"])
+
+
+def test_a_base_with_weights_that_are_no_numbers_is_refused(saved: Path) -> None:
+    module = load_trained(str(saved)).module
+    with torch.no_grad():
+        module.vit.layernorm.weight[0] = float("nan")
+    module.save_pretrained(saved)
+    with pytest.raises(ModelError, match="not finite"):
+        start_from(saved, ["a", "b"])

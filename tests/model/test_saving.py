@@ -6,11 +6,12 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
-from frame_vit.errors import ModelError
+from frame_vit.errors import DamagedModelError, ModelError
 from frame_vit.labels import LabelSpace
 from frame_vit.model.saving import divide_logits, load_trained, save
 from tests.small import PICTURES, THREE_CLASSES, logits_of, tiny_classifier
@@ -55,6 +56,12 @@ def test_weights_that_do_not_fit_are_an_error_and_never_started_anew(saved: Path
         load_trained(str(saved))
 
 
+def test_weights_that_would_be_left_out_are_an_error(saved: Path) -> None:
+    change(saved, "config.json", num_hidden_layers=0)
+    with pytest.raises(DamagedModelError, match=r"no place for the weights vit\."):
+        load_trained(str(saved))
+
+
 def test_truncated_weights_are_one_error(saved: Path) -> None:
     whole = (saved / "model.safetensors").read_bytes()
     (saved / "model.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -92,3 +99,61 @@ def test_a_model_without_metadata_has_its_own_class_names(tmp_path: Path, caplog
         model = load_trained(str(tmp_path))
     assert model.labels == LabelSpace.build(["cat", "dog"])
     assert "is not known" in caplog.text
+
+
+def change(folder: Path, file: str, **values: object) -> None:
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_a_gap_in_the_ids_of_config_json_is_refused(saved: Path) -> None:
+    change(saved, "config.json", id2label={"0": "ok", "1": "left", "7": "right"})
+    with pytest.raises(DamagedModelError, match="its ids are 0, 1, 7"):
+        load_trained(str(saved))
+    (saved / "framevit.json").unlink()
+    with pytest.raises(DamagedModelError, match="its ids are 0, 1, 7"):
+        load_trained(str(saved))
+
+
+def test_classes_in_another_order_by_id_are_refused(saved: Path) -> None:
+    """Their order in the file does not matter, only their ids do."""
+    change(saved, "config.json", id2label={"1": "left", "0": "ok", "2": "right"})
+    load_trained(str(saved))
+    change(saved, "config.json", id2label={"1": "ok", "0": "left", "2": "right"})
+    with pytest.raises(DamagedModelError, match="different classes"):
+        load_trained(str(saved))
+
+
+@pytest.mark.parametrize("names", [{"0": "a", "1": "A", "2": "b"}, {"0": "a", "1": "", "2": "b"}])
+def test_a_foreign_model_with_the_same_name_twice_is_refused(saved: Path, names: dict[str, str]) -> None:
+    change(saved, "config.json", id2label=names)
+    (saved / "framevit.json").unlink()
+    with pytest.raises(DamagedModelError, match="id2label"):
+        load_trained(str(saved))
+
+
+def test_preprocessing_of_another_size_than_the_model_is_refused(saved: Path) -> None:
+    pixels = json.loads((saved / "framevit.json").read_text())["pixels"]
+    change(saved, "framevit.json", pixels=pixels | {"height": 64, "width": 64})
+    change(saved, "preprocessor_config.json", size={"height": 64, "width": 64})
+    with pytest.raises(ModelError, match="does not take the pictures of 64 x 64"):
+        load_trained(str(saved))
+
+
+def test_embeddings_of_another_size_than_the_models_are_refused(saved: Path) -> None:
+    values = {"n": 4, "ranges": {"distance": [0.0, 0.5]}, "modes": ["RGB"], "mode": "review"}
+    change(saved, "framevit.json", usual=values)
+    np.save(saved / "embeddings.npy", np.eye(4, 16, dtype=np.float16))
+    assert load_trained(str(saved)).metadata.novelty is not None
+    np.save(saved / "embeddings.npy", np.eye(4, 7, dtype=np.float16))
+    with pytest.raises(DamagedModelError, match="have 7 dimensions, but the model gives 16"):
+        load_trained(str(saved))
+
+
+@pytest.mark.parametrize("kind", ["multi_label_classification", "regression"])
+def test_answers_that_are_no_probabilities_of_one_class_are_refused(saved: Path, kind: str) -> None:
+    change(saved, "config.json", problem_type=kind)
+    assert load_trained(str(saved)).module.config.problem_type == "single_label_classification", "framevit trained it"
+    (saved / "framevit.json").unlink()
+    with pytest.raises(ModelError, match=kind):
+        load_trained(str(saved))

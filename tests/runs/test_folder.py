@@ -134,3 +134,21 @@ def test_a_training_that_starts_from_a_run_starts_from_its_model() -> None:
     assert located(config).model.name == "runs/demo-001/model"
     scratch = Config.model_validate({"model": {"init": "scratch", "name": "nothing/here/at/all"}})
     assert located(scratch) is scratch
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    run = model_in(tmp_path / "home" / "runs" / "a-001")
+    (run / "model" / "model.onnx").touch()
+    assert find_model("~/runs/a-001") == ModelPlace(str(run / "model"), run)
+    assert find_model("~/runs/a-001/model").folder == run / "model"
+    assert find_model("~/runs/a-001/model/model.onnx").path == run / "model" / "model.onnx"
+    config = located(Config.model_validate({"model": {"name": "~/runs/a-001"}}))
+    assert config.model.name == str(run / "model")
+    with pytest.raises(UsageError, match="neither a run folder nor a model folder"):
+        find_model("~/gone")
+
+
+def test_a_home_folder_of_nobody_is_one_error() -> None:
+    with pytest.raises(UsageError, match="no such home folder"):
+        find_model("~nobody-has-this-name/run")
