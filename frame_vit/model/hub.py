@@ -6,15 +6,16 @@ Also keeps transformers' own progress bars and advice off the terminal. Knows no
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import try_to_load_from_cache
+import huggingface_hub
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from frame_vit.errors import FrameVitError, ModelError, UsageError
-from frame_vit.system.hub import HubName, check_hub
+from frame_vit.system.hub import HubName, asking_hub
 
 
 class Loaded(NamedTuple):
@@ -37,13 +38,14 @@ def from_hub(kind: Any, place: str, **options: Any) -> Loaded:
     """
     is_folder = Path(place).is_dir()
     name, revision = HubName(place, None) if is_folder else HubName.of(place)
-    if not is_folder:
-        check_hub()
     silence_transformers()
     # Without this, a repository of pickled weights is sent to a conversion service on the hub before it is refused.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
-        value = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+        with nullcontext() if is_folder else asking_hub(huggingface_hub, f"model {place}"):
+            value = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+    except FrameVitError:
+        raise
     except (OSError, ValueError, RuntimeError, KeyError, ImportError, SafetensorError) as error:
         raise _explained(place, error) from None
     return Loaded(value, "" if is_folder else _commit(name, revision or "main"))
@@ -51,7 +53,7 @@ def from_hub(kind: Any, place: str, **options: Any) -> Loaded:
 
 def _commit(name: str, revision: str) -> str:
     """The commit on the hub that a model came from: its files are cached in a folder of that name."""
-    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    path = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision)
     return Path(path).parent.name if isinstance(path, str) else ""
 
 
