@@ -59,6 +59,11 @@ def _commit(name: str, revision: str) -> str:
 
 def _explained(place: str, error: Exception) -> FrameVitError:
     text = " ".join(str(error).split())
+    if "above report" in text:  # transformers has printed a table, which was kept off the terminal
+        return ModelError(
+            f"{place}: the weights do not fit config.json: another number of classes, or other sizes",
+            "Without id2label, config.json stands for two classes; it must name as many as the head has rows",
+        )
     if Path(place).is_dir():
         return ModelError(f"{place}: not a usable model folder: {text[:300]}")
     if "is not a valid model identifier" in text or "Repository Not Found" in text or "Incorrect path" in text:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from transformers import AutoConfig
+from transformers import AutoConfig, AutoModelForImageClassification
 
 from frame_vit.errors import ModelError
 from frame_vit.model.hub import from_hub
@@ -34,3 +35,12 @@ def test_a_folder_whose_name_has_an_at_sign_is_a_folder(saved: Path) -> None:
 def test_a_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not a usable model folder"):
         from_hub(AutoConfig, str(tmp_path))
+
+
+def test_weights_that_do_not_fit_the_config_are_told_without_a_report_that_nobody_sees(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    del config["id2label"], config["label2id"]
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"the weights do not fit config\.json: another number of classes") as caught:
+        from_hub(AutoModelForImageClassification, str(saved))
+    assert "report" not in caught.value.message + caught.value.hint
