@@ -82,13 +82,21 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
     return arguments
 
 
-def schedule_evaluations(arguments: TrainingArguments, training: TrainingConfig, pictures: int) -> TrainingArguments:
+def batch_count(pictures: int, batch_size: int, joins_lone_picture: bool = False) -> int:
+    """How many batches an epoch has; a last batch of a single picture may join the one before it."""
+    lone = joins_lone_picture and pictures > 1 and pictures % batch_size == 1
+    return math.ceil(pictures / batch_size) - lone
+
+
+def schedule_evaluations(
+    arguments: TrainingArguments, training: TrainingConfig, pictures: int, joins_lone_picture: bool = False
+) -> TrainingArguments:
     """The same arguments, with "validate and save after every epoch" as a number of steps.
 
     At a step, everything due is done before the checkpoint is written. What the Trainer does at the end of an epoch
     comes after the checkpoint, and a resumed run would leave it out.
     """
-    batches = math.ceil(math.ceil(pictures / training.batch_size) / arguments.world_size)
+    batches = math.ceil(batch_count(pictures, training.batch_size, joins_lone_picture) / arguments.world_size)
     steps = math.ceil(batches / training.gradient_accumulation)
     arguments.eval_steps = training.eval_steps or steps
     arguments.save_steps = training.save_steps or arguments.eval_steps
