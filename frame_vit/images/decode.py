@@ -27,9 +27,11 @@ from frame_vit.errors import RowError
 from frame_vit.images.formats import (
     check_png,
     check_tiff,
+    is_preview,
     libtiff_messages,
     maxval,
     undo_stretching,
+    unidentified,
     without_texts,
 )
 from frame_vit.images.jpeg import jpeg_pixels
@@ -116,7 +118,7 @@ def decode(source: bytes | Path, bit_depth: int = 8, max_megapixels: float = MAX
             stored = Stored(image.format or "", image.mode, upright is not pixels, several)
             return DecodedImage(_to_rgb(upright, bit_depth, depth), stored)
     except UnidentifiedImageError:
-        raise RowError(f"not a picture (it starts with {data[:12]!r})", "FV103") from None
+        raise unidentified(data) from None
     except MemoryError:
         raise RowError("not enough memory to decode this picture; save it smaller", "FV104") from None
     except RowError:
@@ -129,11 +131,15 @@ def _check_kind(image: ImageFile.ImageFile, max_megapixels: float) -> None:
     """Raises `RowError` for an opened picture that is too large, or of which decoding would lose a part."""
     if image.width * image.height > max_megapixels * 1e6:
         raise TooLargeError(image.size, max_megapixels)
-    deep_colour = ";16" in str(image.tile[0][3] if image.tile else "") or maxval(image) > 0
+    raw_mode = str(image.tile[0][3] if image.tile else "")
+    # The 16 bits of a BMP are those of a whole pixel.
+    deep_colour = (";16" in raw_mode and image.format != "BMP") or maxval(image) > 0
     if deep_colour and not image.mode.startswith("I"):
         raise RowError(
             "a 16-bit colour picture, of which only the upper bits would be read; save it with 8 bits", "FV104"
         )
+    if is_preview(image):
+        raise RowError("its first picture is only a preview, as in raw files; save it as JPEG or PNG", "FV104")
 
 
 def _pixels(image: ImageFile.ImageFile, data: bytes) -> Image.Image:

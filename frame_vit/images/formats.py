@@ -2,7 +2,9 @@
 
 - PNG: pixels are complete only if the compressed stream is as long as the picture; texts beside them are never read.
 - PPM, PGM: Pillow stretches values to 16 bits; the file's own values are given back.
-- TIFF: libtiff says on stderr what it repairs, and Pillow goes on.
+- TIFF: libtiff says on stderr what it repairs, and Pillow goes on; raw files of cameras are TIFFs that begin with a
+  preview.
+- Files that Pillow does not open are named by their first bytes.
 """
 
 from __future__ import annotations
@@ -27,7 +29,36 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples per pixel of a PNG by its colour type."""
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """First column, first row and the steps of the passes of an interlaced PNG (PNG specification, 8.2)."""
+_REDUCED = 254
+"""The TIFF tag NewSubfileType, whose lowest bit says that there is a larger version of the picture in the file."""
+_OPENED = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|BM....\0\0\0\0", re.DOTALL)
+"""How files of the formats begin that are opened."""
+_OTHERS = {
+    "HEIC": rb"....ftyp(hei|hev|mif|msf)",
+    "AVIF": rb"....ftypavi",
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "Photoshop": rb"8BPS",
+    "SVG": rb"(<\?xml[^>]*>\s*)?<svg",
+    "icon": rb"\0\0\x01\0",
+}
+"""How pictures of some other formats begin."""
 _stderr = threading.Lock()
+
+
+def unidentified(data: bytes) -> RowError:
+    """The reason why a file is refused that Pillow does not open."""
+    if _OPENED.match(data):
+        return RowError("damaged picture: its header cannot be read, or is of a kind that is not supported", "FV102")
+    for name, start in _OTHERS.items():
+        if re.match(start, data, re.DOTALL):
+            return RowError(f"a picture in the format {name}, which is not read; save it as JPEG or PNG", "FV104")
+    return RowError(f"not a picture (it starts with {data[:12]!r})", "FV103")
+
+
+def is_preview(image: ImageFile.ImageFile) -> bool:
+    """Whether an opened picture is a TIFF that says that it is the small version of another picture in the file."""
+    return image.format == "TIFF" and bool(int(getattr(image, "tag_v2", {}).get(_REDUCED, 0)) & 1)
 
 
 def without_texts(data: bytes) -> bytes:

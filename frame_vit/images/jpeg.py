@@ -21,11 +21,13 @@ from frame_vit.images.pixel_array import UInt8
 COLOUR_SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 """What simplejpeg calls Pillow's modes."""
 _START_OF_SCAN, _END = b"\xff\xda", b"\xff\xd9"
-_HARMLESS = re.compile(
-    # Said of headers that decoders do not need; whatever is wrong with the scan is said later and so replaces it.
-    r"unknown JFIF revision|Unknown Adobe color transform|Invalid SOS parameters for sequential JPEG"
-    r"|ICC|extraneous bytes before marker 0x(e.|fe)"
-)
+_START_OF_FRAME = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")
+"""A marker that ends a scan or begins a segment; a restart marker does neither."""
+_TABLES = {*range(0xC0, 0xD0), 0xDB, 0xDD}
+_JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
+_HARMLESS = "Invalid SOS parameters for sequential JPEG"
+"""Said of bytes that decoders do not need; whatever is wrong with the scan is said later and so replaces it."""
 _PILLOW_ONLY = re.compile(r"Could not determine|Unsupported JPEG|Unsupported colou?r|arithmetic", re.IGNORECASE)
 _PADDING = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _ENDLESS = "Premature end of JPEG file"
@@ -49,13 +51,16 @@ def jpeg_pixels(data: bytes, mode: str) -> UInt8 | None:
         warning = str(error)
         if _PILLOW_ONLY.search(warning):
             return None
+        if header and (needed := header.needed + data[header.scans[0].start :]) != data:
+            return jpeg_pixels(needed, mode)
         padding = _padding(data, header, warning)
         if warning == _ENDLESS and header and _end(data, header) == len(data):
             return jpeg_pixels(data + _END, mode)
-        if not padding and not _HARMLESS.search(warning):
+        if not padding and _HARMLESS not in warning:
             raise RowError(f"damaged picture: {warning}", "FV102") from None
         pixels = _decoded(data, mode, strict=False)
-    if header and header.zeros_cannot_be and _fill_bytes(data, header) - padding >= header.zeros_cannot_be:
+    zeros_cannot_be = header.scans[-1].zeros_cannot_be if header and not header.progressive else 0
+    if header and zeros_cannot_be and _fill_bytes(data, header) - padding >= zeros_cannot_be:
         raise RowError(f"damaged picture: {_ZEROS}", "FV102")
     return pixels
 
@@ -73,7 +78,7 @@ def _end(data: bytes, header: _Header) -> int:
 
     In a scan, 0xFF is always followed by 0x00 or a restart marker, so the first end marker is the real one.
     """
-    end = data.find(_END, header.scan)
+    end = data.find(_END, header.scans[-1].start)
     return end if end >= 0 else len(data)
 
 
@@ -85,12 +90,13 @@ def _padding(data: bytes, header: _Header | None, warning: str) -> int:
 
 
 def _fill_bytes(data: bytes, header: _Header) -> int:
-    """The number of bytes 0x00 and 0xFF between the scan and the end marker."""
-    scan = data[header.scan : _end(data, header)]
+    """The number of bytes 0x00 and 0xFF between the last scan and the end marker."""
+    scan = data[header.scans[-1].start : _end(data, header)]
     return len(scan) - len(scan.rstrip(b"\0\xff"))
 
 
 _ZEROS = "a part of its pixels was replaced by zeros"
+_INCOMPLETE = "the file ends before the picture is complete"
 
 
 def _silent_damage(data: bytes, header: _Header | None) -> str:
@@ -98,44 +104,77 @@ def _silent_damage(data: bytes, header: _Header | None) -> str:
     if header is None:
         return ""
     if header.progressive:
-        return _missing_scans(data[: _end(data, header)], header.scan)
-    if header.zeros_cannot_be:
-        # Zeros right before the end marker may be padding, which only the decoder can tell.
-        end = _end(data, header) - _fill_bytes(data, header)
-        if data.find(bytes(header.zeros_cannot_be), header.scan, end) >= 0:
+        return _missing_scans(data[: _end(data, header)], header.scans[0].start, header.components)
+    if sum(scan.components for scan in header.scans) < header.components:
+        return _INCOMPLETE
+    # Zeros right before the end marker may be padding, which only the decoder can tell.
+    last = _end(data, header) - _fill_bytes(data, header)
+    for scan in header.scans:
+        if scan.zeros_cannot_be and data.find(bytes(scan.zeros_cannot_be), scan.start, min(scan.end, last)) >= 0:
             return _ZEROS
     return ""
 
 
-class _Header(NamedTuple):
-    """What stands before the first scan: where it begins, whether the file is progressive.
+class _Scan(NamedTuple):
+    """Where a scan begins and where it ends at the latest; its own Huffman tables say how many zeros are too many.
 
-    `zeros_cannot_be` is the number of zero bytes in a row that no encoder writes into the scan; 0 where there is none.
+    `zeros_cannot_be` is the number of zero bytes in a row that no encoder writes into it; 0 where there is none.
     """
 
-    scan: int
-    progressive: bool
+    start: int
+    end: int
+    components: int
+    """how many of the file's components (brightness and colours) it has"""
     zeros_cannot_be: int
+
+
+class _Header(NamedTuple):
+    """What the segments say: whether the file is progressive, its components, its scans (if progressive, the first).
+
+    Most files that are not progressive have one scan of all components, some have one for each. `needed` are the bytes
+    before the first scan without all that pixels do not depend on: cameras leave much there that decoders warn of.
+    """
+
+    progressive: bool
+    components: int
+    scans: list[_Scan]
+    needed: bytes
 
     @classmethod
     def of(cls, data: bytes) -> _Header | None:
         """None for a file whose header is not understood: the decoder will say what is wrong with it."""
         tables: dict[tuple[int, int], _ShortestCode] = {}
-        progressive, at = False, 2
-        while at + 4 <= len(data) and data[at] == 0xFF:
-            marker = data[at + 1]
-            if marker == 0xFF:  # a fill byte
-                at += 1
-                continue
-            body = data[at + 4 : at + 2 + int.from_bytes(data[at + 2 : at + 4])]
-            if marker in (0xC2, 0xC6, 0xCA, 0xCE):
-                progressive = True
+        scans: list[_Scan] = []
+        needed = [data[:2]]
+        progressive, components, at = False, 0, 2
+        while (found := _MARKER.search(data, at)) and found[1] != _END[1:]:
+            start, marker = found.start(), found[1][0]
+            at = start + 2 + int.from_bytes(data[start + 2 : start + 4])
+            body = data[start + 4 : at]
+            if not scans:
+                needed.append(_needed(data[start:at]))
+            if marker in _START_OF_FRAME:
+                progressive, components = marker & 3 == 2, body[5] if len(body) > 5 else 0
             elif marker == 0xC4:
                 tables |= _shortest_codes(body)
             elif marker == 0xDA:
-                return cls(at, progressive, 0 if progressive else _zeros_cannot_be(body, tables))
-            at += 4 + len(body)
-        return None
+                whole = progressive or not body or body[0] >= components
+                following = None if whole else _MARKER.search(data, at)
+                at = following.start() if following else len(data)
+                scans.append(_Scan(start, at, body[0] if body else 0, _zeros_cannot_be(body, tables)))
+        return cls(progressive, components, scans, b"".join(needed)) if scans else None
+
+
+def _needed(segment: bytes) -> bytes:
+    """The segment as far as pixels depend on it: tables, and the two that tell how colours are stored."""
+    if segment[1] in _TABLES:
+        return segment
+    if segment[1] == 0xE0 and segment[4:9] == b"JFIF\0":
+        return _JFIF
+    if segment[1] == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16:
+        # Decoders take an unknown transform for the usual one, and warn.
+        return segment if segment[15] <= 2 else segment[:15] + b"\1" + segment[16:]
+    return b""
 
 
 class _ShortestCode(NamedTuple):
@@ -186,8 +225,8 @@ def _flat(tables: dict[tuple[int, int], _ShortestCode], selector: int) -> int:
     return 0 if ac.symbol & 15 else 10 * (dc.bits + dc.symbol + ac.bits)
 
 
-def _missing_scans(data: bytes, at: int) -> str:
-    """Whether a progressive file lacks scans: all coefficients of a component, or the last bits of some.
+def _missing_scans(data: bytes, at: int, components: int) -> str:
+    """Whether a progressive file lacks scans: a component, all its higher frequencies, or the last bits of some.
 
     The first scan begins `at`.
     """
@@ -202,7 +241,5 @@ def _missing_scans(data: bytes, at: int) -> str:
                 bits = lacking.setdefault(component, [99] * 64)
                 bits[first : last + 1] = [low_bits] * (last + 1 - first)
         at = data.find(_START_OF_SCAN, at + 2)
-    for bits in lacking.values():
-        if any(0 < lack < 99 for lack in bits) or all(lack == 99 for lack in bits[1:]):
-            return "the file ends before the picture is complete"
-    return ""
+    cut = any(any(0 < lack < 99 for lack in bits) or all(lack == 99 for lack in bits[1:]) for bits in lacking.values())
+    return _INCOMPLETE if cut or len(lacking) < components else ""

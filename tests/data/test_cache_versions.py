@@ -35,7 +35,7 @@ from frame_vit.training.frozen import ACTIVATIONS_VERSION, CutModel, FrozenFeatu
 PACKAGE = Path(__file__).parents[2] / "frame_vit"
 ADVICE = "the code gives something else than the recorded version: raise {} and record the new digest, {!r}"
 RECORDED = {
-    "PIXELS_VERSION": (1, "685ab4b3432d1c5d"),
+    "PIXELS_VERSION": (2, "685ab4b3432d1c5d"),
     "VIEWS_VERSION": (1, "11121f715ce59c0b"),
     "DEMO_VERSION": (1, "32e0836ccf3e0181"),
     "ACTIVATIONS_VERSION": (1, "b3880395cea7245a"),

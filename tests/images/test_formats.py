@@ -148,3 +148,32 @@ def test_a_bomb_of_a_few_bytes_is_refused_whatever_the_limit_of_pillow() -> None
     with pytest.raises(RowError, match="60000 x 60000 pixels"):
         open_rgb(bomb, max_megapixels=100)
     assert io.BytesIO(bomb).getbuffer().nbytes < 60
+
+
+@pytest.mark.parametrize(
+    ("start", "reason", "code"),
+    [
+        (b"\0\0\0\x18ftypheic", "in the format HEIC", "FV104"),
+        (b"\0\0\0\x20ftypavif", "in the format AVIF", "FV104"),
+        (b"8BPS\0\1", "in the format Photoshop", "FV104"),
+        (b"<?xml version='1.0'?>\n<svg>", "in the format SVG", "FV104"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "in the format JPEG 2000", "FV104"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0", "not a picture (it starts with b'%!PS-Adobe", "FV103"),
+        (b"PK\3\4", "not a picture", "FV103"),
+        (b"GIF87a\t\0\t", "damaged picture: its header cannot be read", "FV102"),
+        (b"RIFF\xac\0\0\0WEBP", "damaged picture: its header cannot be read", "FV102"),
+    ],
+)
+def test_what_is_not_opened_is_named_by_its_first_bytes(start: bytes, reason: str, code: str) -> None:
+    with pytest.raises(RowError) as caught:
+        open_rgb(start)
+    assert reason in caught.value.message
+    assert caught.value.code == code
+
+
+def test_the_preview_of_a_raw_file_is_not_taken_for_the_picture() -> None:
+    raw = encoded(noise(16, 12), "TIFF", tiffinfo={254: 1})
+    with pytest.raises(RowError, match="only a preview") as caught:
+        open_rgb(raw)
+    assert caught.value.code == "FV104"
+    assert open_rgb(encoded(noise(16, 12), "TIFF", tiffinfo={254: 2})).size == (16, 12), "a page of several"

@@ -115,6 +115,27 @@ def test_a_progressive_file_without_its_last_scans_is_refused() -> None:
             jpeg_pixels(data[:cut] + END, "RGB")
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda data: data.replace(b"JFIF\0\1\1", b"JFIF\0\2\1"),
+        lambda data: data[:20] + bytes(7) + data[20:],
+        lambda data: data.replace(b"\xff\xc4", b"\1\2\xff\xc4", 1),
+        lambda data: data[:2] + b"\xff\xe2\0\x10ICC_PROFILE\0\2\1" + data[2:],
+        lambda data: data[:2] + b"\xff\xee\0\x0eAdobe\0\x64\0\0\0\0\7" + data[20:],
+    ],
+    ids=["JFIF 2", "zeros between segments", "bytes before a table", "broken profile", "unknown transform"],
+)
+def test_what_decoders_warn_of_before_the_first_scan_is_no_damage(odd: object) -> None:
+    assert callable(odd)
+    data = encoded(pictures()["texture"], "JPEG")
+    assert odd(data) != data
+    assert np.array_equal(pixels(odd(data), "RGB"), pixels(data, "RGB"))
+    cut = odd(data)[: len(data) * 3 // 4] + END
+    with pytest.raises(RowError, match=r"^damaged picture: "):
+        jpeg_pixels(cut, "RGB")
+
+
 def test_what_only_pillow_decodes_is_left_to_it() -> None:
     assert jpeg_pixels(encoded(noise(9, 9), "JPEG"), "YCbCr") is None
 
