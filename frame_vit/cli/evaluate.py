@@ -117,6 +117,7 @@ def calibrate(
         from frame_vit.decision.thresholds import promise
         from frame_vit.evaluation.calibrate import calibrate as calibrate_model
         from frame_vit.evaluation.calibrate import novelty_mode
+        from frame_vit.model.metadata import METADATA_FILE
         from frame_vit.prediction.load import load_predictor
         from frame_vit.runs.data import DataRequest, evaluation_config
 
@@ -128,7 +129,7 @@ def calibrate(
         point = calibrate_model(predictor, DataRequest(full_config, data), tick, mode)
     typer.echo(promise(point))
     typer.echo(f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on")
-    typer.echo(f"stored in {place.path / 'framevit.json'}; earlier reports still show the old thresholds")
+    typer.echo(f"stored in {place.path / METADATA_FILE}; earlier reports still show the old thresholds")
 
 
 def compare(

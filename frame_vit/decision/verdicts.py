@@ -45,11 +45,11 @@ def scores(logits: Logits, space: LabelSpace) -> Scores:
     return np.asarray(powers.take(bad, axis=-1).sum(axis=-1) / powers.sum(axis=-1))
 
 
-def verdicts(found: Scores, point: OperatingPoint) -> Verdicts:
+def verdicts(scores: Scores, point: OperatingPoint) -> Verdicts:
     """The verdict on each score by the thresholds, (N,)."""
-    judged = np.full(len(found), Verdict.REVIEW, np.int8)
-    judged[found < point.accept_below] = Verdict.ACCEPT
-    judged[found >= point.reject_from] = Verdict.REJECT
+    judged = np.full(len(scores), Verdict.REVIEW, np.int8)
+    judged[scores < point.accept_below] = Verdict.ACCEPT
+    judged[scores >= point.reject_from] = Verdict.REJECT
     return judged
 
 

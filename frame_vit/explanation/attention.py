@@ -60,9 +60,9 @@ def maps(predictor: Predictor, pixels: UInt8, classes: NDArray[np.int64]) -> Map
     with eager_attention(backend.module):
         for view, class_in_view in predictor.views:
             seen_as = torch.tensor([class_in_view[label] for label in classes])
-            found = _maps_of_view(backend, laid(pixels, view), seen_as)
-            rollouts.append(_laid_back(found.rollout, view))
-            relevances.append(_laid_back(found.relevance, view))
+            view_maps = _maps_of_view(backend, laid(pixels, view), seen_as)
+            rollouts.append(_laid_back(view_maps.rollout, view))
+            relevances.append(_laid_back(view_maps.relevance, view))
     return Maps(_averaged(rollouts), _averaged(relevances))
 
 

@@ -48,7 +48,7 @@ class Proof:
         self.metadata, self.limits = classifier.metadata, limits
         self._tick = tick
         reference = Predictor(Torch(classifier, "cpu", "fp32"), batch_size=BATCHES[-1])
-        self.reference = reference.answer_all(self.pixels, tick, "asking torch")
+        self.reference = reference.answer_all(self.pixels, tick, "answering with torch")
 
     def differences(self, path: Path, name: str) -> BatchDifferences:
         """How the answers of an exported file in ONNX Runtime differ; `name` stands in the progress."""
@@ -56,15 +56,15 @@ class Proof:
             str(size): self._difference(OnnxRuntime(path, self.metadata), f"{name}, {size} at once", size)
             for size in BATCHES
         }
-        found = list(batches.values())
-        largest = max(found, key=lambda difference: difference.max_logit_difference)
+        differences = list(batches.values())
+        largest = max(differences, key=lambda difference: difference.max_logit_difference)
         worst = Difference(
             largest.max_logit_difference,
             largest.worst,
-            max(each.changed_decisions for each in found),
-            max(each.newly_accepted for each in found),
-            max(each.changed_classes for each in found),
-            max(each.max_distance_difference for each in found),
+            max(each.changed_decisions for each in differences),
+            max(each.newly_accepted for each in differences),
+            max(each.changed_classes for each in differences),
+            max(each.max_distance_difference for each in differences),
         )
         return BatchDifferences(batches, worst)
 
@@ -85,7 +85,7 @@ class Proof:
 
     def _difference(self, backend: Backend, stage: str, batch_size: int) -> Difference:
         predictor = Predictor(backend, batch_size=batch_size)
-        answers = predictor.answer_all(self.pixels, self._tick, f"asking {stage}")
+        answers = predictor.answer_all(self.pixels, self._tick, f"comparing {stage} with torch")
         return difference_between(predictor, self.reference, answers, self.keys)
 
 

@@ -29,7 +29,7 @@ from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.images.tensors import VIEWS_VERSION, normalise, viewed
 from frame_vit.labels import LabelledView
 from frame_vit.model.classifier import Classifier, blocks, head_module
-from frame_vit.system.caches import building, new_entry
+from frame_vit.system.caches import ACTIVATIONS, building, new_entry
 from frame_vit.system.devices import autocast
 from frame_vit.system.files import check_room, size
 from frame_vit.system.progress import Tick, log, silent, speed
@@ -171,7 +171,7 @@ class FrozenFeatures:
 
     def features(self, split: Split, views: Sequence[LabelledView], tick: Tick = silent) -> Features:
         """Activations at the border, (views, N, ...) float16, memory-mapped; computed once and kept in the cache."""
-        place = self.cache / "activations" / self._key(split, views) / "whole"
+        place = self.cache / ACTIVATIONS / self._key(split, views) / "whole"
         with building(place.parent):
             shape = _sealed(place)
             if shape is None:
