@@ -125,5 +125,5 @@ def _far_flags(distances: Float32 | None, predictor: Predictor) -> list[PictureF
     novelty = predictor.metadata.novelty
     if distances is None or novelty is None or "distance" not in novelty.ranges:
         return [{}] * count
-    limit = novelty.ranges["distance"][1]
+    _, limit = novelty.ranges["distance"]
     return [{"distance": "far"} if distance > limit else {} for distance in distances]

@@ -135,7 +135,8 @@ def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[i
     if preprocessing.resize is None:
         return preprocessing.width, preprocessing.height
     if isinstance(preprocessing.resize, tuple):
-        return preprocessing.resize[1], preprocessing.resize[0]
+        height, width = preprocessing.resize
+        return width, height
     # The longer side is truncated, not rounded, as the processors of transformers do.
     width, height = (int(preprocessing.resize * side / min(size)) for side in size)
     return width, height
