@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from frame_vit.decision.rates import UNDEFINED, Logits, Rate, rate
-from frame_vit.decision.thresholds import Flags, OperatingPoint, Scores
+from frame_vit.decision.thresholds import Mask, OperatingPoint, Scores
 from frame_vit.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def verdicts(scores: Scores, point: OperatingPoint) -> Verdicts:
 
 
 def decide(
-    logits: Logits, space: LabelSpace, point: OperatingPoint | None, review: Flags | None = None
+    logits: Logits, space: LabelSpace, point: OperatingPoint | None, review: Mask | None = None
 ) -> Verdicts | None:
     """The verdicts on (N, C) logits: by the operating point, or without one by whether the predicted class is good.
 
@@ -72,6 +72,6 @@ def decide(
     return judged
 
 
-def verdict_rate(judged: Verdicts | None, verdict: Verdict, parts: Flags) -> Rate:
+def verdict_rate(judged: Verdicts | None, verdict: Verdict, parts: Mask) -> Rate:
     """The share of the marked parts that got a verdict; undefined where there are no verdicts."""
     return UNDEFINED if judged is None else rate(int((judged[parts] == verdict).sum()), int(parts.sum()))

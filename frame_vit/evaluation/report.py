@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from frame_vit import __version__
 from frame_vit.decision.judged import Judged
 from frame_vit.decision.temperature import Calibration
-from frame_vit.decision.thresholds import Flags, OperatingPoint, Scores, curve, part_weights
+from frame_vit.decision.thresholds import Mask, OperatingPoint, Scores, curve, part_weights
 from frame_vit.evaluation.results import Evaluation, sample_size
 from frame_vit.evaluation.robustness import CorruptedScores
 from frame_vit.prediction.predictor import Predictor
@@ -161,7 +161,7 @@ def _curves(judged: Judged, point: OperatingPoint | None) -> bytes | None:
     return png(figure)
 
 
-def _review(axes: Axes, scores: Scores, good: Flags, point: OperatingPoint) -> None:
+def _review(axes: Axes, scores: Scores, good: Mask, point: OperatingPoint) -> None:
     """Overkill against the share of parts in review, as the second threshold rises from the first."""
     ends = np.unique(np.append(scores[scores >= point.accept_below], point.reject_from))
     order = np.argsort(scores, kind="stable")

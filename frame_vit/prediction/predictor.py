@@ -25,13 +25,13 @@ from frame_vit.backends.backend import Backend
 from frame_vit.decision.judged import Judged, JudgedPictures
 from frame_vit.decision.novelty import PictureFeatures, PictureFlags, distances, novelty_flags
 from frame_vit.decision.rates import Logits, softmax
-from frame_vit.decision.thresholds import Flags, OperatingPoint
+from frame_vit.decision.thresholds import Mask, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
 from frame_vit.images.decode import read_bytes
 from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.images.preprocessing import Picture, Preprocessing, laid, read_picture
+from frame_vit.images.preprocessing import Picture, Preprocessing, in_view, read_picture
 from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.inputs import Input
@@ -149,7 +149,7 @@ class Predictor:
         logits: list[Logits] = []
         embedding = None
         for view, classes in self.views:
-            answer = self.backend.run(laid(pixels, view))
+            answer = self.backend.run(in_view(pixels, view))
             # A picture of class i shows classes[i] in this view, so that column holds the view's logit for class i.
             logits.append(answer.logits[:, list(classes)])
             embedding = answer.embedding if len(logits) == 1 else embedding
@@ -193,7 +193,7 @@ class Predictor:
         features = picture_features(pictures, measures, self.distances(answers))
         return novelty_flags(features, self.metadata.novelty)
 
-    def needs_review(self, flags: Sequence[PictureFlags]) -> Flags:
+    def needs_review(self, flags: Sequence[PictureFlags]) -> Mask:
         """Which pictures go to review because of their novelty flags, whatever their class, (N,)."""
         reviewed = self.metadata.novelty is not None and self.metadata.novelty.reviewed
         return np.array([reviewed and bool(names) for names in flags], bool)

@@ -26,7 +26,7 @@ from frame_vit.data.cache import decoder_version
 from frame_vit.data.examples import Split
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.images.preprocessing import Preprocessing
-from frame_vit.images.tensors import VIEWS_VERSION, normalise, viewed
+from frame_vit.images.tensors import VIEWS_VERSION, in_view, normalise
 from frame_vit.labels import LabelledView
 from frame_vit.model.classifier import Classifier, blocks, head_module
 from frame_vit.system.caches import ACTIVATIONS, building, new_entry
@@ -204,7 +204,7 @@ class FrozenFeatures:
             for start in range(0, len(split), step):
                 batch = torch.from_numpy(split.pixels[start : start + step]).to(self.device).permute(0, 3, 1, 2)
                 with torch.inference_mode(), autocast(self.device, self.precision):
-                    yield self.parts.front(viewed(normalise(batch, self.preprocessing), view))
+                    yield self.parts.front(in_view(normalise(batch, self.preprocessing), view))
                 done = number * len(split) + min(start + step, len(split))
                 rate = done / (time.perf_counter() - began)
                 tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}, {speed(rate)}")
