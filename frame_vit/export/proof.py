@@ -1,7 +1,8 @@
 """The proof of an exported model: its answers beside those of torch in fp32, on pictures of the test split.
 
 The pictures go through each backend in every view of test-time augmentation, one at once and eight at once, as they do
-in `predict`. What is compared is the largest difference of a logit, and how many decisions and classes change.
+in `predict`. What is compared is the largest difference of a logit, and how many decisions and classes change. The
+decisions are those that follow from the answers alone (`Predictor.verdicts_by_answers`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from frame_vit.backends.onnxruntime_backend import OnnxRuntime
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import ExportConfig
 from frame_vit.data.examples import Split
-from frame_vit.decision.novelty import PictureFlags, sample_rows
+from frame_vit.decision.novelty import sample_rows
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.images.pixel_array import Float32, PixelArray
 from frame_vit.model.classifier import Classifier
@@ -90,16 +91,12 @@ class Proof:
 
 
 def difference_between(predictor: Predictor, before: Answers, after: Answers, keys: Sequence[str]) -> Difference:
-    """How two sets of answers for the same pictures differ; `keys` are the pictures' names.
-
-    Of the novelty flags only that of the embedding's distance enters the decisions: the others do not depend on the
-    backend.
-    """
+    """How two sets of answers for the same pictures differ; `keys` are the pictures' names."""
     by_picture = np.abs(before.logits - after.logits).max(axis=(1, 2))  # (N, views, classes) -> (N,)
     worst = int(by_picture.argmax())
     means = [answers.averaged for answers in (before, after)]  # (N, classes)
     distances = [predictor.distances(answers) for answers in (before, after)]  # (N,)
-    first, second = (predictor.verdicts(m, _far_flags(d, predictor)) for m, d in zip(means, distances, strict=True))
+    first, second = (predictor.verdicts_by_answers(answers) for answers in (before, after))
     first_classes, second_classes = (mean.argmax(axis=1) for mean in means)
     changed = accepted = 0
     if first is not None and second is not None:
@@ -117,13 +114,3 @@ def difference_between(predictor: Predictor, before: Answers, after: Answers, ke
 
 def _largest(before: Float32 | None, after: Float32 | None) -> float:
     return 0.0 if before is None or after is None else float(np.abs(before - after).max())
-
-
-def _far_flags(distances: Float32 | None, predictor: Predictor) -> list[PictureFlags]:
-    """The novelty flags of N pictures by their embeddings' distances (N,)."""
-    count = 0 if distances is None else len(distances)
-    novelty = predictor.metadata.novelty
-    if distances is None or novelty is None or "distance" not in novelty.ranges:
-        return [{}] * count
-    _, limit = novelty.ranges["distance"]
-    return [{"distance": "far"} if distance > limit else {} for distance in distances]

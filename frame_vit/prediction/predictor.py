@@ -202,6 +202,22 @@ class Predictor:
         """The verdicts on averaged logits (N, C) of pictures with these novelty flags; None without a good class."""
         return decide(logits, self.labels, self.metadata.operating_point, self.needs_review(flags))
 
+    def verdicts_by_answers(self, answers: Answers) -> Verdicts | None:
+        """The verdicts as far as they depend on the answers, to compare backends by: None without a good class.
+
+        Of the novelty flags only that of the embedding's distance is counted. The others come from the picture, so they
+        are the same for every backend.
+        """
+        return self.verdicts(answers.averaged, self._far_flags(self.distances(answers), len(answers.logits)))
+
+    def _far_flags(self, distances: Float32 | None, count: int) -> list[PictureFlags]:
+        """The novelty flags of N pictures by their embeddings' distances (N,)."""
+        novelty = self.metadata.novelty
+        if distances is None or novelty is None or "distance" not in novelty.ranges:
+            return [{} for _ in range(count)]
+        _, limit = novelty.ranges["distance"]
+        return [{"distance": "far"} if distance > limit else {} for distance in distances]
+
     def judge(self, answers: Answers, flags: list[PictureFlags]) -> JudgedPictures:
         """What the averaged answers decide."""
         logits = answers.averaged
