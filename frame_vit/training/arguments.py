@@ -16,6 +16,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 
 from frame_vit.config.schema import TrainingConfig
 from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.runs.checkpoints import CHECKPOINTS
 from frame_vit.system.progress import log
 
 SCHEDULES = {"constant": "constant_with_warmup"}
@@ -40,7 +41,7 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
     """
     # Not load_best_model_at_end: it loads without checking that any name fits. `loop` loads the best weights itself.
     arguments = TrainingArguments(
-        output_dir=str((run / "checkpoints").resolve()),
+        output_dir=str((run / CHECKPOINTS).resolve()),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=max(32, training.batch_size),

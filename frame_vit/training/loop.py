@@ -29,7 +29,7 @@ from frame_vit.model.classifier import Classifier
 from frame_vit.model.hub import silence_transformers
 from frame_vit.model.probe import trains_on_one_picture
 from frame_vit.runs import checkpoints
-from frame_vit.runs.checkpoints import Checkpoint
+from frame_vit.runs.checkpoints import CHECKPOINTS, Checkpoint, checkpoints_in, step_folder
 from frame_vit.runs.history import write_history
 from frame_vit.system.devices import describe, resolve_device, resolve_precision
 from frame_vit.system.files import check_room
@@ -88,7 +88,7 @@ def train(
     compute = Compute(device, resolve_precision(config.training.precision, device))
     log.info("device: %s, precision %s", describe(device), compute.precision)
     task = prepare_task(model, splits, config, compute, tick)
-    existing = sum(file.stat().st_size for file in (run / "checkpoints").glob("step-*/*"))
+    existing = sum(file.stat().st_size for each in checkpoints_in(run / CHECKPOINTS) for file in each.folder.iterdir())
     needed = _checkpoint_bytes(task.module, config.training) - existing
     check_room(run, needed, "the checkpoints", "Make room, or lower training.save_total_limit")
     with GracefulStop() as stop:
@@ -235,7 +235,7 @@ def _load_best(module: nn.Module, state: TrainerState, run: Path) -> Checkpoint:
             "no validation gave a usable macro-F1, so there is no best model",
             "history.csv has the losses; try a lower training.learning_rate",
         )
-    best = Checkpoint(run / "checkpoints" / f"step-{state.best_global_step:06d}")
+    best = Checkpoint(step_folder(run / CHECKPOINTS, state.best_global_step))
     fault = checkpoints.verify(best.folder)
     if fault:
         raise FrameVitError(

@@ -31,7 +31,7 @@ from transformers import Trainer
 from frame_vit.config.schema import TrainingConfig
 from frame_vit.errors import FrameVitError
 from frame_vit.runs import checkpoints
-from frame_vit.runs.checkpoints import Checkpoint
+from frame_vit.runs.checkpoints import CHECKPOINTS, Checkpoint
 from frame_vit.system.devices import later
 from frame_vit.system.progress import log
 from frame_vit.training.batches import Batches, JoinedBatches, RowIds
@@ -171,7 +171,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         self.batches, self.training, self.keys, self.blocks_path = batches, training, keys, blocks_path
-        self.checkpoint_folder, self.joins_lone_picture = run / "checkpoints", joins_lone_picture
+        self.checkpoint_folder, self.joins_lone_picture = run / CHECKPOINTS, joins_lone_picture
         self.average: WeightAverage | None = None
         self._pending: list[_PendingNumber] = []
         self._last_step, self._batch_of_step = -1, 0
@@ -248,7 +248,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
         self.log({"loss" if is_loss else "grad_norm": value})
         process = f" in process {self.args.process_index}" if self.args.world_size > 1 else ""
         names = ", ".join(self.keys[row] for row in rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
-        saved = checkpoints.found(self.checkpoint_folder)
+        saved = checkpoints.checkpoints_in(self.checkpoint_folder)
         kept = f"The last good checkpoint, of step {saved[-1].step}, is kept" if saved else "No checkpoint exists yet"
         return FrameVitError(
             f"the {'loss' if is_loss else 'gradient'} of step {number.step + 1} is {value}; "
@@ -304,7 +304,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
 
     def _steps_to_keep(self) -> set[int]:
         """The newest `save_total_limit` checkpoints, counting the one being written, and the best one."""
-        steps = [checkpoint.step for checkpoint in checkpoints.found(self.checkpoint_folder)]
+        steps = [checkpoint.step for checkpoint in checkpoints.checkpoints_in(self.checkpoint_folder)]
         earlier = [step for step in steps if step < self.state.global_step]
         newest = earlier[max(0, len(earlier) - self.args.save_total_limit + 1) :]
         return {*newest, self.state.best_global_step or -1}
