@@ -29,6 +29,7 @@ from frame_vit.decision.thresholds import Flags, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
 from frame_vit.images.decoders import Decoders, decode_here, decoding_threads
+from frame_vit.images.formats import misnamed
 from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
 from frame_vit.images.preprocessing import Picture, Preprocessing, laid
@@ -107,7 +108,7 @@ class Predictor:
     ) -> None:
         self.backend, self.place, self.decoders = backend, place, decoders
         self.batch_size = batch_size or (ON_A_CPU if backend.device == "cpu" else ON_A_CARD)
-        self._warned_of_several = False
+        self._warned: set[str] = set()
         self.group = self.labels.group()
         if self.preprocessing.height != self.preprocessing.width and any(view.turns % 2 for view, _ in self.group):
             raise ModelError(
@@ -256,9 +257,10 @@ class Predictor:
     def rows(self, decoded: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
         """One prediction for each decoded picture, or for the reason why it could not be decoded."""
         readable = [(each.name, picture) for each, picture in decoded if isinstance(picture, Picture)]
-        if not self._warned_of_several and any(picture.stored.several for _, picture in readable):
-            self._warned_of_several = True
-            log.warning("some files contain several pictures: only the first of each is predicted")
+        if any(picture.stored.several for _, picture in readable):
+            self._warn_once("some files contain several pictures: only the first of each is predicted")
+        if any(misnamed(name, picture.stored.format) for name, picture in readable):
+            self._warn_once("some files have the extension of another format: they are read by their content")
         predictions = iter(self._predictions(readable) if readable else ())
         for each, picture in decoded:
             if isinstance(picture, str):
@@ -287,6 +289,11 @@ class Predictor:
             return self.decoders.decode(encoded, self.preprocessing)
         except RowError as error:
             return error.message
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            log.warning(message)
 
     def _averages_as_when_chosen(self) -> bool:
         """Whether the answers are averaged over the views of the answers that the thresholds were chosen on."""
