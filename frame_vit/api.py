@@ -137,11 +137,11 @@ def calibrate(
     the calibration split of the model's run or, if it has none, on its validation split.
     """
     from frame_vit.evaluation.calibrate import calibrate as calibrate_model
-    from frame_vit.evaluation.calibrate import novelty_mode
+    from frame_vit.evaluation.calibrate import novelty_action
 
     predictor = _predictor(model, "weights")
     request = _request(predictor.run, data, None, overrides)
-    return calibrate_model(predictor, request, tick, novelty_mode(request.config, overrides))
+    return calibrate_model(predictor, request, tick, novelty_action(request.config, overrides))
 
 
 def compare(

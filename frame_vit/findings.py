@@ -16,7 +16,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """The most severe first."""
 
 
-class Kind(NamedTuple):
+class FindingKind(NamedTuple):
     """A kind of finding: code, title, default severity, its threshold in `data.audit`, and what to do about it."""
 
     code: str
@@ -32,10 +32,10 @@ _RETAKE = "Export or photograph it again, or exclude the row (exclude.csv lists 
 _CORRECT = "Correct the answer in the data, or exclude the row (exclude.csv lists it)"
 _LOOK = "Look at them: a lamp, a lens or a camera setting may have changed. The model sees few pictures like these"
 _ALL = (
-    Kind("FV101", "unreadable picture", "error", "", _RETAKE, True),
-    Kind("FV102", "damaged or truncated picture", "error", "", _RETAKE, True),
-    Kind("FV103", "file that is not a picture", "error", "", _RETAKE, True),
-    Kind(
+    FindingKind("FV101", "unreadable picture", "error", "", _RETAKE, True),
+    FindingKind("FV102", "damaged or truncated picture", "error", "", _RETAKE, True),
+    FindingKind("FV103", "file that is not a picture", "error", "", _RETAKE, True),
+    FindingKind(
         "FV104",
         "unsupported picture",
         "error",
@@ -43,7 +43,7 @@ _ALL = (
         "Follow the reason that is given for it, or exclude the row (exclude.csv lists it)",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV105",
         "region of interest outside the picture",
         "error",
@@ -51,25 +51,25 @@ _ALL = (
         "Change data.roi, or exclude the row (exclude.csv lists it)",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV106",
         "file with several pictures",
         "warning",
         "",
         "Only the first picture of the file is used. If another one is meant, save it as a file of its own",
     ),
-    Kind(
+    FindingKind(
         "FV107",
         "file extension of another format",
         "note",
         "",
         "The file is read by its content, whatever its extension; other programs may not read it",
     ),
-    Kind("FV201", "response that cannot be parsed", "error", "", _CORRECT, True),
-    Kind("FV202", "different number of boxes and labels", "error", "", _CORRECT, True),
-    Kind("FV203", "box that is not four numbers", "error", "", _CORRECT, True),
-    Kind("FV204", "no label", "error", "", _CORRECT, True),
-    Kind(
+    FindingKind("FV201", "response that cannot be parsed", "error", "", _CORRECT, True),
+    FindingKind("FV202", "different number of boxes and labels", "error", "", _CORRECT, True),
+    FindingKind("FV203", "box that is not four numbers", "error", "", _CORRECT, True),
+    FindingKind("FV204", "no label", "error", "", _CORRECT, True),
+    FindingKind(
         "FV205",
         "unknown label",
         "error",
@@ -77,7 +77,7 @@ _ALL = (
         "Add it to labels.names, map it to a class in labels.aliases, or correct it",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV206",
         "label that differs from a class only by case or blanks",
         "error",
@@ -85,28 +85,28 @@ _ALL = (
         "If the class is meant, add an alias such as {'xplus ': Xplus} to labels.aliases; otherwise correct the label",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV207",
         "row with several labels",
         "warning",
         "",
         "Only the first label is used, because a classifier gives one answer. data.multi: error refuses such rows",
     ),
-    Kind(
+    FindingKind(
         "FV208",
         "box outside the picture",
         "warning",
         "box_margin",
         "Were the boxes drawn on a picture of another size, or before it was turned by its EXIF tag?",
     ),
-    Kind(
+    FindingKind(
         "FV209",
         "inverted or empty box",
         "error",
         "",
         "Boxes are x1, y1, x2, y2 with x1 < x2 and y1 < y2; correct these, or remove them",
     ),
-    Kind(
+    FindingKind(
         "FV210",
         "row with several labels, refused by data.multi",
         "error",
@@ -114,14 +114,14 @@ _ALL = (
         "Keep one label, exclude the row (exclude.csv lists it), or set data.multi: first",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV211",
         "box outside the region of interest",
         "warning",
         "",
         "The model cannot see what lies outside; enlarge data.roi",
     ),
-    Kind(
+    FindingKind(
         "FV301",
         "same picture twice in a split",
         "warning",
@@ -129,7 +129,7 @@ _ALL = (
         "Keep one of them (exclude.csv lists the others)",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV302",
         "same picture in two splits",
         "error",
@@ -138,7 +138,7 @@ _ALL = (
         "side)",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV303",
         "same picture under two labels",
         "error",
@@ -146,7 +146,7 @@ _ALL = (
         "Decide which label is right and exclude the other rows (exclude.csv lists all of them)",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV304",
         "near duplicate in two splits",
         "warning",
@@ -155,116 +155,116 @@ _ALL = (
         "rows (exclude.csv lists those on the training side)",
         True,
     ),
-    Kind(
+    FindingKind(
         "FV305",
         "near duplicate under labels that do not fit",
         "warning",
         "near_duplicate",
         "Look at both pictures; one label is wrong. A mirror image whose label is not mirrored is reported here, too",
     ),
-    Kind(
+    FindingKind(
         "FV306",
         "near duplicates that cannot be told from other pictures",
         "note",
         "near_duplicate",
         "Set a limit of your own in data.audit.near_duplicate, or 0 to skip the search",
     ),
-    Kind(
+    FindingKind(
         "FV307",
         "pictures of one part in two splits",
         "warning",
         "",
         "The test shows parts that the training has seen: set data.group_by to the value of data.part_by",
     ),
-    Kind(
+    FindingKind(
         "FV401",
         "class missing from a split",
         "error",
         "min_per_split",
         "Add pictures of the class, or remove it from labels.names",
     ),
-    Kind(
+    FindingKind(
         "FV402",
         "few pictures of a class",
         "warning",
         "min_per_class",
         "Add pictures; declaring symmetries in labels.symmetries helps as well",
     ),
-    Kind(
+    FindingKind(
         "FV403",
         "classes of very different size",
         "warning",
         "max_imbalance",
         "Add pictures of the rare classes, or set training.class_weights: balanced",
     ),
-    Kind(
+    FindingKind(
         "FV404",
         "mirror classes of different size",
         "warning",
         "max_pair_imbalance",
         "Is the line off to one side, or are labels mixed up? In training, the declared symmetry evens it out",
     ),
-    Kind(
+    FindingKind(
         "FV405",
         "data that cannot be divided into splits",
         "error",
         "",
         "A training would stop with this message; follow its advice",
     ),
-    Kind(
+    FindingKind(
         "FV501",
         "unusual size",
         "warning",
         "usual_share",
         "Is it from another camera, or cropped? All pictures are resized to the model's input",
     ),
-    Kind(
+    FindingKind(
         "FV502",
         "unusual aspect ratio",
         "warning",
         "max_aspect",
         "Resizing distorts it: crop or pad it like the others",
     ),
-    Kind(
+    FindingKind(
         "FV503",
         "unusual colour mode",
         "warning",
         "usual_share",
         "Save all pictures in one colour mode; otherwise the model can learn the camera instead of the class",
     ),
-    Kind("FV504", "unusual bit depth", "warning", "usual_share", "Save all pictures with the same bit depth"),
-    Kind("FV505", "very dark picture", "warning", "min_light", _LOOK),
-    Kind("FV506", "very bright picture", "warning", "max_light", _LOOK),
-    Kind(
+    FindingKind("FV504", "unusual bit depth", "warning", "usual_share", "Save all pictures with the same bit depth"),
+    FindingKind("FV505", "very dark picture", "warning", "min_light", _LOOK),
+    FindingKind("FV506", "very bright picture", "warning", "max_light", _LOOK),
+    FindingKind(
         "FV507",
         "flat picture",
         "warning",
         "min_contrast",
         "It shows almost nothing: was the lens covered, or was there no part?",
     ),
-    Kind("FV508", "blurred picture", "warning", "min_sharpness", _LOOK),
-    Kind(
+    FindingKind("FV508", "blurred picture", "warning", "min_sharpness", _LOOK),
+    FindingKind(
         "FV509",
         "picture turned by its EXIF tag",
         "warning",
         "",
         "Training and prediction turn the picture upright. Labels and boxes must be those of the upright picture",
     ),
-    Kind(
+    FindingKind(
         "FV510",
         "picture smaller than the model's input",
         "note",
         "min_scale",
         "It is enlarged, which adds no detail; a model with a smaller input may be as good and is faster",
     ),
-    Kind(
+    FindingKind(
         "FV601",
         "label that contradicts its box",
         "warning",
         "max_contradiction",
         "Look at them: the box lies where parts with another label lie",
     ),
-    Kind(
+    FindingKind(
         "FV602",
         "classes whose boxes overlap",
         "warning",
@@ -301,7 +301,7 @@ class Row(NamedTuple):
 class Finding:
     """One kind of finding in one data set."""
 
-    kind: Kind
+    kind: FindingKind
     severity: Severity
     """as the config has it"""
     message: str

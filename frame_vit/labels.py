@@ -59,6 +59,10 @@ class LabelSpace:
         space.group()
         return space
 
+    def with_aliases(self, aliases: Mapping[str, str]) -> LabelSpace:
+        """The same classes with further spellings. Raises `ConfigError` where one does not lead to a class."""
+        return self.build(self.names, self.ok, self.symmetries, {**self.aliases, **aliases})
+
     def __len__(self) -> int:
         return len(self.names)
 

@@ -8,9 +8,12 @@ together with a fresh `HF_HOME`. Only the reading half of the hub is here, and o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 from functools import cached_property, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,6 +28,10 @@ _API = re.compile(
     rf"/api/(?P<kind>models|datasets)/{_REPO}"
     r"(?:/(?P<what>revision|tree|paths-info)/(?P<revision>[^/]+)(?:/(?P<path>.+))?)?"
 )
+
+
+PIECES = {"trickles": 1, "slow": 200_000}
+"""Bytes of a body every 0.2 s, in a mood."""
 
 
 class Reply(NamedTuple):
@@ -119,6 +126,9 @@ class Hub:
     address of a hub that cannot be reached.
     """
 
+    mood = ""
+    """How it misbehaves: silent, drips (the head), trickles (the body), resets, a status such as 500; or it is slow."""
+    retry_after = ""  # seconds that a 429 asks for
     page_size = 1000  # entries to a page of a listing, as on the hub; lower it to make the clients turn pages
 
     def __init__(self, root: Path) -> None:
@@ -126,6 +136,9 @@ class Hub:
         self.root = root
         self.endpoint = ""
         self.requests: list[tuple[str, str]] = []  # method and path, without the query, in order
+        self.refused: dict[str, tuple[int, str, str]] = {}  # owner/name: status, the hub's code, and its message
+        self.misbehaved = 0  # requests that met a mood
+        self.closing = threading.Event()
 
     def __enter__(self) -> Hub:
         """Listen on a free port of the loopback."""
@@ -136,6 +149,7 @@ class Hub:
 
     def __exit__(self, *_: object) -> None:
         """Stop listening."""
+        self.closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -156,6 +170,9 @@ class Hub:
         asked = _RESOLVE.fullmatch(url.path) or _API.fullmatch(url.path)
         if not asked:
             return _json({"error": "Not found"}, 404)
+        if asked["repo"] in self.refused:
+            status, code, message = self.refused[asked["repo"]]
+            return Reply(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
         path, what = unquote(asked["path"] or ""), asked.groupdict().get("what", "resolve")
         try:
             kind = (asked["kind"] or "models").rstrip("/")
@@ -181,15 +198,46 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub = hub
         super().__init__(*connection)
 
+    def _misbehave(self) -> bool:
+        """Does what the hub's mood is; false where it is in none."""
+        mood, seconds = self.hub.mood, 0.2
+        self.hub.misbehaved += bool(mood)
+        if mood.isdigit():
+            self.send_response(int(mood))
+            if self.hub.retry_after:
+                self.send_header("Retry-After", self.hub.retry_after)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        elif mood == "silent":
+            self.hub.closing.wait(60)
+        elif mood == "drips":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Drip: ")
+            while not self.hub.closing.wait(seconds):
+                self.wfile.write(b".")
+        elif mood == "resets":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        return bool(mood) and mood not in PIECES
+
     def _answer(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a client that has gone, a connection that was reset
+            if not self._misbehave():
+                self._give()
+
+    def _give(self) -> None:
         form = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         reply = self.hub.answer(self.command, self.path, self.headers.get("Range", ""), form)
         self.send_response(reply.status)
         for name, value in {**reply.headers, "Content-Length": str(len(reply.body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(reply.body)
+        if self.command == "HEAD":
+            return
+        size = PIECES.get(self.hub.mood, len(reply.body) or 1)
+        for start in range(0, len(reply.body), size):
+            self.wfile.write(reply.body[start : start + size])
+            if size < len(reply.body) and self.hub.closing.wait(0.2):
+                return
 
     do_GET = do_HEAD = do_POST = _answer  # noqa: N815 - the names that http.server calls
 

@@ -47,12 +47,12 @@ for line in sys.stdin:
 class Nursery:
     """Starts one `framevit` after the other in `folder`; what they print is gathered in `said`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **extra: str) -> None:
         self.folder = folder
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM],
             cwd=folder,
-            env=environment(folder),
+            env=environment(folder, **extra),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -16,7 +16,7 @@ import typer
 from frame_vit.cli.app import COMMANDS, app
 from frame_vit.config.load import load_config
 from frame_vit.config.schema import AuditConfig, Config, Section
-from frame_vit.findings import KINDS, Kind
+from frame_vit.findings import KINDS, FindingKind
 from frame_vit.help.topics import topic_text, topics
 
 ROOT = Path(__file__).parents[1]
@@ -185,7 +185,7 @@ def test_the_module_is_the_command() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.code)
-def test_every_kind_of_finding_stands_in_the_audit_topic(kind: Kind) -> None:
+def test_every_kind_of_finding_stands_in_the_audit_topic(kind: FindingKind) -> None:
     threshold = f"`{kind.threshold}`" if kind.threshold else ""
     assert f"| {kind.code} | {kind.title} | {kind.severity} | {threshold} |" in PAGES["audit"]
     assert not kind.threshold or kind.threshold in AuditConfig.model_fields

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from frame_vit.config.schema import AuditConfig
-from frame_vit.findings import KINDS, SEVERITIES, Finding, Kind, Row
+from frame_vit.findings import KINDS, SEVERITIES, Finding, FindingKind, Row
 
 NEAR = KINDS["FV304"]
 ROWS = [Row("train", "a.png", "is nearly b", "frames", ("test", "b.png")), Row("train", "c.png")]
@@ -23,7 +23,7 @@ def test_codes_are_in_order_and_never_go_away() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.code)
-def test_a_kind_has_a_severity_a_threshold_of_the_config_a_title_and_advice(kind: Kind) -> None:
+def test_a_kind_has_a_severity_a_threshold_of_the_config_a_title_and_advice(kind: FindingKind) -> None:
     assert kind.severity in SEVERITIES
     assert not kind.threshold or kind.threshold in AuditConfig.model_fields
     assert re.fullmatch(r"[a-z].*[^.]", kind.title)

@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frame_vit.data.examples import Example
-from frame_vit.images.geometry import View
+from frame_vit.images.geometry import MIRRORS
 from frame_vit.labels import LabelSpace
 
 Shares = NDArray[np.float64]
 """Positions in shares of the picture, from its middle: (N, 2) for x and y, or (N,) along one axis."""
-AXES = {0: View(0, True), 1: View(2, True)}
-"""x and y, and the mirror that reverses each."""
-AXIS_NAMES = ("x", "y")
+AXIS_NAMES = tuple(MIRRORS)
+"""By the number of the axis: 0 is x, 1 is y."""
 MIN_BOXES = 5
 """A class needs this many boxes before anything is said about where it lies."""
 OUTLYING = 4.0
@@ -108,7 +107,7 @@ def displacement(
     result = Displacement(rows, shares)
     class_ids = np.array([examples[row].label for row in rows], np.int64)
     mirrored, reasons = dict(labels.group()), dict[int, str]()
-    for axis, mirror in AXES.items():
+    for axis, mirror in enumerate(MIRRORS.values()):
         if mirror in mirrored:
             numbers = {c: np.flatnonzero(class_ids == c) for c in range(len(labels))}
             along = {c: shares[chosen, axis] for c, chosen in numbers.items() if len(chosen) >= MIN_BOXES}

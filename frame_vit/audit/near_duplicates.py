@@ -31,7 +31,7 @@ from frame_vit.images.decode import open_rgb
 from frame_vit.images.geometry import View
 from frame_vit.images.measures import CELLS, fingerprints_of
 from frame_vit.images.pixel_array import Float32
-from frame_vit.images.preprocessing import Preprocessing, read_picture
+from frame_vit.images.preprocessing import Preprocessing, in_view, read_picture
 from frame_vit.labels import LabelledView
 from frame_vit.system.progress import Tick, silent
 
@@ -143,7 +143,7 @@ def find_near_duplicates(
     for number, (view, classes) in enumerate(views):
         for done, (top, left) in enumerate(corners, 1):
             one, other = slice(top, min(top + TILE, len(rows))), slice(left, min(left + TILE, len(rows)))
-            cosines = (prints[one] / fingerprints.shape[1]) @ _in_view(prints[other], view).T
+            cosines = (prints[one] / fingerprints.shape[1]) @ _fingerprints_in_view(prints[other], view).T
             if top == left:
                 cosines[np.tri(len(cosines), dtype=bool)] = -1  # each pair once, and no row with itself
             # A fingerprint has a mean square of 1, so the mean square of a difference is 2 - 2 * cosine.
@@ -209,12 +209,12 @@ def _crowded(nearest: NDArray[np.float64], limit: float) -> bool:
     return bool(beyond.min() < GAP * within.max())
 
 
-def _in_view(fingerprints: Float32, view: View) -> Float32:
+def _fingerprints_in_view(fingerprints: Float32, view: View) -> Float32:
     """(n, D) -> (n, D): the fingerprints of the pictures in a view; the same array if the view changes nothing."""
     if not view.turns and not view.mirror:
         return fingerprints
-    turned = np.rot90(fingerprints.reshape(-1, CELLS, CELLS), view.turns, axes=(1, 2))
-    return np.ascontiguousarray(turned[:, :, ::-1] if view.mirror else turned).reshape(fingerprints.shape)
+    seen = in_view(fingerprints.reshape(-1, CELLS, CELLS, 1), view)
+    return np.ascontiguousarray(seen).reshape(fingerprints.shape)
 
 
 def _distance_to_copy(example: Example, fingerprint: Float32, preprocessing: Preprocessing) -> float | None:

@@ -111,7 +111,7 @@ class FileRecord:
             str(values.get("data", "")),
             values.get("weights"),
             int(values.get("bytes", -1)),
-            {size: Difference.from_json(found) for size, found in values.get("batches", {}).items()},
+            {size: Difference.from_json(difference) for size, difference in values.get("batches", {}).items()},
             Difference.from_json(values),
             values.get("opset"),
             _agreements(values),

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from frame_vit.cli.doctor import doctor
 from frame_vit.cli.evaluate import calibrate, compare, evaluate
@@ -18,6 +18,7 @@ from frame_vit.cli.export import benchmark, export
 from frame_vit.cli.predict import explain, predict
 from frame_vit.cli.prepare import prepare
 from frame_vit.cli.train import train
+from frame_vit.errors import UsageError
 
 
 class Command(NamedTuple):
@@ -74,6 +75,18 @@ GROUPS = {
 }
 
 
+class Once(TyperCommand):
+    """A command that refuses an option given twice, of which click would silently drop the first."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        given = [each for each in order if each.param_type_name == "option" and not each.multiple]
+        twice = next((each for each in given if given.count(each) > 1), None)
+        if twice is not None and not ctx.resilient_parsing:
+            raise UsageError(f"{'/'.join((*twice.opts[:1], *twice.secondary_opts))} is given twice", "Give it once")
+        return super().parse_args(ctx, args)
+
+
 class Grouped(TyperGroup):
     """Lists the commands in groups."""
 
@@ -121,4 +134,4 @@ def _epilog(command: Command) -> str:
 
 
 for name, command in COMMANDS.items():
-    app.command(name, epilog=_epilog(command))(command.function)
+    app.command(name, cls=Once, epilog=_epilog(command))(command.function)

@@ -105,7 +105,8 @@ def show_metrics(metrics: Metrics) -> None:
 
 def show_comparison(comparison: Comparison, names: tuple[str, str]) -> None:
     """The rates of both models and their paired tests, the decisions that differ, and the conclusion."""
-    title = f"{comparison.split}: {comparison.n} pictures; A is {plain(names[0])}, B is {plain(names[1])}"
+    a, b = map(plain, names)
+    title = f"{comparison.split}: {comparison.n} pictures; A is {a}, B is {b}"
     table = Table(title=title)
     for heading in ("", "A", "B", "only A right", "only B right", "p"):
         table.add_column(heading, justify="left" if not heading else "right")

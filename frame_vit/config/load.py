@@ -97,14 +97,30 @@ def _one_line(error: Any) -> str:
         if fields is not None:
             path.append(str(part))
             if part not in fields:
-                near = difflib.get_close_matches(str(part), fields, n=1, cutoff=0.5)
-                advice = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(fields)}"
+                near = _nearest(str(part), list(fields))
+                advice = f"did you mean {near}?" if near else f"the keys are {', '.join(fields)}"
                 return f"{'.'.join(path)}: unknown key; {advice}"
             block = fields[part].annotation
         elif isinstance(part, int) or (isinstance(part, str) and part.isidentifier() and part in GENERATORS):
             path.append(str(part))
     message = error["msg"][:1].lower() + error["msg"][1:]
     return f"{'.'.join(path)}: {message}, not {error['input']!r}"
+
+
+def _nearest(key: str, fields: list[str]) -> str:
+    """The most similar key of a section; but one of exactly this name in another section before one that is far off."""
+    own = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+    if own and difflib.get_close_matches(key, own, cutoff=0.8):
+        return own[0]
+    elsewhere = [path for path in _all_keys(Config) if path.rpartition(".")[2] == key]
+    return " or ".join(elsewhere) or next(iter(own), "")
+
+
+def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for key, info in section.model_fields.items():
+        yield prefix + key
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _all_keys(info.annotation, f"{prefix}{key}.")
 
 
 def _contradictions(config: Config) -> Iterator[str]:

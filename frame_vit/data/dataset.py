@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -184,7 +185,7 @@ def read_other_dataset(
     whole = RawSplit(source, name, raw[0].kind, rows, raw[0].names, raw[0].revision)
     annotated = {name: annotate(whole, config.data.multi)}
     _warn_of_several_labels(annotated.values())
-    splits, rejects = _build(annotated, space, preprocessing, config.data, tick)
+    splits, rejects = _build(annotated, space.with_aliases(config.labels.aliases), preprocessing, config.data, tick)
     _refuse_or_warn(rejects, config.data)
     if not len(splits[name]):
         raise DataError(f"{source}: no usable pictures", f"framevit prepare --data {source} shows what is wrong")
@@ -246,8 +247,13 @@ def _refuse_or_warn(rejects: list[Reject], data: DataConfig) -> None:
 
 
 def _refusal(rejects: list[Reject]) -> DataError:
-    shown = [str(reject) for reject in rejects[:SHOWN_REJECTS]]
-    more = [f"... and {len(rejects) - SHOWN_REJECTS} more"] if len(rejects) > SHOWN_REJECTS else []
+    # Labels that are no classes are listed as names: the same one may stand in thousands of rows.
+    names = Counter(reject.reason for reject in rejects if reject.code in ("FV205", "FV206"))
+    first = {reject.reason: f"{reject.source}, {reject.key}" for reject in reversed(rejects)}
+    lines = [f"{first[reason]}: {reason}" + f", in {n} rows" * (n > 1) for reason, n in names.most_common()]
+    lines += [str(reject) for reject in rejects if reject.reason not in names]
+    shown = lines[:SHOWN_REJECTS]
+    more = [f"... and {len(lines) - SHOWN_REJECTS} more"] if len(lines) > SHOWN_REJECTS else []
     hint = "Correct them, or leave them out with --set data.on_bad_row=skip; framevit prepare lists all of them"
     if any(reject.code in ("FV205", "FV206") for reject in rejects):
         hint += "; if the labels are right, add them to labels.names or labels.aliases"

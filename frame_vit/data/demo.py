@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,13 @@ SYMMETRIES = {"hflip": {"Xplus": "Xminus", "Xminus": "Xplus"}, "vflip": {"Yplus"
 TOLERANCE = 0.25
 """A terminal is `passed` if it is off the middle by less than this share of its free play, along both axes."""
 Float = NDArray[np.float64]
-Pair = tuple[float, float]
+
+
+class Pair(NamedTuple):
+    """A value along x and one along y."""
+
+    x: float
+    y: float
 
 
 @dataclass(frozen=True)
@@ -66,46 +73,43 @@ class Frame:
     @property
     def free_play(self) -> Pair:
         """How far the terminal can move within the frame, to each side."""
-        return self.half[0] - self.terminal_half[0], self.half[1] - self.terminal_half[1]
+        return Pair(self.half.x - self.terminal_half.x, self.half.y - self.terminal_half.y)
 
     @property
     def box(self) -> Box:
         """The terminal's box in pixels of the picture."""
-        x, y = WIDTH / 2 + self.centre[0] + self.offset[0], HEIGHT / 2 + self.centre[1] + self.offset[1]
-        return (
-            x - self.terminal_half[0],
-            y - self.terminal_half[1],
-            x + self.terminal_half[0],
-            y + self.terminal_half[1],
-        )
+        x, y = WIDTH / 2 + self.centre.x + self.offset.x, HEIGHT / 2 + self.centre.y + self.offset.y
+        half = self.terminal_half
+        return x - half.x, y - half.y, x + half.x, y + half.y
 
     def seen(self, view: View) -> Frame:
         """The frame that a picture in this view shows; the view must keep the picture's shape."""
         assert view.turns % 2 == 0, "a quarter turn does not keep the shape of the picture"
         flip_y = view.turns == 2
         flip_x = view.mirror != flip_y
+        mirrored_x, mirrored_y = self.mirrored
         return replace(
             self,
             centre=_negate(self.centre, flip_x, flip_y),
             offset=_negate(self.offset, flip_x, flip_y),
             slope=_negate(self.slope, flip_x, flip_y),
-            mirrored=(self.mirrored[0] != flip_x, self.mirrored[1] != flip_y),
+            mirrored=(mirrored_x != flip_x, mirrored_y != flip_y),
         )
 
 
 def sample(label: str, seed: int) -> Frame:
     """A frame with this label, the same for the same seed. Light, noise, blur, position and sizes vary."""
     random = np.random.default_rng([seed, NAMES.index(label)])
-    half = (random.uniform(34, 46), random.uniform(27, 36))
-    terminal_half = (random.uniform(14, 19), random.uniform(10, 14))
+    half = Pair(random.uniform(34, 46), random.uniform(27, 36))
+    terminal_half = Pair(random.uniform(14, 19), random.uniform(10, 14))
     frame = Frame(
-        centre=(random.uniform(-10, 10), random.uniform(-7, 7)),
+        centre=Pair(random.uniform(-10, 10), random.uniform(-7, 7)),
         half=half,
         wall=random.uniform(4, 7),
         terminal_half=terminal_half,
-        offset=(0.0, 0.0),
+        offset=Pair(0.0, 0.0),
         light=random.uniform(0.55, 1.15),
-        slope=(random.uniform(-0.25, 0.25), random.uniform(-0.25, 0.25)),
+        slope=Pair(random.uniform(-0.25, 0.25), random.uniform(-0.25, 0.25)),
         contrast=random.uniform(0.6, 1.0),
         blur=int(random.integers(0, 3)),
         noise=random.uniform(0.01, 0.05),
@@ -118,15 +122,15 @@ def draw(frame: Frame) -> UInt8:
     """The picture, (HEIGHT, WIDTH, 3) uint8."""
     x = (np.arange(WIDTH) - (WIDTH - 1) / 2)[None, :]
     y = (np.arange(HEIGHT) - (HEIGHT - 1) / 2)[:, None]
-    to_frame = np.abs(x - frame.centre[0]), np.abs(y - frame.centre[1])
+    to_frame = np.abs(x - frame.centre.x), np.abs(y - frame.centre.y)
     to_terminal = tuple(np.abs(d - c - o) for d, c, o in zip((x, y), frame.centre, frame.offset, strict=True))
-    outer = _rectangle(to_frame, (frame.half[0] + frame.wall, frame.half[1] + frame.wall))
+    outer = _rectangle(to_frame, Pair(frame.half.x + frame.wall, frame.half.y + frame.wall))
     inner = _rectangle(to_frame, frame.half)
     terminal = _rectangle(to_terminal, frame.terminal_half)
-    slot = _rectangle(to_terminal, (frame.terminal_half[0] * 0.55, frame.terminal_half[1] * 0.2))
+    slot = _rectangle(to_terminal, Pair(frame.terminal_half.x * 0.55, frame.terminal_half.y * 0.2))
     grey = 0.42 + 0.35 * frame.contrast * (outer - inner) - 0.3 * frame.contrast * inner
     grey = grey + (0.62 * terminal - 0.35 * slot) * frame.contrast
-    grey = grey * (frame.light * (1 + (frame.slope[0] * x / WIDTH + frame.slope[1] * y / HEIGHT)))
+    grey = grey * (frame.light * (1 + (frame.slope.x * x / WIDTH + frame.slope.y * y / HEIGHT)))
     grey = _blur(grey, frame.blur) + frame.noise * _noise(frame)
     tint = np.array([1.0, 0.97, 0.9])
     levels: UInt8 = np.round(np.clip(grey[:, :, None] * tint, 0, 1) * 255).astype(np.uint8)
@@ -152,17 +156,16 @@ def frames(count: int, seed: int) -> list[Frame]:
 
 def _offset(label: str, free: Pair, random: np.random.Generator) -> Pair:
     # Offsets near the tolerance are left out: a person could not tell the class either, so labels would be noise.
-    inside = [random.uniform(-0.6, 0.6) * TOLERANCE * f for f in free]
+    inside = Pair(*(random.uniform(-0.6, 0.6) * TOLERANCE * f for f in free))
     if label == "passed":
-        return inside[0], inside[1]
-    axis = 0 if label[0] == "X" else 1
+        return inside
     sign = 1 if label.endswith("plus") else -1
-    inside[axis] = sign * random.uniform(1.4 * TOLERANCE, 0.9) * free[axis]
-    return inside[0], inside[1]
+    share = sign * random.uniform(1.4 * TOLERANCE, 0.9)
+    return inside._replace(x=share * free.x) if label.startswith("X") else inside._replace(y=share * free.y)
 
 
 def _negate(pair: Pair, x: bool, y: bool) -> Pair:
-    return (-pair[0] if x else pair[0]), (-pair[1] if y else pair[1])
+    return Pair(-pair.x if x else pair.x, -pair.y if y else pair.y)
 
 
 def _rectangle(distance: tuple[Float, ...], half: Pair) -> Float:
@@ -183,5 +186,6 @@ def _blur(grey: Float, radius: int) -> Float:
 
 def _noise(frame: Frame) -> Float:
     noise = np.random.default_rng(frame.noise_seed).standard_normal((HEIGHT, WIDTH))
-    noise = noise[:, ::-1] if frame.mirrored[0] else noise
-    return noise[::-1] if frame.mirrored[1] else noise
+    along_x, along_y = frame.mirrored
+    noise = noise[:, ::-1] if along_x else noise
+    return noise[::-1] if along_y else noise

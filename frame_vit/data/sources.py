@@ -22,7 +22,7 @@ from frame_vit.data.manifest import read_manifest
 from frame_vit.data.response import Kind, answer_column
 from frame_vit.errors import FrameVitError, RowError, UsageError
 from frame_vit.images.decode import SUFFIXES, read_file
-from frame_vit.system.hub import HubName, check_hub, is_hub_name
+from frame_vit.system.hub import HubName, asking_hub, is_hub_name
 from frame_vit.system.progress import log
 from frame_vit.system.texts import printable
 
@@ -206,9 +206,11 @@ def _saved(path: Path, data: DataConfig) -> list[RawSplit]:
 
 
 def _from_hub(source: str, data: DataConfig) -> list[RawSplit]:
-    check_hub()
+    import huggingface_hub
+
     name, revision = HubName.of(source)
-    return _load(name, data, source, revision=revision)
+    with asking_hub(huggingface_hub, f"data set {source}"):
+        return _load(name, data, source, revision=revision)
 
 
 def _load(path: str, data: DataConfig, source: str, **options: Any) -> list[RawSplit]:

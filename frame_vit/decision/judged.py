@@ -12,7 +12,7 @@ import numpy as np
 
 from frame_vit.decision.novelty import PictureFlags
 from frame_vit.decision.rates import Ids, Logits
-from frame_vit.decision.thresholds import Flags, Scores
+from frame_vit.decision.thresholds import Mask, Scores
 from frame_vit.decision.verdicts import Verdict, Verdicts
 from frame_vit.images.pixel_array import Float32
 from frame_vit.labels import LabelSpace
@@ -36,7 +36,7 @@ class JudgedPictures:
         return np.asarray(self.logits.argmax(axis=1))
 
     @property
-    def flagged(self) -> Flags:
+    def flagged(self) -> Mask:
         """Which pictures have a novelty flag, (N,)."""
         return np.array([bool(flags) for flags in self.flags], bool)
 
@@ -59,17 +59,17 @@ class Judged(JudgedPictures):
         return len(self.labels)
 
     @property
-    def good(self) -> Flags:
+    def good(self) -> Mask:
         """Which parts are good by their true class, (N,)."""
         return np.isin(self.labels, self.space.ok_ids)
 
     @property
-    def right(self) -> Flags:
+    def right(self) -> Mask:
         """Where the predicted class is the true one, (N,)."""
         return np.asarray(self.predicted == self.labels)
 
     @property
-    def mishandled(self) -> Flags:
+    def mishandled(self) -> Mask:
         """Mistakes of any kind, (N,): a wrong class, a bad part that is accepted, a good part that is rejected."""
         if self.verdicts is None:
             return ~self.right

@@ -61,14 +61,15 @@ class PictureFeatures(NamedTuple):
 class NoveltyReference:
     """What new pictures are compared with: inclusive ranges by feature and colour modes of `n` pictures, embeddings.
 
-    `mode` says what happens to a flagged picture: `review` (a person decides), `note` (the flag is only reported) or
-    `off` (nothing is flagged). `embeddings` (M, D) are those of training pictures.
+    `modes` are colour modes. `action` (in JSON: `mode`) says what happens to a flagged picture: `review` (a person
+    decides), `note` (the flag is only reported) or `off` (nothing is flagged). `embeddings` (M, D) are those of
+    training pictures.
     """
 
     n: int
     ranges: dict[str, tuple[float, float]]
     modes: tuple[str, ...]
-    mode: str = "review"
+    action: str = "review"
     embeddings: Float32 | None = field(default=None, compare=False, repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +78,7 @@ class NoveltyReference:
             "n": self.n,
             "ranges": {key: list(ends) for key, ends in self.ranges.items()},
             "modes": list(self.modes),
-            "mode": self.mode,
+            "mode": self.action,
         }
 
     @classmethod
@@ -96,11 +97,11 @@ class NoveltyReference:
     @property
     def reviewed(self) -> bool:
         """Whether a person decides on flagged pictures, whatever their class."""
-        return self.mode == "review"
+        return self.action == "review"
 
 
 def novelty_reference(
-    features: PictureFeatures, held_out: Float32 | None, embeddings: Float32 | None, mode: str
+    features: PictureFeatures, held_out: Float32 | None, embeddings: Float32 | None, action: str
 ) -> NoveltyReference:
     """The reference from the features of all pictures.
 
@@ -114,13 +115,13 @@ def novelty_reference(
         low, high = float(column.min()), float(column.max())
         slack = 0.0 if key in EXACT else SLACK * (high - low) + 1e-6
         ranges[key] = (0.0 if key == "distance" else low - slack, high + slack)
-    return NoveltyReference(len(features.width), ranges, tuple(sorted({*features.modes})), mode, embeddings)
+    return NoveltyReference(len(features.width), ranges, tuple(sorted({*features.modes})), action, embeddings)
 
 
 def novelty_flags(features: PictureFeatures, reference: NoveltyReference | None) -> list[PictureFlags]:
-    """The flags of each of N pictures. Without a reference, or with mode `off`, nothing is flagged."""
+    """The flags of each of N pictures. Without a reference, or with the action `off`, nothing is flagged."""
     flags: list[PictureFlags] = [{} for _ in features.width]
-    if reference is None or reference.mode == "off":
+    if reference is None or reference.action == "off":
         return flags
     for row, mode in enumerate(features.modes):
         if mode not in reference.modes:

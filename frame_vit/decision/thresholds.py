@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 JUST_ABOVE_1 = math.nextafter(1.0, math.inf)
 """The highest threshold: no score reaches it."""
 Scores: TypeAlias = "NDArray[np.float64]"
-Flags: TypeAlias = "NDArray[np.bool_]"
+Mask: TypeAlias = "NDArray[np.bool_]"
+"""Marks some of N parts, (N,)."""
 
 
 class Claim(NamedTuple):
@@ -105,8 +106,9 @@ class ThresholdsBasis:
     """The pictures and answers that thresholds were chosen on.
 
     `split` is its name: its pictures prove nothing about how good the thresholds are. `bad_share` is the share of bad
-    parts on the line, None where it was not declared; `overkill` is None without a target for it. `pictures` is a
-    fingerprint, `views` names those that the answers were averaged over; None where framevit did not record it yet.
+    parts on the line, None where it was not declared; `overkill` is None without a target for it.
+    `pictures_fingerprint` is `pictures` in JSON; `views` names those that the answers were averaged over. What an
+    earlier framevit did not record is None.
     """
 
     split: str = ""
@@ -114,7 +116,7 @@ class ThresholdsBasis:
     bad: int = 0
     bad_share: float | None = None
     overkill: OverkillClaim | None = None
-    pictures: str | None = None
+    pictures_fingerprint: str | None = None
     views: tuple[str, ...] | None = None
     backend: str | None = None
     precision: str | None = None
@@ -123,7 +125,8 @@ class ThresholdsBasis:
         """The `facts` of framevit.json: without `split`, which is stored beside them, and without unknown values."""
         values = json_fields(self)
         del values["split"]
-        return {key: value for key, value in values.items() if value is not None or key == "bad_share"}
+        known = {key: value for key, value in values.items() if value is not None or key == "bad_share"}
+        return {"pictures" if key == "pictures_fingerprint" else key: value for key, value in known.items()}
 
     @classmethod
     def from_json(cls, split: str, facts: JsonObject) -> ThresholdsBasis:
@@ -220,7 +223,7 @@ class DetectionCurve(NamedTuple):
     overkill: Scores
 
 
-def part_weights(good: Flags, bad_share: float | None) -> Scores:
+def part_weights(good: Mask, bad_share: float | None) -> Scores:
     """The share of all parts that each part stands for, (N,): on a line with `bad_share` bad parts, or as they are."""
     if bad_share is None:
         return np.full(len(good), 1 / len(good))
@@ -277,7 +280,7 @@ def _between(low: float, high: float) -> float:
     return min(max(middle, math.nextafter(low, math.inf)), high)
 
 
-def _reject(scores: Scores, good: Flags, accept_below: float, config: DecisionConfig) -> float:
+def _reject(scores: Scores, good: Mask, accept_below: float, config: DecisionConfig) -> float:
     """The second threshold: set by the bound on overkill, or as high as the review budget allows."""
     if config.max_overkill_rate is not None:
         most = max(_allowed(int(good.sum()), config.max_overkill_rate, config.confidence), 0)

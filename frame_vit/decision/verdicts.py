@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from frame_vit.decision.rates import UNDEFINED, Logits, Rate, rate
-from frame_vit.decision.thresholds import Flags, OperatingPoint, Scores
+from frame_vit.decision.thresholds import Mask, OperatingPoint, Scores
 from frame_vit.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -45,16 +45,16 @@ def scores(logits: Logits, space: LabelSpace) -> Scores:
     return np.asarray(powers.take(bad, axis=-1).sum(axis=-1) / powers.sum(axis=-1))
 
 
-def verdicts(found: Scores, point: OperatingPoint) -> Verdicts:
+def verdicts(scores: Scores, point: OperatingPoint) -> Verdicts:
     """The verdict on each score by the thresholds, (N,)."""
-    judged = np.full(len(found), Verdict.REVIEW, np.int8)
-    judged[found < point.accept_below] = Verdict.ACCEPT
-    judged[found >= point.reject_from] = Verdict.REJECT
+    judged = np.full(len(scores), Verdict.REVIEW, np.int8)
+    judged[scores < point.accept_below] = Verdict.ACCEPT
+    judged[scores >= point.reject_from] = Verdict.REJECT
     return judged
 
 
 def decide(
-    logits: Logits, space: LabelSpace, point: OperatingPoint | None, review: Flags | None = None
+    logits: Logits, space: LabelSpace, point: OperatingPoint | None, review: Mask | None = None
 ) -> Verdicts | None:
     """The verdicts on (N, C) logits: by the operating point, or without one by whether the predicted class is good.
 
@@ -72,6 +72,6 @@ def decide(
     return judged
 
 
-def verdict_rate(judged: Verdicts | None, verdict: Verdict, parts: Flags) -> Rate:
+def verdict_rate(judged: Verdicts | None, verdict: Verdict, parts: Mask) -> Rate:
     """The share of the marked parts that got a verdict; undefined where there are no verdicts."""
     return UNDEFINED if judged is None else rate(int((judged[parts] == verdict).sum()), int(parts.sum()))

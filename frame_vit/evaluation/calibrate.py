@@ -28,7 +28,7 @@ from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import METADATA_FILE, write_metadata
 from frame_vit.model.saving import divide_logits, load_trained, save
 from frame_vit.prediction.predictor import Predictor, picture_features
-from frame_vit.runs.data import DataRequest, calibration_split, pictures, select_split
+from frame_vit.runs.data import DataRequest, calibration_split, pictures_fingerprint, select_split
 from frame_vit.system.progress import Tick, log, silent
 
 
@@ -60,7 +60,7 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
 
 
 def reference_of(
-    predictor: Predictor, splits: dict[str, Split], held_out: Split, mode: str, tick: Tick = silent
+    predictor: Predictor, splits: dict[str, Split], held_out: Split, action: str, tick: Tick = silent
 ) -> NoveltyReference:
     """The novelty reference from the features of all splits but the test.
 
@@ -73,16 +73,16 @@ def reference_of(
     train = splits["train"].pixels
     embeddings = predictor.embeddings(PixelArray(train, np.array(sample_rows(len(train)), np.int64)))
     held_out_distances = distances(predictor.embeddings(held_out.pixels), embeddings)
-    return novelty_reference(picture_features(examples, measures), held_out_distances, embeddings, mode)
+    return novelty_reference(picture_features(examples, measures), held_out_distances, embeddings, action)
 
 
 def choose_thresholds(
-    predictor: Predictor, folder: Path, split: Split, config: DecisionConfig, tick: Tick, mode: str | None = None
+    predictor: Predictor, folder: Path, split: Split, config: DecisionConfig, tick: Tick, action: str | None = None
 ) -> OperatingPoint | None:
     """Chooses thresholds for the model in the folder on this split, and stores them there; its weights stay.
 
     None where no class is good, or the split has no good or no bad parts; then nothing is stored.
-    With `mode`, what happens to pictures that are out of distribution changes as well.
+    With `action`, what happens to pictures that are out of distribution changes as well.
     """
     space = predictor.labels
     if not space.ok:
@@ -94,33 +94,33 @@ def choose_thresholds(
     basis = replace(
         point.basis,
         split=split.name,
-        pictures=pictures(split),
+        pictures_fingerprint=pictures_fingerprint(split),
         views=tuple(view.name for view, _ in predictor.views),
         backend=predictor.backend.name,
         precision=predictor.precision,
     )
     point = replace(point, basis=basis)
     reference = predictor.metadata.novelty
-    if mode is not None and reference is not None:
-        reference = replace(reference, mode=mode)
-    elif mode is not None:
+    if action is not None and reference is not None:
+        reference = replace(reference, action=action)
+    elif action is not None:
         log.warning("this model has no novelty reference, because it was trained by an earlier framevit")
     write_metadata(replace(predictor.metadata, operating_point=point, novelty=reference), folder)
     return point
 
 
-def novelty_mode(config: Config, overrides: Sequence[str]) -> str | None:
+def novelty_action(config: Config, overrides: Sequence[str]) -> str | None:
     """What becomes of pictures that are out of distribution, if an override says so; None: as it is stored."""
     overridden = any(text.partition("=")[0].strip() == "decision.unlike" for text in overrides)
     return config.decision.unlike if overridden else None
 
 
 def calibrate(
-    predictor: Predictor, request: DataRequest, tick: Tick = silent, mode: str | None = None
+    predictor: Predictor, request: DataRequest, tick: Tick = silent, action: str | None = None
 ) -> OperatingPoint:
     """Chooses a model's thresholds again, by the `decision` section of the config, and stores them in its folder.
 
-    On a whole other data set, or on the calibration split of its run, else on its validation split. With `mode`, what
+    On a whole other data set, or on the calibration split of its run, else on its validation split. With `action`, what
     happens to pictures that are out of distribution changes as well. Raises `UsageError` where the model has no folder
     here or no good class, `DataError` where there are no good or no bad parts.
     """
@@ -136,7 +136,7 @@ def calibrate(
             "exported files keep the thresholds that they had. In this folder the new ones apply to them, too; for use "
             "elsewhere, export again"
         )
-    point = choose_thresholds(predictor, folder, selected.split, request.config.decision, tick, mode)
+    point = choose_thresholds(predictor, folder, selected.split, request.config.decision, tick, action)
     if point is None:
         raise DataError(f"{selected.name} has no good or no bad parts to choose thresholds by")
     return point

@@ -18,11 +18,9 @@ from frame_vit.config.schema import CostsConfig
 from frame_vit.decision.judged import Judged
 from frame_vit.decision.rates import Rate, rate
 from frame_vit.errors import ConfigError
-from frame_vit.images.geometry import View
+from frame_vit.images.geometry import MIRRORS, View
 from frame_vit.labels import LabelSpace, did_you_mean
 
-MIRRORS = {"x": View(0, True), "y": View(2, True)}
-"""The axis whose sign a mirror flips."""
 MISTAKES = ("missed", "false_alarm", "wrong_sign", "wrong_axis", "other_fine")
 
 

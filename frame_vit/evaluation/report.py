@@ -9,8 +9,8 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from frame_vit import __version__
 from frame_vit.decision.judged import Judged
 from frame_vit.decision.temperature import Calibration
-from frame_vit.decision.thresholds import Flags, OperatingPoint, Scores, curve, part_weights
+from frame_vit.decision.thresholds import Mask, OperatingPoint, Scores, curve, part_weights
 from frame_vit.evaluation.results import Evaluation, sample_size
 from frame_vit.evaluation.robustness import CorruptedScores
 from frame_vit.images.decode import Decoding
@@ -69,17 +69,49 @@ def _page(evaluation: Evaluation, predictor: Predictor, facts: RunFacts) -> str:
     )
 
 
+@dataclass(frozen=True)
+class PictureCard:
+    """A picture with what the page says of it: a thumbnail (empty: the file is gone), its classes and its decision."""
+
+    picture: str
+    key: str
+    true: str
+    predicted: str
+    confidence: float | None
+    decision: str
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """A cell of the confusion matrix: its id on the page, how many pictures it counts, and the cards of some."""
+
+    id: str
+    count: int
+    cards: list[PictureCard]
+    true: str
+    predicted: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures of one kind: a title, how many there are (0: not shown), and the cards of some."""
+
+    title: str
+    count: int
+    cards: list[PictureCard]
+
+
 class _Album:
-    """Cards of pictures: a thumbnail, the true and the predicted class, the confidence. Each is made once."""
+    """The cards of an evaluation's pictures, each made once."""
 
     def __init__(self, evaluation: Evaluation, decoding: Decoding) -> None:
         self.evaluation, self.decoding = evaluation, decoding
-        self.made: dict[int, dict[str, Any]] = {}
+        self.made: dict[int, PictureCard] = {}
 
-    def cards(self, rows: Iterable[int]) -> list[dict[str, Any]]:
+    def cards(self, rows: Iterable[int]) -> list[PictureCard]:
         return [self._card(row) for row in rows]
 
-    def cells(self) -> list[dict[str, Any]]:
+    def cells(self) -> list[MatrixCell]:
         """Every cell of the confusion matrix that has pictures, with the least confident answers first."""
         metrics, judged = self.evaluation.metrics, self.evaluation.judged
         predicted, order = judged.predicted, self.evaluation.inspect.unsure
@@ -89,13 +121,12 @@ class _Album:
                 if count:
                     inside = [i for i in order if judged.labels[i] == true and predicted[i] == column]
                     shown = inside[: RIGHT_IN_A_CELL if true == column else IN_A_CELL]
-                    names = {"true": metrics.labels[true], "predicted": metrics.labels[column]}
-                    cell = {"id": f"cell-{true}-{column}", "count": count, "cards": self.cards(shown)}
-                    cells.append(cell | names)
+                    names = metrics.labels[true], metrics.labels[column]
+                    cells.append(MatrixCell(f"cell-{true}-{column}", count, self.cards(shown), *names))
         return cells
 
-    def galleries(self) -> list[dict[str, Any]]:
-        """The rows to inspect, each kind with its title; a count of 0 is not shown."""
+    def galleries(self) -> list[Gallery]:
+        """The rows to inspect, each kind with its title."""
         inspect = self.evaluation.inspect
         kinds: list[tuple[str, list[int] | None]] = [
             ("Bad parts that are accepted", inspect.escaped),
@@ -105,26 +136,23 @@ class _Album:
             ("Rows that look mislabelled", inspect.suspects),
         ]
         return [
-            {
-                "title": title,
-                "count": 0 if rows is inspect.unsure else len(rows),
-                "cards": self.cards(rows[:IN_A_GALLERY]),
-            }
+            Gallery(title, 0 if rows is inspect.unsure else len(rows), self.cards(rows[:IN_A_GALLERY]))
             for title, rows in kinds
             if rows is not None
         ]
 
-    def _card(self, row: int) -> dict[str, Any]:
+    def _card(self, row: int) -> PictureCard:
         if row not in self.made:
             tested, example = self.evaluation.rows[row], self.evaluation.split.examples[row]
-            self.made[row] = {
-                "picture": thumbnail(example, self.decoding, SMALL),
-                "key": example.key,
-                "true": tested.true,
-                "predicted": tested.prediction.label,
-                "confidence": tested.prediction.confidence,
-                "decision": tested.prediction.decision or "",
-            }
+            prediction = tested.prediction
+            self.made[row] = PictureCard(
+                picture=thumbnail(example, self.decoding, SMALL),
+                key=example.key,
+                true=tested.true,
+                predicted=prediction.label or "",
+                confidence=prediction.confidence,
+                decision=prediction.decision or "",
+            )
         return self.made[row]
 
 
@@ -162,7 +190,7 @@ def _curves(judged: Judged, point: OperatingPoint | None) -> bytes | None:
     return png(figure)
 
 
-def _review(axes: Axes, scores: Scores, good: Flags, point: OperatingPoint) -> None:
+def _review(axes: Axes, scores: Scores, good: Mask, point: OperatingPoint) -> None:
     """Overkill against the share of parts in review, as the second threshold rises from the first."""
     ends = np.unique(np.append(scores[scores >= point.accept_below], point.reject_from))
     order = np.argsort(scores, kind="stable")

@@ -33,7 +33,7 @@ from frame_vit.evaluation.slices import RowsToInspect, quartiles, repeatability,
 from frame_vit.images.pixel_array import Float32
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.prediction.rows import LabelledPrediction
-from frame_vit.runs.data import pictures
+from frame_vit.runs.data import pictures_fingerprint
 from frame_vit.system.progress import Tick, silent
 
 MANY_SIZES = 8
@@ -96,7 +96,7 @@ def _decision_metrics(judged: Judged, split: Split, predictor: Predictor) -> Dec
     return DecisionMetrics(
         point=point,
         by_class=ClassRates(by_class.escape_rate, by_class.overkill_rate),
-        independent=point is None or point.basis.pictures != pictures(split),
+        independent=point is None or point.basis.pictures_fingerprint != pictures_fingerprint(split),
         as_chosen=predictor.as_chosen,
         chosen_by_others=_chosen_by_others(predictor),
         review_share=_review_share(judged, point.basis.bad_share if point else None),

@@ -28,7 +28,7 @@ TRIED = 400
 """At most this many pictures are corrupted."""
 
 
-class Severity(NamedTuple):
+class CorruptionLevel(NamedTuple):
     """A kind of corruption, how much of it, and in what unit."""
 
     kind: str
@@ -85,11 +85,11 @@ def robustness(predictor: Predictor, split: Split, judged: Judged, tick: Tick = 
     rows = np.linspace(0, len(split) - 1, count).round().astype(np.int64)
     pixels, examples = np.asarray(split.pixels[rows]), [split.examples[row] for row in rows]
     before = judged.predicted[rows]
-    tried: dict[Severity, list[Judged]] = defaultdict(list)
+    tried: dict[CorruptionLevel, list[Judged]] = defaultdict(list)
     every = list(corruptions())
     for done, corruption in enumerate(every, 1):
         corrupted = predictor.judge_examples(examples, PixelArray.of(corruption.apply(pixels)))
-        tried[Severity(corruption.kind, corruption.level, corruption.unit)].append(corrupted)
+        tried[CorruptionLevel(corruption.kind, corruption.level, corruption.unit)].append(corrupted)
         tick("corrupting", done, len(every), corruption.kind)
     flagging = predictor.metadata.novelty is not None
     scores = [_scores(severity, before, after, flagging) for severity, after in tried.items()]
@@ -107,7 +107,7 @@ def _shift_tolerance(before: Ids, shifts: dict[float, list[Judged]]) -> ShiftTol
     return ShiftTolerance(q25, median, q75, float(np.isinf(first).mean()), max(shifts))
 
 
-def _scores(severity: Severity, before: Ids, after: Sequence[Judged], flagging: bool) -> CorruptedScores:
+def _scores(severity: CorruptionLevel, before: Ids, after: Sequence[Judged], flagging: bool) -> CorruptedScores:
     """Over all directions of one severity; `before` (N,) are the predicted classes of the pictures as they were."""
     labels, good = np.concatenate([one.labels for one in after]), np.concatenate([one.good for one in after])
     predicted = np.concatenate([one.predicted for one in after])

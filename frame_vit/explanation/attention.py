@@ -7,7 +7,7 @@
   and against the class both matter. The paper keeps the positive part of one logit's gradient only, which misses a
   class that a model knows by the absence of the others.
 
-Both maps have one value a patch. With test-time augmentation they are averaged over the views, each laid back first.
+Both maps have one value a patch. With test-time augmentation they are averaged over the views, each turned back first.
 
 Shapes: N pictures, H heads, T tokens (class token, in some models further ones, then the patches row by row),
 R x C patches.
@@ -27,7 +27,7 @@ from frame_vit.backends.torch_backend import Torch, eager_attention
 from frame_vit.errors import ModelError
 from frame_vit.images.geometry import Box, View
 from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.images.preprocessing import Preprocessing, laid, placed
+from frame_vit.images.preprocessing import Preprocessing, in_view, placed
 from frame_vit.images.tensors import normalise
 from frame_vit.prediction.predictor import Predictor
 
@@ -60,9 +60,9 @@ def maps(predictor: Predictor, pixels: UInt8, classes: NDArray[np.int64]) -> Map
     with eager_attention(backend.module):
         for view, class_in_view in predictor.views:
             seen_as = torch.tensor([class_in_view[label] for label in classes])
-            found = _maps_of_view(backend, laid(pixels, view), seen_as)
-            rollouts.append(_laid_back(found.rollout, view))
-            relevances.append(_laid_back(found.relevance, view))
+            view_maps = _maps_of_view(backend, in_view(pixels, view), seen_as)
+            rollouts.append(_back_from_view(view_maps.rollout, view))
+            relevances.append(_back_from_view(view_maps.relevance, view))
     return Maps(_averaged(rollouts), _averaged(relevances))
 
 
@@ -92,7 +92,7 @@ def _overlap(start: float, end: float, side: int, cells: int) -> NDArray[np.floa
 
 
 def _maps_of_view(backend: Torch, pixels: UInt8, classes: Tensor) -> Maps:
-    """The maps of pictures (N, height, width, 3) uint8, as they are laid, for class ids (N,)."""
+    """The maps of pictures (N, height, width, 3) uint8, each in one view, for class ids (N,)."""
     inputs = normalise(backend.batch(pixels), backend.metadata.preprocessing).requires_grad_(True)  # (N, 3, H, W)
     with torch.enable_grad():
         outputs = backend.module(pixel_values=inputs, output_attentions=True)
@@ -147,7 +147,7 @@ def _grid(module: Any, preprocessing: Preprocessing, attentions: Sequence[Any]) 
     )
 
 
-def _laid_back(values: Float32, view: View) -> Float32:
-    """Undoes a view: maps (N, R, C) of pictures that were laid by it -> maps of the pictures as they were."""
+def _back_from_view(values: Float32, view: View) -> Float32:
+    """Undoes a view: maps (N, R, C) of pictures in it -> maps of the pictures as they were."""
     straight = values[:, :, ::-1] if view.mirror else values
     return np.rot90(straight, -view.turns, axes=(1, 2))

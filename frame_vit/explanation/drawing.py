@@ -96,15 +96,16 @@ def _draw_panel(
         )
         axes.figure.colorbar(overlay, ax=axes, shrink=0.7, format="%.3g %%", label="share of the map in a cell")
     if box is not None:
-        corner, width, height = (box[0], box[1]), box[2] - box[0], box[3] - box[1]
-        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor="#00c853", linewidth=2))
+        x1, y1, x2, y2 = box
+        axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="#00c853", linewidth=2))
     axes.set(xlim=(0, image.width), ylim=(image.height, 0))
 
 
 def _seen_area(size: tuple[int, int], preprocessing: Preprocessing) -> Box:
     """The area of a picture of this (width, height) that the model sees, xyxy in pixels of the picture."""
     x1, y1, x2, y2 = placed((0, 0, *size), size, preprocessing)
-    across, down = size[0] / (x2 - x1), size[1] / (y2 - y1)
+    width, height = size
+    across, down = width / (x2 - x1), height / (y2 - y1)
     return -x1 * across, -y1 * down, (preprocessing.width - x1) * across, (preprocessing.height - y1) * down
 
 

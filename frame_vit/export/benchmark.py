@@ -151,8 +151,8 @@ def measure_all(
         reference = next(iter(measured))
         most_changed = MOST_CHANGED * len(pictures)
         rows = [
-            _row(each, found, compare_answers(answers[reference], answers[each]), most_changed)
-            for each, found in measured.items()
+            _row(each, measurement, compare_answers(answers[reference], answers[each]), most_changed)
+            for each, measurement in measured.items()
         ]
     rows.sort(key=lambda row: -row.pictures_per_s)
     name = f"{reference.backend} {reference.precision}" if reference == combinations()[0] else "the first"

@@ -60,9 +60,28 @@ def write_onnx(classifier: Classifier, path: Path, tick: Tick = silent) -> int:
             reason = " ".join(str(error).split())[:300]
             raise ModelError(f"torch cannot export {type(classifier.module).__name__}: {reason}") from None
     assert program is not None
+    _make_names_unique(program.model.graph)
     program.model.metadata_props.update(metadata_texts(classifier.metadata, FP32))
     program.save(path, external_data=False)
     return int(program.model.opset_imports[""])
+
+
+def _make_names_unique(graph: Any) -> None:
+    """Renames values inside a graph (of onnx_ir) that have the name of another one.
+
+    torch's exporter gives the outputs the names that it is asked for, even where a value inside has one of them: what
+    CLIP and SigLIP look up in their table of positions is a constant that is called `embedding`.
+    """
+    interface = [*graph.inputs, *graph.outputs]
+    taken = {value.name for value in interface}
+    kept = {id(value) for value in interface}
+    inside = [*graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    for value in [value for value in inside if id(value) not in kept]:
+        name, number = value.name, 0
+        while value.name in taken:
+            number += 1
+            value.name = f"{name}_{number}"
+        taken.add(value.name)
 
 
 class _Graph(torch.nn.Module):

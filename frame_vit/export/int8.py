@@ -27,7 +27,7 @@ from frame_vit.errors import ModelError
 from frame_vit.export.graph import metadata_texts
 from frame_vit.export.proof import BATCHES, BatchDifferences, Proof
 from frame_vit.images.pixel_array import UInt8
-from frame_vit.images.preprocessing import laid, normalise
+from frame_vit.images.preprocessing import in_view, normalise
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.system.files import replacing
 from frame_vit.system.progress import log
@@ -157,7 +157,7 @@ def quantise_statically(fp32: Path, path: Path, pixels: UInt8, metadata: ModelMe
     class Pictures(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             views = [view for view, _ in metadata.labels.group()]
-            self.remaining = iter([laid(pixels[i : i + 1], views[i % len(views)]) for i in range(len(pixels))])
+            self.remaining = iter([in_view(pixels[i : i + 1], views[i % len(views)]) for i in range(len(pixels))])
 
         def get_next(self) -> dict[str, Any] | None:
             picture = next(self.remaining, None)

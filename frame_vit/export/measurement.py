@@ -62,7 +62,10 @@ class Measurement:
 
 
 class Disagreement(NamedTuple):
-    """How the answers of one combination differ from those of the reference: a logit, and numbers of pictures."""
+    """How the answers of one combination differ from those of the reference: a logit, and numbers of pictures.
+
+    Decisions are those that follow from the answers alone, as in the proof of an export.
+    """
 
     max_logit_difference: float
     changed_classes: int
@@ -144,7 +147,7 @@ def _write_answers(predictor: Predictor, inputs: list[Input], path: Path) -> Non
     pictures = [predictor.read(each) for each in inputs]
     pixels = [picture.pixels for picture in pictures if not isinstance(picture, str)]
     answers = predictor.answer_all(PixelArray.of(np.stack(pixels)))
-    decisions = predictor.verdicts(answers.averaged, [{} for _ in pixels])
+    decisions = predictor.verdicts_by_answers(answers)
     np.savez(path, logits=answers.logits, decisions=np.zeros(0) if decisions is None else decisions)
 
 

@@ -1,7 +1,8 @@
 """The proof of an exported model: its answers beside those of torch in fp32, on pictures of the test split.
 
 The pictures go through each backend in every view of test-time augmentation, one at once and eight at once, as they do
-in `predict`. What is compared is the largest difference of a logit, and how many decisions and classes change.
+in `predict`. What is compared is the largest difference of a logit, and how many decisions and classes change. The
+decisions are those that follow from the answers alone (`Predictor.verdicts_by_answers`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from frame_vit.backends.onnxruntime_backend import OnnxRuntime
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import ExportConfig
 from frame_vit.data.examples import Split
-from frame_vit.decision.novelty import PictureFlags, sample_rows
+from frame_vit.decision.novelty import sample_rows
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.images.pixel_array import Float32, PixelArray
 from frame_vit.model.classifier import Classifier
@@ -48,7 +49,7 @@ class Proof:
         self.metadata, self.limits = classifier.metadata, limits
         self._tick = tick
         reference = Predictor(Torch(classifier, "cpu", "fp32"), batch_size=BATCHES[-1])
-        self.reference = reference.answer_all(self.pixels, tick, "asking torch")
+        self.reference = reference.answer_all(self.pixels, tick, "answering with torch")
 
     def differences(self, path: Path, name: str) -> BatchDifferences:
         """How the answers of an exported file in ONNX Runtime differ; `name` stands in the progress."""
@@ -56,15 +57,15 @@ class Proof:
             str(size): self._difference(OnnxRuntime(path, self.metadata), f"{name}, {size} at once", size)
             for size in BATCHES
         }
-        found = list(batches.values())
-        largest = max(found, key=lambda difference: difference.max_logit_difference)
+        differences = list(batches.values())
+        largest = max(differences, key=lambda difference: difference.max_logit_difference)
         worst = Difference(
             largest.max_logit_difference,
             largest.worst,
-            max(each.changed_decisions for each in found),
-            max(each.newly_accepted for each in found),
-            max(each.changed_classes for each in found),
-            max(each.max_distance_difference for each in found),
+            max(each.changed_decisions for each in differences),
+            max(each.newly_accepted for each in differences),
+            max(each.changed_classes for each in differences),
+            max(each.max_distance_difference for each in differences),
         )
         return BatchDifferences(batches, worst)
 
@@ -85,21 +86,17 @@ class Proof:
 
     def _difference(self, backend: Backend, stage: str, batch_size: int) -> Difference:
         predictor = Predictor(backend, batch_size=batch_size)
-        answers = predictor.answer_all(self.pixels, self._tick, f"asking {stage}")
+        answers = predictor.answer_all(self.pixels, self._tick, f"comparing {stage} with torch")
         return difference_between(predictor, self.reference, answers, self.keys)
 
 
 def difference_between(predictor: Predictor, before: Answers, after: Answers, keys: Sequence[str]) -> Difference:
-    """How two sets of answers for the same pictures differ; `keys` are the pictures' names.
-
-    Of the novelty flags only that of the embedding's distance enters the decisions: the others do not depend on the
-    backend.
-    """
+    """How two sets of answers for the same pictures differ; `keys` are the pictures' names."""
     by_picture = np.abs(before.logits - after.logits).max(axis=(1, 2))  # (N, views, classes) -> (N,)
     worst = int(by_picture.argmax())
     means = [answers.averaged for answers in (before, after)]  # (N, classes)
     distances = [predictor.distances(answers) for answers in (before, after)]  # (N,)
-    first, second = (predictor.verdicts(m, _far_flags(d, predictor)) for m, d in zip(means, distances, strict=True))
+    first, second = (predictor.verdicts_by_answers(answers) for answers in (before, after))
     first_classes, second_classes = (mean.argmax(axis=1) for mean in means)
     changed = accepted = 0
     if first is not None and second is not None:
@@ -117,13 +114,3 @@ def difference_between(predictor: Predictor, before: Answers, after: Answers, ke
 
 def _largest(before: Float32 | None, after: Float32 | None) -> float:
     return 0.0 if before is None or after is None else float(np.abs(before - after).max())
-
-
-def _far_flags(distances: Float32 | None, predictor: Predictor) -> list[PictureFlags]:
-    """The novelty flags of N pictures by their embeddings' distances (N,)."""
-    count = 0 if distances is None else len(distances)
-    novelty = predictor.metadata.novelty
-    if distances is None or novelty is None or "distance" not in novelty.ranges:
-        return [{}] * count
-    limit = novelty.ranges["distance"][1]
-    return [{"distance": "far"} if distance > limit else {} for distance in distances]

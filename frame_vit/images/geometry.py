@@ -49,6 +49,8 @@ GENERATORS: dict[str, View] = {
     "rot90": View(1, False),
 }
 """The symmetries that a config can declare: left-right, top-bottom, half turn, quarter turn counter-clockwise."""
+MIRRORS = {"x": GENERATORS["hflip"], "y": GENERATORS["vflip"]}
+"""The two axes of a picture, and the mirror that reverses each."""
 _NAMES = {
     IDENTITY: "identity",
     View(3, False): "rot270",

@@ -3,14 +3,14 @@
 A `Preprocessing` is stored with the model, so that prediction repeats exactly what the training did, without torch and
 without transformers. It does the same as the model's own image processor: `model.processor` compares the two on probe
 pictures when it makes one, that is for `prepare`, for a training, and for a model of other software. `normalise` and
-`laid` are the numpy versions of functions in `tensors`.
+`in_view` are the numpy versions of functions in `tensors`.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode
 from frame_vit.images.geometry import Box, View
 from frame_vit.images.pixel_array import Float32, UInt8
 
+Array = TypeVar("Array", UInt8, Float32)
 PIXELS_VERSION = 2
 """Raise it with every change of the pixels that `read_picture` gives: cached pictures are keyed by it."""
 
@@ -142,7 +143,8 @@ def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[i
     if preprocessing.resize is None:
         return preprocessing.width, preprocessing.height
     if isinstance(preprocessing.resize, tuple):
-        return preprocessing.resize[1], preprocessing.resize[0]
+        height, width = preprocessing.resize
+        return width, height
     # The longer side is truncated, not rounded, as the processors of transformers do.
     width, height = (int(preprocessing.resize * side / min(size)) for side in size)
     return width, height
@@ -155,7 +157,7 @@ def normalise(batch: UInt8, preprocessing: Preprocessing) -> Float32:
     return np.ascontiguousarray((batch * scale - offset).transpose(0, 3, 1, 2))
 
 
-def laid(batch: UInt8, view: View) -> UInt8:
-    """The pictures (N, height, width, 3) in a view; quarter turns swap height and width."""
+def in_view(batch: Array, view: View) -> Array:
+    """The pictures (N, height, width, C) in a view; quarter turns swap height and width."""
     turned = np.rot90(batch, view.turns, axes=(1, 2)) if view.turns else batch
     return turned[:, :, ::-1] if view.mirror else turned

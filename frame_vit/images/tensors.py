@@ -1,7 +1,8 @@
 """The operations on pictures that training and evaluation need as torch tensors, on the tensors' own device.
 
-They do the same as their numpy counterparts in `preprocessing` (`laid`, `normalise`), which work without torch; tests
-compare the two. This module makes no random choices: `training.transforms` decides which view and shift a picture gets.
+They do the same as their numpy counterparts in `preprocessing` (`in_view`, `normalise`), which work without torch;
+tests compare the two. This module makes no random choices: `training.transforms` decides which view and shift a picture
+gets.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from frame_vit.images.geometry import View
 from frame_vit.images.preprocessing import Preprocessing
 
 VIEWS_VERSION = 1
-"""Raise it with every change of what `View`, `viewed` or `normalise` do: cached activations are keyed by it."""
+"""Raise it with every change of what `View`, `in_view` or `normalise` do: cached activations are keyed by it."""
 
 
-def viewed(pixels: Tensor, view: View) -> Tensor:
+def in_view(pixels: Tensor, view: View) -> Tensor:
     """Pictures (..., H, W) in a view; in a batch, quarter turns need H == W."""
     turned = torch.rot90(pixels, view.turns, (-2, -1)) if view.turns % 2 else pixels
     # A half turn is two flips, one of which the mirror undoes: one pass over the pictures instead of two.

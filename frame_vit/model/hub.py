@@ -6,14 +6,15 @@ Also keeps transformers' own progress bars and advice off the terminal. Knows no
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from huggingface_hub import try_to_load_from_cache
+import huggingface_hub
 from transformers.utils import logging as transformers_logging
 
 from frame_vit.errors import DamagedModelError, FrameVitError, ModelError, UsageError
-from frame_vit.system.hub import HubName, check_hub
+from frame_vit.system.hub import HubName, asking_hub
 
 
 class Loaded(NamedTuple):
@@ -36,14 +37,13 @@ def from_hub(kind: Any, place: str, **options: Any) -> Loaded:
     """
     is_folder = Path(place).is_dir()
     name, revision = HubName(place, None) if is_folder else HubName.of(place)
-    if not is_folder:
-        check_hub()
     silence_transformers()
     # Without this, a repository of pickled weights is sent to a conversion service on the hub before it is refused.
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     try:
-        value = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
-    except FrameVitError:  # an interruption
+        with nullcontext() if is_folder else asking_hub(huggingface_hub, f"model {place}"):
+            value = kind.from_pretrained(name, revision=revision or "main", trust_remote_code=False, **options)
+    except FrameVitError:  # an interruption, or what the hub said
         raise
     except Exception as error:  # transformers trusts the files of a model, so damaged ones raise anything
         raise _explained(place, error) from None
@@ -52,12 +52,17 @@ def from_hub(kind: Any, place: str, **options: Any) -> Loaded:
 
 def _commit(name: str, revision: str) -> str:
     """The commit on the hub that a model came from: its files are cached in a folder of that name."""
-    path = try_to_load_from_cache(name, "config.json", revision=revision)
+    path = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision)
     return Path(path).parent.name if isinstance(path, str) else ""
 
 
 def _explained(place: str, error: Exception) -> FrameVitError:
     text = " ".join(str(error).split())
+    if "above report" in text:  # transformers has printed a table, which was kept off the terminal
+        return ModelError(
+            f"{place}: the weights do not fit config.json: another number of classes, or other sizes",
+            "Without id2label, config.json stands for two classes; it must name as many as the head has rows",
+        )
     if Path(place).is_dir():
         return ModelError(f"{place}: not a usable model folder: {text[:300]}")
     if "is not a valid model identifier" in text or "Repository Not Found" in text or "Incorrect path" in text:

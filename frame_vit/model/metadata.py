@@ -191,7 +191,9 @@ def check_embeddings(metadata: ModelMetadata, size: int | None, where: str) -> N
 def misses_embeddings(metadata: ModelMetadata) -> bool:
     """Whether novelty needs the embeddings of the training pictures, and embeddings.npy is missing."""
     novelty = metadata.novelty
-    return novelty is not None and novelty.mode != "off" and "distance" in novelty.ranges and novelty.embeddings is None
+    return (
+        novelty is not None and novelty.action != "off" and "distance" in novelty.ranges and novelty.embeddings is None
+    )
 
 
 def write_metadata(metadata: ModelMetadata, folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import Preprocessing
@@ -54,6 +55,8 @@ def trains_on_one_picture(module: Any, preprocessing: Preprocessing) -> bool:
 
     Batch normalisation cannot where each channel then has one value, as before the head of a small ResNet.
     """
+    if not any(isinstance(layer, _BatchNorm) for layer in module.modules()):
+        return True
     was_training = module.training
     try:
         _pass(module.train(), _pictures(1, preprocessing))
@@ -76,7 +79,10 @@ def _pass(module: Any, pictures: Tensor) -> Tensor:
         except (NotImplementedError, RuntimeError):
             if module.device.type == "meta":
                 raise
-            logits = module(pixel_values=pictures.to(module.device)).logits
+            # In training mode batch normalisation counts the pictures that it sees; copies keep that from the model.
+            counted = {name: buffer.clone() for name, buffer in module.named_buffers()}
+            inputs = {"pixel_values": pictures.to(module.device)}
+            logits = torch.func.functional_call(module, counted, (), inputs).logits
     assert isinstance(logits, Tensor)
     return logits
 

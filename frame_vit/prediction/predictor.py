@@ -25,14 +25,14 @@ from frame_vit.backends.backend import Backend
 from frame_vit.decision.judged import Judged, JudgedPictures
 from frame_vit.decision.novelty import PictureFeatures, PictureFlags, distances, novelty_flags
 from frame_vit.decision.rates import Logits, softmax
-from frame_vit.decision.thresholds import Flags, OperatingPoint
+from frame_vit.decision.thresholds import Mask, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
 from frame_vit.images.decoders import Decoders, decode_here, decoding_threads
 from frame_vit.images.formats import misnamed
 from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.images.preprocessing import Picture, Preprocessing, laid
+from frame_vit.images.preprocessing import Picture, Preprocessing, in_view
 from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.inputs import Input
@@ -155,7 +155,7 @@ class Predictor:
         logits: list[Logits] = []
         embedding = None
         for view, classes in self.views:
-            answer = self.backend.run(laid(pixels, view))
+            answer = self.backend.run(in_view(pixels, view))
             # A picture of class i shows classes[i] in this view, so that column holds the view's logit for class i.
             logits.append(answer.logits[:, list(classes)])
             embedding = answer.embedding if len(logits) == 1 else embedding
@@ -199,7 +199,7 @@ class Predictor:
         features = picture_features(pictures, measures, self.distances(answers))
         return novelty_flags(features, self.metadata.novelty)
 
-    def needs_review(self, flags: Sequence[PictureFlags]) -> Flags:
+    def needs_review(self, flags: Sequence[PictureFlags]) -> Mask:
         """Which pictures go to review because of their novelty flags, whatever their class, (N,)."""
         reviewed = self.metadata.novelty is not None and self.metadata.novelty.reviewed
         return np.array([reviewed and bool(names) for names in flags], bool)
@@ -207,6 +207,22 @@ class Predictor:
     def verdicts(self, logits: Logits, flags: Sequence[PictureFlags]) -> Verdicts | None:
         """The verdicts on averaged logits (N, C) of pictures with these novelty flags; None without a good class."""
         return decide(logits, self.labels, self.metadata.operating_point, self.needs_review(flags))
+
+    def verdicts_by_answers(self, answers: Answers) -> Verdicts | None:
+        """The verdicts as far as they depend on the answers, to compare backends by: None without a good class.
+
+        Of the novelty flags only that of the embedding's distance is counted. The others come from the picture, so they
+        are the same for every backend.
+        """
+        return self.verdicts(answers.averaged, self._far_flags(self.distances(answers), len(answers.logits)))
+
+    def _far_flags(self, distances: Float32 | None, count: int) -> list[PictureFlags]:
+        """The novelty flags of N pictures by their embeddings' distances (N,)."""
+        novelty = self.metadata.novelty
+        if distances is None or novelty is None or "distance" not in novelty.ranges:
+            return [{} for _ in range(count)]
+        _, limit = novelty.ranges["distance"]
+        return [{"distance": "far"} if distance > limit else {} for distance in distances]
 
     def judge(self, answers: Answers, flags: list[PictureFlags]) -> JudgedPictures:
         """What the averaged answers decide."""

@@ -117,17 +117,25 @@ def _copy(source: IO[bytes], target: IO[bytes], count: int) -> None:
 
 def left(inputs: Sequence[Input], *before: Done) -> Sequence[Input]:
     """The inputs that have no row yet in any of the files. An input that is named twice needs two rows."""
-    rows = sum((done.names for done in before), Counter[str]())
+    rows = Counter[str]()
+    for done in before:
+        for name, count in done.names.items():
+            rows[_one_spelling(name)] += count
     if not rows:
         return inputs
     remaining = []
     for item in inputs:
-        name = printable(item.name)
+        name = _one_spelling(printable(item.name))
         if rows[name] > 0:
             rows[name] -= 1
         else:
             remaining.append(item)
     return remaining
+
+
+def _one_spelling(name: str) -> str:
+    """One name for `a.jpg`, `./a.jpg` and its absolute path; the row of a data set stays different from all files."""
+    return os.path.normcase(os.path.abspath(name))  # noqa: PTH100  (no look at the disk: there may be 100,000)
 
 
 def _escaped(text: str) -> str:

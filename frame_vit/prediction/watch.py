@@ -81,13 +81,13 @@ class Watcher:
         """Scans the folder, and returns the files that are complete, in the order of their modification."""
         now, before = time.time(), self._scanned
         try:
-            found = dict(self._states())
+            states = dict(self._states())
         except OSError as error:
             self._refuse(str(self.folder), error)
             return []
         self._refused.discard(str(self.folder))
         self._scan += 1
-        for name, state in found.items():
+        for name, state in states.items():
             waiting = self.waiting.get(name)
             changed = name in self.done and self.done[name] not in (None, state)
             if changed and waiting is None:
@@ -96,8 +96,8 @@ class Watcher:
             if (waiting is not None and waiting.state != state) or (waiting is None and is_new):
                 late = self._scan == 1 or (waiting is not None and waiting.late)
                 self.waiting[name] = Waiting(state, self._scan, now, before, time.monotonic(), late)
-        self.waiting = {name: waiting for name, waiting in self.waiting.items() if name in found}
-        self._forget(found)
+        self.waiting = {name: waiting for name, waiting in self.waiting.items() if name in states}
+        self._forget(states)
         self._scanned = now
         ready = [(file.state.changed, name) for name, file in self.waiting.items() if file.scan < self._scan]
         return [self.folder / name for _, name in sorted(ready)]
@@ -117,10 +117,10 @@ class Watcher:
         """Whether a file that cannot be read has been unchanged for PATIENCE_S."""
         return time.monotonic() - self.waiting[name].at >= PATIENCE_S
 
-    def _forget(self, found: dict[str, State]) -> None:
+    def _forget(self, states: dict[str, State]) -> None:
         """Forgets files that have been gone for GONE_S. A network share may be away for a shorter while."""
         now = time.monotonic()
-        self._gone = {name: self._gone.get(name, now) for name in self.done.keys() - found.keys()}
+        self._gone = {name: self._gone.get(name, now) for name in self.done.keys() - states.keys()}
         for name, since in self._gone.items():
             if now - since > GONE_S:
                 del self.done[name]

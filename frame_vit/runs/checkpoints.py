@@ -27,6 +27,8 @@ from frame_vit.errors import FrameVitError
 from frame_vit.system.files import flush, remove_folder, replacing_folder
 from frame_vit.system.progress import log
 
+CHECKPOINTS = "checkpoints"
+"""The folder of a run that holds its checkpoints."""
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{6,})")
 
@@ -56,6 +58,11 @@ class Checkpoint:
         return self.values("state")["best_step"] or None
 
 
+def step_folder(root: Path, step: int) -> Path:
+    """The folder of a step's checkpoint under `root`."""
+    return root / f"step-{step:06d}"
+
+
 def write(
     root: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any], keep: set[int]
 ) -> Checkpoint:
@@ -64,7 +71,7 @@ def write(
     `tensors` and `values` hold the content by file name, without suffix. Raises `FrameVitError` where the checkpoint
     cannot be written; the earlier ones are then untouched.
     """
-    folder = root / f"step-{step:06d}"
+    folder = step_folder(root, step)
     try:
         # An earlier folder of this name is one that was damaged, and skipped when the run was resumed.
         with replacing_folder(folder) as part:
@@ -86,8 +93,8 @@ def write(
 
 def _rotate(root: Path, keep: set[int]) -> None:
     # A run cannot resume from a checkpoint whose best one is gone.
-    needed = keep | {best for c in found(root) if c.step in keep and (best := _best_step(c)) is not None}
-    for other in found(root):
+    needed = keep | {best for c in checkpoints_in(root) if c.step in keep and (best := _best_step(c)) is not None}
+    for other in checkpoints_in(root):
         if other.step not in needed:
             try:
                 remove_folder(other.folder)
@@ -102,7 +109,7 @@ def _best_step(checkpoint: Checkpoint) -> int | None:
         return None
 
 
-def found(root: Path) -> list[Checkpoint]:
+def checkpoints_in(root: Path) -> list[Checkpoint]:
     """All folders that are named like checkpoints, by step, complete or not."""
     folders = [path for path in root.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)] if root.is_dir() else []
     return sorted((Checkpoint(path) for path in folders), key=lambda checkpoint: checkpoint.step)
@@ -116,15 +123,15 @@ def newest(root: Path) -> Checkpoint | None:
     """
     for unfinished in root.glob(".step-*") if root.is_dir() else []:
         shutil.rmtree(unfinished, ignore_errors=True)
-    for checkpoint in reversed(found(root)):
+    for checkpoint in reversed(checkpoints_in(root)):
         fault = verify(checkpoint.folder)
-        if fault is None and (best := checkpoint.best_step) not in (None, checkpoint.step):
-            fault = verify(root / f"step-{best:06d}")
+        if fault is None and (best := checkpoint.best_step) and best != checkpoint.step:
+            fault = verify(step_folder(root, best))
             fault = fault and f"its best, step {best}: {fault}"
         if fault is None:
             return checkpoint
         log.warning("%s is skipped: %s", checkpoint.folder, fault)
-    if found(root):
+    if checkpoints_in(root):
         reason = f"no checkpoint in {root} is whole together with the best one that it refers to"
         raise FrameVitError(reason, "Begin a new run; nothing was deleted here")
     return None

@@ -96,7 +96,7 @@ def tested_split(run: Path | None) -> str:
     return "val" if only_val else "test"
 
 
-def pictures(split: Split) -> str:
+def pictures_fingerprint(split: Split) -> str:
     """The sha256 of the split's picture digests, in any order: the same pictures give the same fingerprint."""
     return hashlib.sha256("".join(sorted(example.digest for example in split.examples)).encode()).hexdigest()
 

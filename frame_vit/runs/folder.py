@@ -4,7 +4,7 @@
     runs/latest.txt  the newest finished run
 
 `find_model` resolves what a person writes after --model: a run folder, a model folder, an exported file, or a name on
-the hub. Standard library only: `predict` on a line PC starts with it.
+the hub. Nothing heavy is imported: `predict` on a line PC starts with it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frame_vit.errors import UsageError
+from frame_vit.model.metadata import METADATA_FILE
 from frame_vit.system.files import make_folder, write_text
 from frame_vit.system.hub import is_hub_name
 
@@ -141,7 +142,7 @@ def _expanded(name: str) -> str:
 
 def _is_model(folder: Path) -> bool:
     """Whether a folder holds weights, or an exported file with its metadata, as it is copied to a line PC."""
-    return (folder / "config.json").is_file() or ((folder / "framevit.json").is_file() and any(folder.glob("*.onnx")))
+    return (folder / "config.json").is_file() or ((folder / METADATA_FILE).is_file() and any(folder.glob("*.onnx")))
 
 
 def _run_of(folder: Path) -> Path | None:

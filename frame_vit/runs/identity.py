@@ -32,7 +32,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pillow")
 """Facts that may differ while a step sees the same number of pictures; the results then differ in the last bits."""
 
 
-class Difference(NamedTuple):
+class IdentityDifference(NamedTuple):
     """A fact in which two identities differ, by its dotted key. A value is None where the identity lacks the key."""
 
     key: str
@@ -85,10 +85,10 @@ class Identity:
         """How many processes train the run; None where that is not recorded."""
         return self.values.get("processes")
 
-    def differences(self, current: Identity) -> list[Difference]:
+    def differences(self, current: Identity) -> list[IdentityDifference]:
         """Every fact in which the current identity is another one than this."""
         keys = dict.fromkeys([*self.values, *current.values])
-        both = [Difference(key, self.values.get(key), current.values.get(key)) for key in keys]
+        both = [IdentityDifference(key, self.values.get(key), current.values.get(key)) for key in keys]
         return [difference for difference in both if difference.before != difference.now]
 
 

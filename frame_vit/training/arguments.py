@@ -16,6 +16,7 @@ from transformers.integrations.integration_utils import get_reporting_integratio
 
 from frame_vit.config.schema import TrainingConfig
 from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.runs.checkpoints import CHECKPOINTS
 from frame_vit.system.progress import log
 
 SCHEDULES = {"constant": "constant_with_warmup"}
@@ -40,7 +41,7 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
     """
     # Not load_best_model_at_end: it loads without checking that any name fits. `loop` loads the best weights itself.
     arguments = TrainingArguments(
-        output_dir=str((run / "checkpoints").resolve()),
+        output_dir=str((run / CHECKPOINTS).resolve()),
         num_train_epochs=training.epochs,
         per_device_train_batch_size=training.batch_size,
         per_device_eval_batch_size=max(32, training.batch_size),
@@ -82,13 +83,21 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
     return arguments
 
 
-def schedule_evaluations(arguments: TrainingArguments, training: TrainingConfig, pictures: int) -> TrainingArguments:
+def batch_count(pictures: int, batch_size: int, joins_lone_picture: bool = False) -> int:
+    """How many batches an epoch has; a last batch of a single picture may join the one before it."""
+    lone = joins_lone_picture and pictures > 1 and pictures % batch_size == 1
+    return math.ceil(pictures / batch_size) - lone
+
+
+def schedule_evaluations(
+    arguments: TrainingArguments, training: TrainingConfig, pictures: int, joins_lone_picture: bool = False
+) -> TrainingArguments:
     """The same arguments, with "validate and save after every epoch" as a number of steps.
 
     At a step, everything due is done before the checkpoint is written. What the Trainer does at the end of an epoch
     comes after the checkpoint, and a resumed run would leave it out.
     """
-    batches = math.ceil(math.ceil(pictures / training.batch_size) / arguments.world_size)
+    batches = math.ceil(batch_count(pictures, training.batch_size, joins_lone_picture) / arguments.world_size)
     steps = math.ceil(batches / training.gradient_accumulation)
     arguments.eval_steps = training.eval_steps or steps
     arguments.save_steps = training.save_steps or arguments.eval_steps

@@ -7,7 +7,7 @@ blocks, where the same draws choose the view. The labels change with the view in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import BatchSampler, Dataset, Sampler
 
 from frame_vit.config.schema import Config
 from frame_vit.data.examples import Split
@@ -24,9 +24,11 @@ from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.images.tensors import normalise, normalise_
 from frame_vit.labels import LabelledView
 from frame_vit.model.classifier import Classifier
+from frame_vit.model.probe import trains_on_one_picture
 from frame_vit.system.caches import cache_folder
 from frame_vit.system.devices import send
 from frame_vit.system.progress import Tick, log, silent
+from frame_vit.training.arguments import batch_count
 from frame_vit.training.frozen import FrozenFeatures, cut_model
 from frame_vit.training.optimizer import blocks_path
 from frame_vit.training.transforms import Augmentation, augmentation
@@ -54,6 +56,31 @@ class RowNumbers(Dataset[Any]):
         """`rows` (N,) int64 and `labels` (N,) int64, as one batch."""
         index = np.asarray(rows)
         return {"rows": index, "labels": torch.from_numpy(self.labels[index])}
+
+
+class JoinedBatches(BatchSampler):
+    """Batches of row numbers whose last one joins the one before it where it would be a single picture.
+
+    Batch normalisation takes its mean and variance from the batch, and those of one picture are none.
+    """
+
+    def __init__(self, sampler: Sampler[int], batch_size: int) -> None:
+        super().__init__(sampler, batch_size, drop_last=False)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        held: list[int] = []
+        for batch in super().__iter__():
+            if held and len(batch) == 1 < self.batch_size:
+                held = held + batch
+            else:
+                if held:
+                    yield held
+                held = batch
+        if held:
+            yield held
+
+    def __len__(self) -> int:
+        return batch_count(len(self.sampler), self.batch_size, True)  # type: ignore[arg-type]
 
 
 class Batch(NamedTuple):
@@ -128,7 +155,8 @@ class Compute:
 class Task:
     """What is trained on what: the module whose weights change, its batches, the splits, and the views drawn.
 
-    `blocks_path` is the path of the transformer blocks in the module, where their learning rates differ.
+    `blocks_path` is the path of the transformer blocks in the module, where their learning rates differ. A module with
+    batch normalisation may not be `trainable_alone`, on a single picture.
     """
 
     module: nn.Module
@@ -136,6 +164,7 @@ class Task:
     splits: Mapping[str, Split]
     views: Sequence[LabelledView]
     blocks_path: str | None
+    trainable_alone: bool = True
 
 
 def prepare_task(
@@ -146,7 +175,8 @@ def prepare_task(
     train_split, val = splits["train"], splits["val"]
     if freeze == "none":
         pixels = PixelBatches(train_split, val, augment, model.preprocessing, compute.device)
-        return Task(model.module, pixels, splits, augment.views, blocks_path(model, config.training))
+        alone = trains_on_one_picture(model.module, model.preprocessing)
+        return Task(model.module, pixels, splits, augment.views, blocks_path(model, config.training), alone)
     if augment.brightness or augment.contrast or augment.shift:
         log.info("frozen blocks are computed once for each view: brightness, contrast and shift are not used")
     parts = cut_model(model, freeze)

@@ -26,10 +26,10 @@ from frame_vit.data.cache import decoder_version
 from frame_vit.data.examples import Split
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.images.preprocessing import Preprocessing
-from frame_vit.images.tensors import VIEWS_VERSION, normalise, viewed
+from frame_vit.images.tensors import VIEWS_VERSION, in_view, normalise
 from frame_vit.labels import LabelledView
 from frame_vit.model.classifier import Classifier, blocks, head_module
-from frame_vit.system.caches import building, new_entry
+from frame_vit.system.caches import ACTIVATIONS, building, new_entry
 from frame_vit.system.devices import autocast
 from frame_vit.system.files import check_room, size
 from frame_vit.system.progress import Tick, log, silent, speed
@@ -171,7 +171,7 @@ class FrozenFeatures:
 
     def features(self, split: Split, views: Sequence[LabelledView], tick: Tick = silent) -> Features:
         """Activations at the border, (views, N, ...) float16, memory-mapped; computed once and kept in the cache."""
-        place = self.cache / "activations" / self._key(split, views) / "whole"
+        place = self.cache / ACTIVATIONS / self._key(split, views) / "whole"
         with building(place.parent):
             shape = _sealed(place)
             if shape is None:
@@ -204,7 +204,7 @@ class FrozenFeatures:
             for start in range(0, len(split), step):
                 batch = torch.from_numpy(split.pixels[start : start + step]).to(self.device).permute(0, 3, 1, 2)
                 with torch.inference_mode(), autocast(self.device, self.precision):
-                    yield self.parts.front(viewed(normalise(batch, self.preprocessing), view))
+                    yield self.parts.front(in_view(normalise(batch, self.preprocessing), view))
                 done = number * len(split) + min(start + step, len(split))
                 rate = done / (time.perf_counter() - began)
                 tick(f"frozen blocks, {split.name}", done, total, f"view {view.name}, {speed(rate)}")

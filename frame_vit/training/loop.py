@@ -24,11 +24,12 @@ from transformers.trainer_callback import PrinterCallback
 
 from frame_vit.config.schema import Config, TrainingConfig
 from frame_vit.data.examples import Split
-from frame_vit.errors import FrameVitError, Interrupted
+from frame_vit.errors import ConfigError, FrameVitError, Interrupted
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.hub import silence_transformers
+from frame_vit.model.probe import trains_on_one_picture
 from frame_vit.runs import checkpoints
-from frame_vit.runs.checkpoints import Checkpoint
+from frame_vit.runs.checkpoints import CHECKPOINTS, Checkpoint, checkpoints_in, step_folder
 from frame_vit.runs.history import write_history
 from frame_vit.system.devices import describe, resolve_device, resolve_precision
 from frame_vit.system.files import check_room
@@ -87,7 +88,7 @@ def train(
     compute = Compute(device, resolve_precision(config.training.precision, device))
     log.info("device: %s, precision %s", describe(device), compute.precision)
     task = prepare_task(model, splits, config, compute, tick)
-    existing = sum(file.stat().st_size for file in (run / "checkpoints").glob("step-*/*"))
+    existing = sum(file.stat().st_size for each in checkpoints_in(run / CHECKPOINTS) for file in each.folder.iterdir())
     needed = _checkpoint_bytes(task.module, config.training) - existing
     check_room(run, needed, "the checkpoints", "Make room, or lower training.save_total_limit")
     with GracefulStop() as stop:
@@ -112,6 +113,7 @@ def check_trainable(model: Classifier, config: Config, pictures: int, processes:
         cut_model(model, training.freeze)
         if config.model.init == "scratch":
             log.warning("training.freeze with model.init scratch: the frozen weights are random and stay random")
+    _check_architecture(model, training)
     step = training.batch_size * training.gradient_accumulation * processes
     if step > pictures:
         log.warning(
@@ -119,6 +121,26 @@ def check_trainable(model: Classifier, config: Config, pictures: int, processes:
         )
     if training.compile:
         log.info("training.compile: the first steps take minutes")
+
+
+def _check_architecture(model: Classifier, training: TrainingConfig) -> None:
+    """Raises `ConfigError` where the config asks for what the model's architecture cannot do."""
+    name = type(model.module).__name__
+    if training.gradient_checkpointing and training.freeze != "backbone":
+        try:
+            model.module.activation_checkpointing_enable()
+        except ValueError:
+            raise ConfigError(
+                f"training.gradient_checkpointing: {name} cannot do that",
+                "Set it to false; smaller batches with more training.gradient_accumulation save memory, too",
+            ) from None
+        model.module.activation_checkpointing_disable()
+    alone = training.batch_size == 1 and training.freeze == "none"
+    if alone and not trains_on_one_picture(model.module, model.preprocessing):
+        raise ConfigError(
+            f"training.batch_size: {name} has batch normalisation, which takes at least 2 pictures at once",
+            "Set training.batch_size to 2 or more",
+        )
 
 
 def _fit(session: _Session, training: TrainingConfig, start: Checkpoint | None) -> TrainerState:
@@ -143,7 +165,10 @@ def _fit(session: _Session, training: TrainingConfig, start: Checkpoint | None) 
             # are then put back.
             if steps > (1 if on_card else 0) or trainer.args.world_size > 1:
                 raise out_of_memory(training, error) from None
-            training = smaller_batches(training, error)
+            smaller = smaller_batches(training, error)
+            if smaller.batch_size == 1 and not session.task.trainable_alone:
+                raise out_of_memory(training, error) from None
+            training = smaller
         # Everything that holds memory of the card must go before the next attempt, this local name included.
         _release(trainer, session.callback)
         del trainer
@@ -177,9 +202,11 @@ def _trainer(session: _Session, training: TrainingConfig) -> FrameTrainer:
     task, compute = session.task, session.compute
     train_split = task.splits["train"]
     arguments = training_arguments(training, session.run, compute.device, compute.precision)
+    # Several processes get batches of equal size, so that none is left with a single picture.
+    joins = not task.trainable_alone and arguments.world_size == 1
     options: dict[str, Any] = {
         "model": task.module,
-        "args": schedule_evaluations(arguments, training, len(train_split)),
+        "args": schedule_evaluations(arguments, training, len(train_split), joins),
         "train_dataset": RowNumbers(train_split),
         "eval_dataset": RowNumbers(task.splits["val"]),
         "data_collator": _unchanged,
@@ -193,6 +220,7 @@ def _trainer(session: _Session, training: TrainingConfig) -> FrameTrainer:
         keys=[example.key for example in train_split.examples],
         blocks_path=task.blocks_path,
         run=session.run,
+        joins_lone_picture=joins,
         **options,
     )
     trainer.remove_callback(PrinterCallback)
@@ -207,7 +235,7 @@ def _load_best(module: nn.Module, state: TrainerState, run: Path) -> Checkpoint:
             "no validation gave a usable macro-F1, so there is no best model",
             "history.csv has the losses; try a lower training.learning_rate",
         )
-    best = Checkpoint(run / "checkpoints" / f"step-{state.best_global_step:06d}")
+    best = Checkpoint(step_folder(run / CHECKPOINTS, state.best_global_step))
     fault = checkpoints.verify(best.folder)
     if fault:
         raise FrameVitError(

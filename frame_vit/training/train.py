@@ -40,6 +40,7 @@ from frame_vit.prediction.predictor import Predictor
 from frame_vit.report.figures import draw_curves
 from frame_vit.report.model_card import model_card
 from frame_vit.runs import checkpoints
+from frame_vit.runs.checkpoints import CHECKPOINTS
 from frame_vit.runs.environment import Environment, RunFacts
 from frame_vit.runs.folder import RUNS, check_apart, check_new, located, new_run, set_latest
 from frame_vit.runs.history import read_history
@@ -145,13 +146,13 @@ def _train_in(run: _Run, inputs: _Inputs, tick: Tick, is_new: bool) -> Trained |
     if not processes.main:
         loop.train(inputs.classifier, splits, inputs.config, folder, silent, processes.share(None))
         return None
-    with _alone(folder / "checkpoints"), logged(run.early_log, folder / "train.log"):
+    with _alone(folder / CHECKPOINTS), logged(run.early_log, folder / "train.log"):
         log.info("run folder: %s", folder)
         log.info("%s", ", ".join(f"{name} {len(split)} pictures" for name, split in splits.items()))
         if not inputs.dataset.labels.ok:
             log.warning("labels.ok names no class, so escape and overkill rates cannot be computed")
         _describe(folder, inputs, processes.count, is_new)
-        start = processes.share(None if is_new else _newest_checkpoint(folder / "checkpoints"))
+        start = processes.share(None if is_new else _newest_checkpoint(folder / CHECKPOINTS))
         outcome = loop.train(inputs.classifier, splits, inputs.config, folder, tick, start)
         return _finish(folder, inputs, outcome, tick)
 

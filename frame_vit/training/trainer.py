@@ -20,20 +20,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from frame_vit.config.schema import TrainingConfig
 from frame_vit.errors import FrameVitError
 from frame_vit.runs import checkpoints
-from frame_vit.runs.checkpoints import Checkpoint
+from frame_vit.runs.checkpoints import CHECKPOINTS, Checkpoint
 from frame_vit.system.devices import later
 from frame_vit.system.progress import log
-from frame_vit.training.batches import Batches, RowIds
+from frame_vit.training.batches import Batches, JoinedBatches, RowIds
 from frame_vit.training.optimizer import OptimizerState, WeightAverage, parameter_groups, restore_optimizer
 from frame_vit.training.transforms import derive_seed
 
@@ -83,7 +84,10 @@ SEAMS = (
     Seam(_TRAINER, "_load_scaler", ("self", "checkpoint"), "to read the loss scale of fp16"),
     Seam(_TRAINER, "_load_rng_state", ("self", "checkpoint"), "to read nothing: seeds follow from the step"),
     Seam(_TRAINER, "floating_point_ops", ("self", "inputs"), "to skip an estimate made for text"),
+    Seam(_TRAINER, "get_train_dataloader", ("self",), "to join a last batch of a single picture to the one before"),
     # Called or read.
+    Seam(_TRAINER, "_get_train_sampler", ("self", "train_dataset"), "draws the order of the rows"),
+    Seam(_ACCELERATOR, "prepare", ("self", "args", "device_placement"), "makes that order follow from the seed"),
     Seam(_TRAINER, "get_optimizer_cls_and_kwargs", ("args", "model"), "gives the class of the optimizer"),
     Seam(_TRAINER, "get_decay_parameter_names", ("self", "model"), "names all but norms and biases; needs no self"),
     Seam(_TRAINER, "remove_callback", ("self", "callback"), "takes PrinterCallback off"),
@@ -151,7 +155,8 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
     """The Trainer over `Batches`.
 
     `keys` name the training pictures in messages; `blocks_path` is the path of the transformer blocks in the model,
-    for `layer_decay` (None: all parameters learn at the same rate).
+    for `layer_decay` (None: all parameters learn at the same rate). With `joins_lone_picture`, a last batch of a single
+    picture joins the one before it.
     """
 
     def __init__(
@@ -162,10 +167,11 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
         keys: Sequence[str],
         blocks_path: str | None,
         run: Path,
+        joins_lone_picture: bool = False,
         **options: Any,
     ) -> None:
         self.batches, self.training, self.keys, self.blocks_path = batches, training, keys, blocks_path
-        self.checkpoint_folder = run / "checkpoints"
+        self.checkpoint_folder, self.joins_lone_picture = run / CHECKPOINTS, joins_lone_picture
         self.average: WeightAverage | None = None
         self._pending: list[_PendingNumber] = []
         self._last_step, self._batch_of_step = -1, 0
@@ -182,6 +188,18 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             self.optimizer = kind(parameter_groups(self.model, self.training, self.blocks_path), **options)
         return self.optimizer
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        if not self.joins_lone_picture:
+            return cast("DataLoader[Any]", super().get_train_dataloader())
+        batches = JoinedBatches(self._get_train_sampler(self.train_dataset), self.args.per_device_train_batch_size)
+        loader: DataLoader[Any] = DataLoader(
+            self.train_dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return cast("DataLoader[Any]", self.accelerator.prepare(loader))
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **options: Any) -> Any:
         began = time.perf_counter()
@@ -230,7 +248,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
         self.log({"loss" if is_loss else "grad_norm": value})
         process = f" in process {self.args.process_index}" if self.args.world_size > 1 else ""
         names = ", ".join(self.keys[row] for row in rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
-        saved = checkpoints.found(self.checkpoint_folder)
+        saved = checkpoints.checkpoints_in(self.checkpoint_folder)
         kept = f"The last good checkpoint, of step {saved[-1].step}, is kept" if saved else "No checkpoint exists yet"
         return FrameVitError(
             f"the {'loss' if is_loss else 'gradient'} of step {number.step + 1} is {value}; "
@@ -286,7 +304,7 @@ class FrameTrainer(Trainer):  # type: ignore[misc]
 
     def _steps_to_keep(self) -> set[int]:
         """The newest `save_total_limit` checkpoints, counting the one being written, and the best one."""
-        steps = [checkpoint.step for checkpoint in checkpoints.found(self.checkpoint_folder)]
+        steps = [checkpoint.step for checkpoint in checkpoints.checkpoints_in(self.checkpoint_folder)]
         earlier = [step for step in steps if step < self.state.global_step]
         newest = earlier[max(0, len(earlier) - self.args.save_total_limit + 1) :]
         return {*newest, self.state.best_global_step or -1}

@@ -19,7 +19,7 @@ from frame_vit.config.schema import Config
 from frame_vit.errors import ConfigError
 from frame_vit.images.geometry import GENERATORS
 from frame_vit.images.preprocessing import Preprocessing
-from frame_vit.images.tensors import shifted, viewed
+from frame_vit.images.tensors import in_view, shifted
 from frame_vit.labels import LabelledView, LabelSpace
 from frame_vit.system.devices import send
 
@@ -90,7 +90,7 @@ class Augmentation:
         # Gathered and put back as (N, H, W, 3), as pictures lie in memory: value by value it takes ten times as long.
         groups = torch.split(pixels.permute(0, 2, 3, 1).index_select(0, send(order, pixels.device)), counts)
         turned = [
-            viewed(group.permute(0, 3, 1, 2), view).permute(0, 2, 3, 1)
+            in_view(group.permute(0, 3, 1, 2), view).permute(0, 2, 3, 1)
             for group, (view, _) in zip(groups, self.views, strict=True)
         ]
         return torch.cat(turned).index_select(0, send(order.argsort(), pixels.device)).permute(0, 3, 1, 2)

@@ -176,7 +176,7 @@ def _pictures(planted: Planted) -> None:
         planted.add(encoded(change(shown(frame)), form), said("passed", boxes), codes=codes, suffix=form.lower())
 
     add(lambda image: image.resize((320, 240)), "FV501", scale=2)
-    frame = replace(planted.frame("passed"), centre=(0.0, 0.0), offset=(0.0, 0.0))
+    frame = replace(planted.frame("passed"), centre=demo.Pair(0.0, 0.0), offset=demo.Pair(0.0, 0.0))
     x1, y1, x2, y2 = frame.box
     box = [x1 - 20, y1, x2 - 20, y2]
     planted.add(encoded(shown(frame).crop((20, 0, 140, 120))), said("passed", [box]), codes="FV502")
@@ -196,7 +196,7 @@ def _directions(planted: Planted) -> None:
         axis = "XY".index(label[0])
         offset = [0.0, 0.0]
         offset[axis] = (0.85 if label.endswith("plus") else -0.85) * free[axis]
-        frame = replace(frame, centre=(8.0, 0.0) if wrong == "passed" else (0.0, 0.0), offset=(offset[0], offset[1]))
+        frame = replace(frame, centre=demo.Pair(8.0 if wrong == "passed" else 0.0, 0.0), offset=demo.Pair(*offset))
         planted.add(demo.jpeg(frame), demo.response(frame).replace(label, wrong), codes="FV601")
 
 

@@ -85,7 +85,7 @@ def test_a_thousand_copies_do_not_name_each_other(tmp_path: Path) -> None:
 def fixed(number: int, label: str) -> demo.Frame:
     """What a fixed camera sees: only where the terminal lies, and the noise, differ."""
     frame, free = demo.sample(label, number), demo.sample("passed", 0).free_play
-    offset = (frame.offset[0] / frame.free_play[0] * free[0], frame.offset[1] / frame.free_play[1] * free[1])
+    offset = demo.Pair(*(moved / play * f for moved, play, f in zip(frame.offset, frame.free_play, free, strict=True)))
     return replace(demo.sample("passed", 0), offset=offset, noise=0.02, noise_seed=number, light=1.0)
 
 
@@ -165,8 +165,10 @@ def test_parts_that_lie_alike_under_a_still_camera_are_never_called_copies(
     }
     for number in range(200):
         label = demo.NAMES[number % 5]
-        offset = [(s + random.normal(0, jitter)) * f for s, f in zip(sides[label], base.free_play, strict=True)]
-        frame = replace(base, offset=(offset[0], offset[1]), noise=noise, noise_seed=number, light=1.0)
+        offset = demo.Pair(
+            *((s + random.normal(0, jitter)) * f for s, f in zip(sides[label], base.free_play, strict=True))
+        )
+        frame = replace(base, offset=offset, noise=noise, noise_seed=number, light=1.0)
         frames.add(demo.jpeg(frame), demo.response(frame))
     result = audited(frames.write())
     assert not {"FV304", "FV305"} & {*keys_by_code(result)}

@@ -161,11 +161,11 @@ def test_metadata_survives_its_way_through_the_file() -> None:
 
 def test_thresholds_and_novelty_beside_the_file_are_newer() -> None:
     embedded = replace(METADATA, novelty=NOVELTY)
-    beside = replace(METADATA, operating_point=POINT, novelty=replace(NOVELTY, mode="note", embeddings=None))
+    beside = replace(METADATA, operating_point=POINT, novelty=replace(NOVELTY, action="note", embeddings=None))
     merged = merged_metadata(embedded, beside, Path("m.onnx"))
     assert merged.operating_point == POINT
     assert merged.novelty is not None
-    assert merged.novelty.mode == "note"
+    assert merged.novelty.action == "note"
     assert merged.novelty.embeddings is EMBEDDINGS, "those inside the file stand in for the missing ones"
     assert merged_metadata(embedded, None, Path("m.onnx")) is embedded
 

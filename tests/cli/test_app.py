@@ -30,3 +30,21 @@ def test_without_a_command_the_help_is_shown(call: Call, flag: str) -> None:
     assert (alone.code, asked.code) == (2, 0)
     assert (alone.out + alone.err).strip() == asked.out.strip()
     assert all(re.search(rf"^  {name} ", asked.out, re.M) for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--epochs", "1", "--epochs", "2"], "--epochs is given twice"),
+        (["train", "-c", "tiny.yaml", "--config", "other.yaml"], "--config is given twice"),
+        (["predict", "x.jpg", "--tta", "--no-tta"], "--tta/--no-tta is given twice"),
+    ],
+)
+def test_an_option_given_twice_is_refused(call: Call, arguments: list[str], said: str) -> None:
+    one_panel(call, arguments, said)
+
+
+def test_an_option_that_may_be_repeated_is_not(call: Call) -> None:
+    words = ["train", "-c", "tiny.yaml", "--set", "training.epochs=3", "--set", "training.seed=4", "--print-config"]
+    answer = call(*words)
+    assert (answer.code, "epochs: 3" in answer.out, "seed: 4" in answer.out) == (0, True, True)

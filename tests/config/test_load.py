@@ -41,6 +41,9 @@ def mistakes(folder: Path, text: str, *overrides: str) -> list[str]:
         ("trainig: {epochs: 1}", "trainig: unknown key; did you mean training?"),
         ("data: {demo: {trian: 1}}", "data.demo.trian: unknown key; did you mean train?"),
         ("data: {demo: {zzz: 1}}", "data.demo.zzz: unknown key; the keys are train, test, seed"),
+        ("epochs: 5", "epochs: unknown key; did you mean training.epochs?"),
+        ("seed: 5", "seed: unknown key; did you mean data.seed or data.demo.seed or training.seed?"),
+        ("data: {epochs: 5}", "data.epochs: unknown key; did you mean training.epochs?"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest(tmp_path: Path, text: str, line: str) -> None:

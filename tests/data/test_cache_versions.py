@@ -28,7 +28,7 @@ from frame_vit.data.examples import Example, Split
 from frame_vit.images.geometry import IDENTITY, View
 from frame_vit.images.pixel_array import PixelArray, UInt8
 from frame_vit.images.preprocessing import PIXELS_VERSION, Preprocessing, read_picture
-from frame_vit.images.tensors import VIEWS_VERSION, normalise, viewed
+from frame_vit.images.tensors import VIEWS_VERSION, in_view, normalise
 from frame_vit.labels import LabelledView
 from frame_vit.training.frozen import ACTIVATIONS_VERSION, CutModel, FrozenFeatures
 
@@ -93,13 +93,13 @@ def pixels() -> Iterable[bytes]:
 
 
 def views() -> Iterable[bytes]:
-    """A batch laid in all eight ways, then normalised with numbers that float32 holds exactly."""
+    """A batch in all eight views, then normalised with numbers that float32 holds exactly."""
     batch = torch.from_numpy(np.ascontiguousarray(levels(5, 5).transpose(2, 0, 1)[None]))
     exact = Preprocessing(5, 5, mean=(0.5, 0.25, 0.75), std=(0.5, 0.25, 2.0), scale=1 / 256)
     for view in [View(turns, mirror) for turns in range(4) for mirror in (False, True)]:
         yield f"{view.name} {view.box((0, 1, 2, 4), 5, 5)}".encode()
-        yield viewed(batch, view).contiguous().numpy().tobytes()
-        yield normalise(viewed(batch, view), exact).contiguous().numpy().tobytes()
+        yield in_view(batch, view).contiguous().numpy().tobytes()
+        yield normalise(in_view(batch, view), exact).contiguous().numpy().tobytes()
 
 
 def drawings() -> Iterable[bytes]:

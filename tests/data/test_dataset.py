@@ -401,6 +401,28 @@ def test_another_data_set_is_one_split_with_the_models_class_ids(tmp_path: Path)
     assert dataset.labels is space
 
 
+def test_another_data_set_may_spell_the_classes_in_its_own_way(tmp_path: Path) -> None:
+    other = fill(tmp_path / "other", {"gut": 2, "Xminus": 1})
+    space = LabelSpace.build(NAMES)
+    with pytest.raises(DataError, match="label 'gut' is not among the classes, in 2 rows"):
+        read_other_dataset(str(other), config("demo"), space, SMALL)
+    told = config("demo", labels={"aliases": {"gut": "passed"}})
+    dataset = read_other_dataset(str(other), told, space, SMALL)
+    ((_, split),) = dataset.splits.items()
+    assert split.labels.tolist() == [2, 0, 0]
+    assert dataset.labels is space
+
+
+def test_labels_that_are_no_classes_are_listed_by_name_and_not_row_by_row(tmp_path: Path) -> None:
+    other = fill(tmp_path / "other", {"dent": 20, "scratch": 30, "passed": 1})
+    with pytest.raises(DataError) as caught:
+        read_other_dataset(str(other), config("demo"), LabelSpace.build(NAMES), SMALL)
+    head, first, second = caught.value.message.splitlines()
+    assert head == "50 rows cannot be used:"
+    assert "scratch/020.png: label 'scratch' is not among the classes, in 30 rows" in first
+    assert "dent/000.png: label 'dent' is not among the classes, in 20 rows" in second
+
+
 def test_another_data_set_with_parts_is_taken_whole_and_its_keys_say_the_part(tmp_path: Path) -> None:
     fill(tmp_path / "other" / "train", {"passed": 1})
     fill(tmp_path / "other" / "test", {"passed": 1}, 5)

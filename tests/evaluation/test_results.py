@@ -15,7 +15,7 @@ from frame_vit.decision.thresholds import AnsweredBy, Claim, OperatingPoint, Thr
 from frame_vit.evaluation.metrics import Metrics
 from frame_vit.evaluation.results import Evaluation, evaluate_split, sample_size, slice_words
 from frame_vit.prediction.predictor import Predictor
-from frame_vit.runs.data import pictures
+from frame_vit.runs.data import pictures_fingerprint
 from tests.evaluation.small import DEMO, small_backend, small_evaluation, small_predictor, small_split
 
 CLAIM = Claim(0.005, 0.95, 598, 0, 0.0049971, 598)
@@ -86,8 +86,8 @@ def with_basis(**basis: Any) -> Metrics:
 
 
 def test_the_pictures_that_thresholds_were_chosen_on_are_known_again() -> None:
-    assert with_basis(pictures=pictures(small_split())).decision.independent is False
-    assert with_basis(pictures="others").decision.independent is True
+    assert with_basis(pictures_fingerprint=pictures_fingerprint(small_split())).decision.independent is False
+    assert with_basis(pictures_fingerprint="others").decision.independent is True
 
 
 def test_answers_of_another_backend_or_other_views_are_named() -> None:

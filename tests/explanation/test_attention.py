@@ -1,4 +1,4 @@
-"""Attention maps: shares of a whole, for the requested class, laid back with each view of test-time augmentation."""
+"""Attention maps: shares of a whole, for the requested class, turned back with each view of test-time augmentation."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from transformers import ConvNextConfig, ConvNextForImageClassification
 
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.errors import ModelError
-from frame_vit.explanation.attention import _accumulated, _laid_back, _patch_shares, cover, maps
-from frame_vit.images.preprocessing import Preprocessing, laid, placed
+from frame_vit.explanation.attention import _accumulated, _back_from_view, _patch_shares, cover, maps
+from frame_vit.images.preprocessing import Preprocessing, in_view, placed
 from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import ModelMetadata
@@ -39,7 +39,7 @@ def test_the_map_speaks_of_the_class_that_is_asked_for() -> None:
 
 
 def test_the_map_of_a_mirrored_picture_for_the_mirrored_class_is_the_mirrored_map() -> None:
-    """Were a view not laid back, or the class not moved along, the two would differ."""
+    """Were a view not turned back, or the class not moved along, the two would differ."""
     model = predictor(SPACE)
     straight = maps(model, noise(2), np.array([1, 0]))
     mirrored = maps(model, noise(2)[:, :, ::-1], np.array([2, 0]))
@@ -70,16 +70,16 @@ def test_the_cover_of_all_cells_is_the_area_of_the_box(found: tuple[float, ...],
     assert covered.max() <= 1 + 1e-6
 
 
-def test_a_map_is_laid_back_by_every_view() -> None:
-    """`laid` then `_laid_back` is nothing, for all eight views."""
+def test_a_map_is_turned_back_from_every_view() -> None:
+    """`in_view` then `_back_from_view` is nothing, for all eight views."""
     quarter = {"passed": "passed"}
     space = LabelSpace.build(NAMES, [], {"hflip": {}, "rot90": quarter})
     values = np.random.default_rng(0).random((2, 4, 4)).astype(np.float32)
     seen = []
     for view, _ in space.group():
-        moved = laid(values[..., None], view)[..., 0]  # type: ignore[arg-type]
+        moved = in_view(values[..., None], view)[..., 0]
         seen.append(moved.tobytes())
-        assert np.array_equal(_laid_back(moved, view), values)  # type: ignore[arg-type]
+        assert np.array_equal(_back_from_view(moved, view), values)
     assert len(set(seen)) == 8
 
 

@@ -16,7 +16,7 @@ from frame_vit.images.geometry import GENERATORS
 from frame_vit.images.pixel_array import UInt8
 from frame_vit.images.preprocessing import (
     Preprocessing,
-    laid,
+    in_view,
     normalise,
     placed,
     read_picture,
@@ -188,5 +188,5 @@ def test_a_view_of_a_batch_is_a_view_of_each_picture(key: str) -> None:
         "rot180": Image.Transpose.ROTATE_180,
         "rot90": Image.Transpose.ROTATE_90,
     }
-    for picture, moved in zip(batch, laid(batch, GENERATORS[key]), strict=True):
+    for picture, moved in zip(batch, in_view(batch, GENERATORS[key]), strict=True):
         assert np.array_equal(moved, np.asarray(Image.fromarray(picture).transpose(transposes[key])))

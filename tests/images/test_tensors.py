@@ -9,7 +9,7 @@ import torch
 from frame_vit.images.geometry import GENERATORS
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.images.preprocessing import normalise as normalise_numpy
-from frame_vit.images.tensors import normalise, normalise_, shifted, viewed
+from frame_vit.images.tensors import in_view, normalise, normalise_, shifted
 
 
 def pictures(count: int) -> torch.Tensor:
@@ -29,7 +29,7 @@ def test_views_of_tensors_are_those_of_arrays(key: str) -> None:
     view, picture = GENERATORS[key], np.arange(12).reshape(3, 4)
     expected = np.rot90(picture, view.turns)
     expected = expected[:, ::-1] if view.mirror else expected
-    assert np.array_equal(viewed(torch.from_numpy(picture), view).numpy(), expected)
+    assert np.array_equal(in_view(torch.from_numpy(picture), view).numpy(), expected)
 
 
 def test_normalises_as_the_numpy_version_does() -> None:

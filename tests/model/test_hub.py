@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig, ViTConfig
+from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
 
 from frame_vit.errors import DamagedModelError, Interrupted, ModelError
 from frame_vit.model.hub import class_names, from_hub
@@ -73,3 +73,12 @@ def test_an_interruption_is_not_taken_for_a_damaged_model(saved: Path) -> None:
 
     with pytest.raises(Interrupted):
         from_hub(Interrupting, str(saved))
+
+
+def test_weights_that_do_not_fit_the_config_are_told_without_a_report_that_nobody_sees(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    del config["id2label"], config["label2id"]
+    (saved / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"the weights do not fit config\.json: another number of classes") as caught:
+        from_hub(AutoModelForImageClassification, str(saved))
+    assert "report" not in caught.value.message + caught.value.hint

@@ -191,6 +191,22 @@ def test_flagged_pictures_of_a_split_go_to_review_with_and_without_averaging() -
     assert {*judged.verdicts.tolist(), *judged.single_verdicts.tolist()} == {Verdict.REVIEW}
 
 
+@pytest.mark.parametrize(
+    ("action", "verdicts"), [("review", [Verdict.REJECT, Verdict.REVIEW]), ("note", [Verdict.REJECT] * 2)]
+)
+def test_answers_alone_are_judged_with_the_distance_of_their_embeddings(action: str, verdicts: list[Verdict]) -> None:
+    """So backends are compared: what the picture itself says, such as its size, is the same for all of them."""
+    embeddings = np.array([[1, 0], [0, 1]], np.float32)
+    ranges = {"distance": (0.0, 0.5), "width": (0.0, 1.0)}
+    reference = NoveltyReference(1, ranges, ("RGB",), action, embeddings[:1])
+    asked = Predictor(Torch(Classifier(Compass(), ModelMetadata(SPACE, PIXELS, novelty=reference)), "cpu", "fp32"))
+    logits = np.zeros((2, 1, 5), np.float32)
+    logits[:, :, 1] = 9
+    judged = asked.verdicts_by_answers(Answers(logits, embeddings))
+    assert judged is not None
+    assert judged.tolist() == verdicts
+
+
 @pytest.mark.parametrize("tta", [True, False])
 def test_thresholds_that_were_chosen_on_other_views_are_warned_of(tta: bool, caplog: pytest.LogCaptureFixture) -> None:
     views = tuple(view.name for view, _ in SPACE.group())

@@ -10,7 +10,7 @@ import pytest
 from frame_vit.errors import UsageError
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.output import Output
-from frame_vit.prediction.rows import read_done
+from frame_vit.prediction.rows import Done, read_done
 from frame_vit.prediction.shares import Share, finish_join, left
 from tests.prediction.rows import SPACE, write
 
@@ -108,3 +108,14 @@ def test_a_name_that_looks_like_a_pattern_has_its_own_parts_only(tmp_path: Path)
     Share(0, 1).check(output)
     Share(0, 1).join(output, SPACE)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["[ab].csv", "a.part-1-of-9.csv"]
+
+
+def test_a_file_is_one_input_however_its_path_is_spelt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = Done(Counter({"a/b.jpg": 1, "me/frames/train[3]": 1}), set(), 0, 100)
+    for spelling in ("a/b.jpg", "./a/b.jpg", "a/../a//b.jpg", str(tmp_path / "a" / "b.jpg"), "me/frames/train[3]"):
+        assert not left([Input(spelling, Path(spelling))], done), spelling
+    for other in ("b.jpg", "a/B.jpg", "me/frames/train[4]"):
+        assert left([Input(other, Path(other))], done), other
+    twice = [Input("a/b.jpg", Path("a/b.jpg")), Input("./a/b.jpg", Path("a/b.jpg"))]
+    assert len(left(twice, done)) == 1

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frame_vit.errors import FrameVitError
-from frame_vit.runs.checkpoints import Checkpoint, found, newest, verify, write
+from frame_vit.runs.checkpoints import Checkpoint, checkpoints_in, newest, verify, write
 
 
 def save(root: Path, step: int, best: int | None = None, keep: set[int] | None = None, size: int = 5) -> Checkpoint:
@@ -26,7 +26,7 @@ def save(root: Path, step: int, best: int | None = None, keep: set[int] | None =
 
 
 def steps(root: Path) -> list[int]:
-    return [checkpoint.step for checkpoint in found(root)]
+    return [checkpoint.step for checkpoint in checkpoints_in(root)]
 
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_killed_at_any_moment_there_is_a_whole_one_and_it_is_the_newest(tmp_path
             time.sleep(moments.uniform(0.02, 0.2))
             process.send_signal(signal.SIGKILL)
         half_done += any(tmp_path.glob(".step-*"))
-        expected = [c.step for c in found(tmp_path) if verify(c.folder) is None]
+        expected = [c.step for c in checkpoints_in(tmp_path) if verify(c.folder) is None]
         assert expected == steps(tmp_path), "under its name lies only what is whole"
         checkpoint = newest(tmp_path)
         assert checkpoint is not None

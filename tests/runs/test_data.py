@@ -18,7 +18,7 @@ from frame_vit.runs.data import (
     DataRequest,
     calibration_split,
     evaluation_config,
-    pictures,
+    pictures_fingerprint,
     recorded_fingerprint,
     select_split,
 )
@@ -117,7 +117,7 @@ def test_the_same_pictures_in_another_order_have_the_same_fingerprint(dataset: D
     split = dataset.splits["val"]
     backwards = replace(split, examples=split.examples[::-1])
     fewer = replace(split, examples=split.examples[1:])
-    assert pictures(split) == pictures(backwards) != pictures(fewer)
+    assert pictures_fingerprint(split) == pictures_fingerprint(backwards) != pictures_fingerprint(fewer)
 
 
 def test_thresholds_are_chosen_on_val_with_a_warning_where_there_is_no_calibration_split(

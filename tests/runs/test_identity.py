@@ -11,7 +11,7 @@ import pytest
 from frame_vit.config.schema import Config
 from frame_vit.errors import UsageError
 from frame_vit.runs.environment import DataFacts, Environment
-from frame_vit.runs.identity import PACKAGES, Difference, Identity, check
+from frame_vit.runs.identity import PACKAGES, Identity, IdentityDifference, check
 
 ENVIRONMENT = Environment(
     framevit="0.5.0",
@@ -97,13 +97,13 @@ def test_an_identity_is_the_same_after_json() -> None:
     read = Identity.from_json(json.loads(json.dumps(of().to_json())))
     assert read == of()
     assert read.differences(of()) == []
-    assert read.differences(of(environment=OTHER_TORCH)) == [Difference("packages.torch", "2.14.1", "2.15.0")]
+    assert read.differences(of(environment=OTHER_TORCH)) == [IdentityDifference("packages.torch", "2.14.1", "2.15.0")]
 
 
 def test_a_fact_that_the_recorded_run_lacks_is_a_difference() -> None:
     values = of().to_json()
     del values["training.seed"]
-    assert Identity.from_json(values).differences(of()) == [Difference("training.seed", None, 0)]
+    assert Identity.from_json(values).differences(of()) == [IdentityDifference("training.seed", None, 0)]
 
 
 @pytest.mark.parametrize("values", [None, [], "identity", 3])

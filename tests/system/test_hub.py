@@ -12,7 +12,8 @@ import torch
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from frame_vit.data import demo
-from frame_vit.system.hub import hub_state, is_hub_name
+from frame_vit.errors import UsageError
+from frame_vit.system.hub import TIMEOUT_S, hub_state, hub_timeout, is_hub_name
 from tests.conftest import run_framevit, run_many
 from tests.hub import Hub
 
@@ -184,6 +185,17 @@ def test_names_on_the_hub_are_known_by_their_form(name: str) -> None:
 )
 def test_paths_and_texts_are_no_names_on_the_hub(name: str) -> None:
     assert not is_hub_name(name)
+
+
+def test_the_limit_comes_from_a_variable_and_must_be_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FRAMEVIT_HUB_TIMEOUT", raising=False)
+    assert hub_timeout() == TIMEOUT_S
+    monkeypatch.setenv("FRAMEVIT_HUB_TIMEOUT", "2.5")
+    assert hub_timeout() == 2.5
+    for text in ("soon", "-1", "0", "nan", "inf"):
+        monkeypatch.setenv("FRAMEVIT_HUB_TIMEOUT", text)
+        with pytest.raises(UsageError, match=f"FRAMEVIT_HUB_TIMEOUT={text} is no number of seconds"):
+            hub_timeout()
 
 
 @pytest.fixture

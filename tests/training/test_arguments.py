@@ -90,6 +90,13 @@ def test_every_epoch_becomes_a_number_of_steps(
     assert (arguments.eval_steps, arguments.save_steps) == (evaluations, saves)
 
 
+def test_an_epoch_whose_last_picture_joins_is_a_step_shorter(tmp_path: Path) -> None:
+    training = TrainingConfig(batch_size=13)
+    for joins, steps in ((False, 4), (True, 3)):
+        arguments = training_arguments(training, tmp_path, CPU, "fp32")
+        assert schedule_evaluations(arguments, training, 40, joins).eval_steps == steps
+
+
 def test_the_checkpoints_of_a_run_stay_in_its_folder(tmp_path: Path) -> None:
     arguments = training_arguments(TrainingConfig(), tmp_path / "run", CPU, "fp32")
     assert arguments.output_dir == str((tmp_path / "run" / "checkpoints").resolve())

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import BatchSampler, SequentialSampler
 
 from frame_vit.data import demo
 from frame_vit.data.examples import Example, Split
@@ -16,6 +17,7 @@ from frame_vit.labels import LabelSpace
 from frame_vit.training.batches import (
     Compute,
     FeatureBatches,
+    JoinedBatches,
     PixelBatches,
     RowNumbers,
     fits,
@@ -123,3 +125,16 @@ def test_without_layer_decay_no_blocks_are_looked_for(tmp_path: Path) -> None:
     config = tiny(tmp_path, "training.layer_decay=1")
     model, dataset = begin(config)
     assert prepare_task(model, dataset.splits, config, Compute(CPU, "fp32")).blocks_path is None
+
+
+@pytest.mark.parametrize("pictures", [1, 2, 3, 7, 8, 9, 15, 16, 17])
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 16, 32])
+def test_only_a_last_single_picture_joins_the_batch_before_it(pictures: int, size: int) -> None:
+    joined = list(JoinedBatches(SequentialSampler(range(pictures)), size))
+    plain = list(BatchSampler(SequentialSampler(range(pictures)), size, drop_last=False))
+    assert [row for batch in joined for row in batch] == list(range(pictures))
+    assert len(joined) == len(JoinedBatches(SequentialSampler(range(pictures)), size))
+    if len(plain) > 1 and len(plain[-1]) == 1 < size:
+        assert joined == [*plain[:-2], plain[-2] + plain[-1]]
+    else:
+        assert joined == plain

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
+from transformers import ResNetConfig, ResNetForImageClassification
 
 from frame_vit.backends.torch_backend import Torch
-from frame_vit.errors import FrameVitError, UsageError
+from frame_vit.config.schema import Config
+from frame_vit.data.dataset import Dataset
+from frame_vit.errors import ConfigError, FrameVitError, UsageError
 from frame_vit.evaluation.metrics import score
+from frame_vit.model.classifier import Classifier
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.checkpoints import newest
 from frame_vit.runs.history import read_history
@@ -95,6 +100,49 @@ class TestRun:
         other, _ = begin(config)
         with pytest.raises(FrameVitError, match="the best checkpoint of the run: not whole"):
             train(other, prepared.splits, config, tmp_path, start=start)
+
+    def test_a_lone_last_picture_joins_the_batch_before_it(self, tmp_path: Path) -> None:
+        """40 pictures in batches of 13: batch normalisation cannot take the last one alone. Resumed bit for bit."""
+        options = ["training.batch_size=13", "training.epochs=3", "training.eval_steps=2"]
+        config = tiny(tmp_path, *options)
+        whole, prepared = resnet(config)
+        outcome = train(whole, prepared.splits, config, tmp_path / "whole")
+        assert outcome.steps == 3 * 3
+        broken, _ = resnet(config)
+        with pytest.raises(KeyboardInterrupt):
+            train(broken, prepared.splits, config, tmp_path / "broken", _interrupt_at(6))
+        start = newest(tmp_path / "broken" / "checkpoints")
+        assert start is not None
+        assert start.step % 3, "in the middle of an epoch"
+        other, _ = resnet(config)
+        train(other, prepared.splits, config, tmp_path / "broken", start=start)
+        for name, value in whole.module.state_dict().items():
+            assert torch.equal(value, other.module.state_dict()[name]), name
+
+
+def resnet(config: Config) -> tuple[Classifier, Dataset]:
+    """The data of a config with an untrained ResNet, whose last map is one pixel wide, always with the same weights."""
+    classifier, prepared = begin(config)
+    torch.manual_seed(0)
+    sizes = {"hidden_sizes": [8] * 4, "depths": [1] * 4}
+    module = ResNetForImageClassification(ResNetConfig(embedding_size=8, num_labels=5, **sizes))
+    return replace(classifier, module=module), prepared
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [("gradient_checkpointing=true", "cannot do that"), ("batch_size=1", "takes at least 2 pictures at once")],
+)
+def test_what_an_architecture_cannot_do_is_a_config_error_before_the_first_step(
+    tmp_path: Path, setting: str, said: str
+) -> None:
+    config = tiny(tmp_path, f"training.{setting}")
+    classifier, _ = resnet(config)
+    with pytest.raises(ConfigError, match=f"training.{setting.partition('=')[0]}: ResNet.* {said}"):
+        check_trainable(classifier, config, 40, 1)
+    transformer, _ = begin(config)
+    check_trainable(transformer, config, 40, 1)
+    assert not transformer.module.is_activation_checkpointing
 
 
 def _interrupt_at(step: int):  # type: ignore[no-untyped-def]

@@ -20,7 +20,7 @@ from frame_vit.data.dataset import Dataset
 from frame_vit.errors import FrameVitError
 from frame_vit.model.classifier import Classifier
 from frame_vit.prediction.predictor import Predictor
-from frame_vit.runs.checkpoints import found, newest, verify
+from frame_vit.runs.checkpoints import checkpoints_in, newest, verify
 from frame_vit.runs.history import read_history
 from frame_vit.training import batches, trainer
 from frame_vit.training.batches import Batch, PixelBatches, RowIds
@@ -85,7 +85,7 @@ class TestNotFinite:
         with pytest.raises(FrameVitError, match="the gradient of step 3 is") as error:
             run(tmp_path, change=lambda module: module.classifier.bias.register_hook(burst))
         assert "demo-0-" in error.value.message
-        assert all(verify(checkpoint.folder) is None for checkpoint in found(tmp_path / "checkpoints"))
+        assert all(verify(checkpoint.folder) is None for checkpoint in checkpoints_in(tmp_path / "checkpoints"))
 
     def test_a_validation_is_never_the_best(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         class PoisonedValidation(PixelBatches):
@@ -95,7 +95,7 @@ class TestNotFinite:
         monkeypatch.setattr(batches, "PixelBatches", PoisonedValidation)
         with pytest.raises(FrameVitError, match="the validation loss after step 3 is nan"):
             run(tmp_path)
-        assert not found(tmp_path / "checkpoints")
+        assert not checkpoints_in(tmp_path / "checkpoints")
 
 
 def limited(most: int, what: str = "training", after: int = 0) -> Any:
@@ -155,7 +155,7 @@ class TestMemory:
 
 def test_what_is_kept_is_the_average_where_one_is_asked_for(tmp_path: Path) -> None:
     model, prepared, outcome = run(tmp_path, "training.ema=0.5", "training.learning_rate=0.05")
-    checkpoint = next(c for c in found(tmp_path / "checkpoints") if c.step == outcome.best_step)
+    checkpoint = next(c for c in checkpoints_in(tmp_path / "checkpoints") if c.step == outcome.best_step)
     average, own = checkpoint.tensors("average"), checkpoint.tensors("model")
     for name, parameter in model.module.named_parameters():
         assert torch.equal(parameter, average[name]), name
