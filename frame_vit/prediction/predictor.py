@@ -37,7 +37,7 @@ from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.inputs import Input
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.progress import Tick, log, silent, speed
+from frame_vit.system.progress import Once, Tick, log, silent, speed
 from frame_vit.system.texts import printable
 
 if TYPE_CHECKING:
@@ -106,9 +106,8 @@ class Predictor:
         place: ModelPlace | None = None,
         decoders: Decoders | None = None,
     ) -> None:
-        self.backend, self.place, self.decoders = backend, place, decoders
+        self.backend, self.place, self.decoders, self._warn = backend, place, decoders, Once()
         self.batch_size = batch_size or (ON_A_CPU if backend.device == "cpu" else ON_A_CARD)
-        self._warned: set[str] = set()
         self.group = self.labels.group()
         if self.preprocessing.height != self.preprocessing.width and any(view.turns % 2 for view, _ in self.group):
             raise ModelError(
@@ -274,9 +273,9 @@ class Predictor:
         """One prediction for each decoded picture, or for the reason why it could not be decoded."""
         readable = [(each.name, picture) for each, picture in decoded if isinstance(picture, Picture)]
         if any(picture.stored.several for _, picture in readable):
-            self._warn_once("some files contain several pictures: only the first of each is predicted")
+            self._warn("some files contain several pictures: only the first of each is predicted")
         if any(misnamed(name, picture.stored.format) for name, picture in readable):
-            self._warn_once("some files have the extension of another format: they are read by their content")
+            self._warn("some files have the extension of another format: they are read by their content")
         predictions = iter(self._predictions(readable) if readable else ())
         for each, picture in decoded:
             if isinstance(picture, str):
@@ -305,11 +304,6 @@ class Predictor:
             return self.decoders.decode(encoded, self.preprocessing)
         except RowError as error:
             return error.message
-
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            log.warning(message)
 
     def _averages_as_when_chosen(self) -> bool:
         """Whether the answers are averaged over the views of the answers that the thresholds were chosen on."""
