@@ -17,13 +17,11 @@ from frame_vit.audit.table import CheckResult, Table
 from frame_vit.config.schema import AuditConfig
 from frame_vit.data.examples import Example
 from frame_vit.findings import Row
-from frame_vit.images.decode import SUFFIXES
+from frame_vit.images.formats import misnamed
 from frame_vit.images.measures import Measures
 from frame_vit.images.pixel_array import Float32
 from frame_vit.images.preprocessing import Preprocessing, region
 
-FORMAT_OF = {".jpg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
-"""File extensions that are not the name of their format."""
 T = TypeVar("T", bound=Hashable)
 
 
@@ -47,8 +45,8 @@ def check_files(table: Table, preprocessing: Preprocessing, limits: AuditConfig)
             yield CheckResult(code, rows, f"most pictures are {common}", limit=limits.usual_share)
     several = [table.row(i, e.stored.format) for i, e in enumerate(table.examples) if e.stored.several]
     yield CheckResult("FV106", several)
-    misnamed = [table.row(i, f"holds {e.stored.format}") for i, e in enumerate(table.examples) if _misnamed(e)]
-    yield CheckResult("FV107", misnamed)
+    odd = [i for i, e in enumerate(table.examples) if misnamed(e.key.rstrip(")"), e.stored.format)]
+    yield CheckResult("FV107", [table.row(i, f"holds {table.examples[i].stored.format}") for i in odd])
     turned = [table.row(i) for i, e in enumerate(table.examples) if e.stored.turned]
     yield CheckResult("FV509", turned)
     small = [i for i, e in enumerate(table.examples) if _enlargement(e, preprocessing) * limits.min_scale > 1]
@@ -140,10 +138,3 @@ def _colour(example: Example) -> str:
 def _depth(example: Example) -> str:
     mode = example.stored.mode
     return "1 bit" if mode == "1" else "16 bit" if mode.startswith("I") else "8 bit"
-
-
-def _misnamed(example: Example) -> bool:
-    """Whether the extension in the row's key, if it has one, stands for another format than the file's."""
-    suffix = "." + example.key.rstrip(")").rpartition(".")[2].lower()
-    actual = example.stored.format.replace("MPO", "JPEG")  # phones write MPO: a JPEG with a second picture behind it
-    return suffix in SUFFIXES and FORMAT_OF.get(suffix, suffix[1:].upper()) != actual

@@ -72,6 +72,8 @@ def parse_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{where}{line}: {error.problem or error.context}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
     except Exception as error:  # for a standard tag with the wrong content, PyYAML raises errors of many kinds
         raise ConfigError(f"{where}: not YAML: {error}") from None
 

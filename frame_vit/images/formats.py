@@ -43,7 +43,16 @@ _OTHERS = {
     "icon": rb"\0\0\x01\0",
 }
 """How pictures of some other formats begin."""
+_FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG", ".png": "PNG"}
+_FORMAT_OF |= {".bmp": "BMP", ".gif": "GIF", ".ppm": "PPM", ".pgm": "PPM", ".tif": "TIFF", ".tiff": "TIFF"}
+_FORMAT_OF |= {".webp": "WEBP"}
 _stderr = threading.Lock()
+
+
+def misnamed(name: str, stored_format: str) -> bool:
+    """Whether a file's extension, if it is one of a picture, stands for another format than the file's."""
+    actual = stored_format.replace("MPO", "JPEG")  # phones write MPO: a JPEG with a second picture behind it
+    return _FORMAT_OF.get("." + name.rpartition(".")[2].lower(), actual) != actual
 
 
 def unidentified(data: bytes) -> RowError:

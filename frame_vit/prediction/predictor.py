@@ -29,6 +29,7 @@ from frame_vit.decision.thresholds import Mask, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
 from frame_vit.images.decoders import Decoders, decode_here, decoding_threads
+from frame_vit.images.formats import misnamed
 from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
 from frame_vit.images.preprocessing import Picture, Preprocessing, in_view
@@ -36,7 +37,7 @@ from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.inputs import Input
 from frame_vit.runs.folder import ModelPlace
-from frame_vit.system.progress import Tick, log, silent, speed
+from frame_vit.system.progress import Once, Tick, log, silent, speed
 from frame_vit.system.texts import printable
 
 if TYPE_CHECKING:
@@ -105,9 +106,8 @@ class Predictor:
         place: ModelPlace | None = None,
         decoders: Decoders | None = None,
     ) -> None:
-        self.backend, self.place, self.decoders = backend, place, decoders
+        self.backend, self.place, self.decoders, self._warn = backend, place, decoders, Once()
         self.batch_size = batch_size or (ON_A_CPU if backend.device == "cpu" else ON_A_CARD)
-        self._warned_of_several = False
         self.group = self.labels.group()
         if self.preprocessing.height != self.preprocessing.width and any(view.turns % 2 for view, _ in self.group):
             raise ModelError(
@@ -272,9 +272,10 @@ class Predictor:
     def rows(self, decoded: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
         """One prediction for each decoded picture, or for the reason why it could not be decoded."""
         readable = [(each.name, picture) for each, picture in decoded if isinstance(picture, Picture)]
-        if not self._warned_of_several and any(picture.stored.several for _, picture in readable):
-            self._warned_of_several = True
-            log.warning("some files contain several pictures: only the first of each is predicted")
+        if any(picture.stored.several for _, picture in readable):
+            self._warn("some files contain several pictures: only the first of each is predicted")
+        if any(misnamed(name, picture.stored.format) for name, picture in readable):
+            self._warn("some files have the extension of another format: they are read by their content")
         predictions = iter(self._predictions(readable) if readable else ())
         for each, picture in decoded:
             if isinstance(picture, str):

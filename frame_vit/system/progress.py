@@ -21,3 +21,15 @@ def speed(rate: float) -> str:
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """A `Tick` that shows nothing."""
+
+
+class Once:
+    """Logs a warning the first time that it is given."""
+
+    def __init__(self) -> None:
+        self._given: set[str] = set()
+
+    def __call__(self, message: str) -> None:
+        if message not in self._given:
+            self._given.add(message)
+            log.warning(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from frame_vit.system.progress import Tick, log, silent, speed
+from frame_vit.system.progress import Once, Tick, log, silent, speed
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,10 @@ def test_silence_is_a_tick_that_takes_every_call() -> None:
 def test_messages_go_through_the_framevit_logger(caplog: pytest.LogCaptureFixture) -> None:
     log.warning("%d rows", 3)
     assert [(record.name, record.getMessage()) for record in caplog.records] == [("framevit", "3 rows")]
+
+
+def test_a_warning_that_holds_for_many_is_given_once(caplog: pytest.LogCaptureFixture) -> None:
+    once = Once()
+    for message in ("several pictures", "extension", "several pictures"):
+        once(message)
+    assert [record.getMessage() for record in caplog.records] == ["several pictures", "extension"]
