@@ -18,9 +18,9 @@ import numpy as np
 
 from frame_vit.config.schema import Config, DataConfig
 from frame_vit.data.examples import AnnotatedSplit, Example, Reject, Split, annotate, auto_names, build_split
-from frame_vit.data.exclusions import Exclusion, apply_exclusions
-from frame_vit.data.sources import ROLES, RawSplit, read_source, role_of
-from frame_vit.data.splits import divide
+from frame_vit.data.rows import ROLES, RawSplit, role_of
+from frame_vit.data.sources import read_source
+from frame_vit.data.splits import Exclusion, apply_exclusions, divide
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace

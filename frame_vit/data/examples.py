@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frame_vit.data.cache import decoded
-from frame_vit.data.groups import Marks
 from frame_vit.data.response import Annotation, parse_answer
-from frame_vit.data.sources import RawSplit
+from frame_vit.data.rows import Marks, RawSplit
 from frame_vit.errors import RowError
 from frame_vit.images.decode import Stored
 from frame_vit.images.geometry import Box

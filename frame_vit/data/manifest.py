@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
 from frame_vit.config.schema import DataConfig
-from frame_vit.data.groups import Marking, Marks
 from frame_vit.data.response import Kind, answer_column
+from frame_vit.data.rows import Marking, Marks
 from frame_vit.errors import UsageError
 from frame_vit.system.texts import printable
 

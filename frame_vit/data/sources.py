@@ -9,70 +9,20 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
-from frame_vit.data.groups import Marking, Marks
 from frame_vit.data.manifest import read_manifest
-from frame_vit.data.response import Kind, answer_column
+from frame_vit.data.response import answer_column
+from frame_vit.data.rows import ROLES, Marking, Marks, RawRow, RawSplit, file_row, role_of, stamp
 from frame_vit.errors import FrameVitError, RowError, UsageError
 from frame_vit.images.decode import SUFFIXES, read_file
 from frame_vit.system.hub import HubName, check_hub, is_hub_name
 from frame_vit.system.progress import log
 from frame_vit.system.texts import printable
-
-
-class RawRow(NamedTuple):
-    """One row as the source has it."""
-
-    key: str
-    """names the row within its source"""
-    answer: object
-    """its label or response, not yet parsed"""
-    read: Callable[[], bytes]
-    """gives the encoded picture; raises `RowError` if it cannot"""
-    stamp: str = ""
-    """changes whenever the picture may have changed, without reading it; empty if nothing can tell"""
-    marks: Marks = Marks()
-    """its group, slice and part"""
-    file: Path | None = None
-    """the picture's file, if it has one of its own"""
-
-
-@dataclass(frozen=True)
-class RawSplit:
-    """The rows of one split of a source."""
-
-    source: str
-    """as the user named it"""
-    name: str
-    """as the source names the split"""
-    kind: Kind
-    """whether answers are labels or responses"""
-    rows: list[RawRow]
-    names: tuple[str, ...] = ()
-    """class names in the source's own order, if it declares one"""
-    revision: str = ""
-    """the hub's commit; empty for local data"""
-
-
-ROLES = {
-    "train": ("train", "training"),
-    "val": ("validation", "val", "valid", "dev", "eval"),
-    "calibration": ("calibration", "calib"),
-    "test": ("test", "testing"),
-}
-"""The split names that are understood, by role. This is also the order in which splits are shown and ranked."""
-
-
-def role_of(split: str) -> str:
-    """The role of a split with this name; a name that stands for none is returned as it is."""
-    return next((role for role, names in ROLES.items() if split.lower() in names), split)
 
 
 def read_source(source: str, data: DataConfig, seed_step: int = 0) -> list[RawSplit]:
@@ -125,26 +75,13 @@ def _from_file(path: Path, data: DataConfig) -> list[RawSplit]:
     if path.suffix.lower() in (".csv", ".jsonl"):
         splits, kind = read_manifest(path, data)
         return [
-            RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file, r.marks) for r in rows])
+            RawSplit(str(path), name, kind, [file_row(r.key, r.answer, r.file, r.marks) for r in rows])
             for name, rows in splits.items()
         ]
     raise UsageError(
         f"{path}: not a data set",
         f"A data set file ends in {', '.join(_FILE_KINDS)}; pictures are read from a folder for each class",
     )
-
-
-def _file_row(key: str, answer: object, file: Path, marks: Marks) -> RawRow:
-    return RawRow(key, answer, partial(read_file, file), _stamp(file), marks, file)
-
-
-def _stamp(file: Path) -> str:
-    try:
-        status = file.stat()
-    except (OSError, ValueError):
-        return f"{file} is not there"
-    # A file that replaces another may keep the modification time (mtime), but never the change time (ctime).
-    return f"{file.absolute()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _from_folder(path: Path, data: DataConfig) -> list[RawSplit]:
@@ -180,7 +117,7 @@ def _class_folders(path: Path, split: str, data: DataConfig) -> RawSplit:
         for file in sorted(folder.rglob("*")):
             if file.suffix.lower() in SUFFIXES and file.is_file():
                 key = printable(file.relative_to(path).as_posix())
-                rows.append(_file_row(key, printable(folder.name), file, marking.of({}, key)))
+                rows.append(file_row(key, printable(folder.name), file, marking.of({}, key)))
             elif file.is_file() and not file.name.startswith("."):
                 ignored += 1
     if not rows:
@@ -286,14 +223,14 @@ def _cell_stamps(table: Any, pictures: Any, column: str) -> list[str]:
     """A stamp for each picture: of the file that the cell names, else of the table's own files and fingerprint."""
     import pyarrow.compute as pc
 
-    files = " ".join(_stamp(Path(file["filename"])) for file in table.cache_files)
+    files = " ".join(stamp(Path(file["filename"])) for file in table.cache_files)
     if not files or table._indices is not None:
         return [""] * len(table)
     cells = pictures.data.column(column)
     paths = pc.struct_field(cells, "path").to_pylist()
     embedded = pc.is_valid(pc.struct_field(cells, "bytes")).to_pylist()
     return [
-        _stamp(Path(path)) if path and not has_bytes else f"{table._fingerprint} {files} {i}"
+        stamp(Path(path)) if path and not has_bytes else f"{table._fingerprint} {files} {i}"
         for i, (path, has_bytes) in enumerate(zip(paths, embedded, strict=True))
     ]
 

@@ -12,7 +12,7 @@ from frame_vit.audit.audit import Audit, audit, warn_of_errors
 from frame_vit.config.schema import Config
 from frame_vit.data import demo
 from frame_vit.data.dataset import read_dataset
-from frame_vit.data.exclusions import write_exclusions
+from frame_vit.data.splits import write_exclusions
 from frame_vit.errors import DataError
 from frame_vit.findings import KINDS
 from frame_vit.images.preprocessing import Preprocessing

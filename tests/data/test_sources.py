@@ -17,7 +17,8 @@ from PIL import Image
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
-from frame_vit.data.sources import RawSplit, read_source, role_of
+from frame_vit.data.rows import RawSplit, role_of
+from frame_vit.data.sources import read_source
 from frame_vit.errors import FrameVitError, RowError, UsageError
 
 DATA = DataConfig()
