@@ -95,6 +95,7 @@ def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick
 def quick_checks(dataset: Dataset, table: Table, limits: AuditConfig) -> Iterable[CheckResult]:
     """The checks that do not look at pixels."""
     return chain(
+        checks.check_sources(dataset),
         checks.check_rejects(dataset),
         checks.check_answers(table, limits),
         checks.check_same(table, dataset.labels.names),

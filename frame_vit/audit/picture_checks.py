@@ -22,7 +22,7 @@ from frame_vit.images.measures import Measures
 from frame_vit.images.pixel_array import Float32
 from frame_vit.images.preprocessing import Preprocessing, region
 
-FORMAT_OF = {".jpg": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
+FORMAT_OF = {".jpg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG", ".tif": "TIFF", ".pgm": "PPM"}
 """File extensions that are not the name of their format."""
 T = TypeVar("T", bound=Hashable)
 

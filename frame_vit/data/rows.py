@@ -20,8 +20,8 @@ from frame_vit.config.schema import DataConfig
 from frame_vit.data.response import Kind
 from frame_vit.errors import UsageError
 from frame_vit.images.decode import read_file
+from frame_vit.tree import some
 
-SHOWN_ITEMS = 3
 ROLES = {
     "train": ("train", "training"),
     "val": ("validation", "val", "valid", "dev", "eval"),
@@ -58,8 +58,7 @@ class Note(NamedTuple):
     @property
     def sentence(self) -> str:
         """The message, with the first of the items."""
-        named = ", ".join(self.items[:SHOWN_ITEMS]) + (", ..." if len(self.items) > SHOWN_ITEMS else "")
-        return f"{self.source}: {self.message}" + (f" ({named})" if named else "")
+        return f"{self.source}: {self.message}" + (f" ({some(self.items)})" if self.items else "")
 
 
 class RawRow(NamedTuple):

@@ -26,15 +26,47 @@ from numpy.typing import NDArray
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import Split
-from frame_vit.data.rows import ROLES, RawSplit
+from frame_vit.data.rows import ROLES, RawSplit, role_of
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
 from frame_vit.system.files import replacing
 from frame_vit.system.progress import log
 from frame_vit.system.texts import neutral, raw
 
+ALL = "all"
+"""The name that stands for all splits of another data set together."""
 MOST_FOLDS = 20
 """Groups are dealt into at most this many folds; the number of folds held out is the one nearest to the share."""
+
+
+class SplitChoice(NamedTuple):
+    """Which split of another data set: `split` by name or role, or all of them; else the first of the `usual` roles."""
+
+    source: str
+    split: str | None = None
+    usual: tuple[str, ...] = ("test",)
+
+    def among(self, splits: list[RawSplit]) -> list[RawSplit]:
+        """The chosen splits. Raises `UsageError`, with the names that there are, if none fits."""
+        names = ", ".join(split.name for split in splits)
+        if self.split == ALL:
+            return splits
+        if self.split is not None:
+            chosen = [s for s in splits if s.name == self.split] or [s for s in splits if role_of(s.name) == self.split]
+            if len(chosen) != 1:
+                raise UsageError(f"{self.source}: there is no split {self.split!r}; the splits are {names}")
+            return chosen
+        for role in self.usual if len(splits) > 1 else ():
+            chosen = [split for split in splits if role_of(split.name) == role]
+            if len(chosen) == 1:
+                log.info("%s: of its splits %s, %s is used", self.source, names, chosen[0].name)
+                return chosen
+        if len(splits) > 1:
+            raise UsageError(
+                f"{self.source}: the splits are {names}; expected one called {' or '.join(self.usual)}",
+                f"Name one with --split, or take all of them together with --split {ALL}",
+            )
+        return splits
 
 
 def divide(

@@ -33,7 +33,9 @@ FORMATS = (
     TiffImagePlugin.TiffImageFile.format,
     WebPImagePlugin.WebPImageFile.format,
 )
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm",
+)  # fmt: skip
 MAX_PIXELS = 150_000_000
 """Larger pictures are refused before any of them is decoded; 12,000 x 12,000 is still accepted."""
 ORIENTATION = 0x0112

@@ -20,6 +20,7 @@ from frame_vit.config.schema import Config
 from frame_vit.data import demo
 from frame_vit.data.dataset import Dataset, Origin, read_dataset, read_other_dataset
 from frame_vit.data.examples import Example, Split
+from frame_vit.data.splits import SplitChoice
 from frame_vit.errors import ConfigError, DataError, FrameVitError, UsageError
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.images.preprocessing import Preprocessing, region
@@ -393,7 +394,7 @@ def test_a_split_that_there_is_not_is_refused_with_those_there_are(frames: Path)
 def test_another_data_set_is_one_split_with_the_models_class_ids(tmp_path: Path) -> None:
     space = LabelSpace.build(NAMES)
     other = fill(tmp_path / "other", {"passed": 2, "Xminus": 1})
-    dataset = read_other_dataset(str(other), config("demo"), space, SMALL)
+    dataset = read_other_dataset(SplitChoice(str(other)), config("demo"), space, SMALL)
     ((name, split),) = dataset.splits.items()
     assert name.startswith("data-")
     assert name.endswith("other")
@@ -401,10 +402,11 @@ def test_another_data_set_is_one_split_with_the_models_class_ids(tmp_path: Path)
     assert dataset.labels is space
 
 
-def test_another_data_set_with_parts_is_taken_whole_and_its_keys_say_the_part(tmp_path: Path) -> None:
+def test_another_data_set_with_parts_can_be_taken_whole_and_its_keys_say_the_part(tmp_path: Path) -> None:
     fill(tmp_path / "other" / "train", {"passed": 1})
     fill(tmp_path / "other" / "test", {"passed": 1}, 5)
-    dataset = read_other_dataset(str(tmp_path / "other"), config("demo"), LabelSpace.build(NAMES), SMALL)
+    everything = SplitChoice(str(tmp_path / "other"), "all")
+    dataset = read_other_dataset(everything, config("demo"), LabelSpace.build(NAMES), SMALL)
     (split,) = dataset.splits.values()
     assert sorted(keys(split)) == ["test/passed/005.png", "train/passed/000.png"]
 
@@ -412,10 +414,10 @@ def test_another_data_set_with_parts_is_taken_whole_and_its_keys_say_the_part(tm
 def test_another_data_set_with_other_labels_is_refused_by_name(tmp_path: Path) -> None:
     other = fill(tmp_path / "other", {"passed": 1, "scratch": 1})
     with pytest.raises(DataError, match=r"scratch/001\.png: label 'scratch' is not among the classes"):
-        read_other_dataset(str(other), config("demo"), LabelSpace.build(NAMES), SMALL)
+        read_other_dataset(SplitChoice(str(other)), config("demo"), LabelSpace.build(NAMES), SMALL)
     with pytest.raises(DataError, match="no usable pictures"):
         read_other_dataset(
-            str(fill(tmp_path / "third", {"scratch": 1})),
+            SplitChoice(str(fill(tmp_path / "third", {"scratch": 1}))),
             config("demo", on_bad_row="skip"),
             LabelSpace.build(NAMES),
             SMALL,
