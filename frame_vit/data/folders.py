@@ -35,6 +35,7 @@ SAVED = ("dataset_dict.json", "state.json")
 """Files by which a folder is known that `save_to_disk` of `datasets` wrote."""
 SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}(?:-\w+)?")
 """The name of one of the files that a split is written into, as the hub has it."""
+CARD_CHARACTERS = 1_000_000
 
 
 def innermost(tree: Tree, names: Collection[str]) -> Tree:
@@ -109,10 +110,15 @@ def by_table(path: Path, data: DataConfig) -> list[RawSplit]:
 
 
 def by_split(tree: Tree, files: Iterable[Path]) -> dict[str, list[Path]]:
-    """Parquet files by split: by the folder that is called like one, or by a name such as test or test-00000-of-00001.
+    """Parquet files by split: by the card of the data set, a folder called like a split, or an exact name.
 
-    All of them are `train` if none names a split. Raises `UsageError` if only some do.
+    Such names are test and test-00000-of-00001. All files are `train` if none names a split. Raises `UsageError` if
+    only some do, or if the card has several configs.
     """
+    files = list(files)
+    by_card = _by_card(tree.root, files)
+    if by_card:
+        return by_card
     splits: dict[str, list[Path]] = {}
     for file in files:
         shard = SHARD.fullmatch(file.stem)
@@ -178,6 +184,28 @@ class _Refused:
 
     def __call__(self) -> bytes:
         raise RowError(self.reason)
+
+
+def _by_card(root: Path, files: Collection[Path]) -> dict[str, list[Path]]:
+    """Files by split as README.md, the card of a data set on the hub, lists them; empty if it lists none."""
+    import yaml
+
+    try:
+        text = (root / "README.md").read_text(encoding="utf-8")[:CARD_CHARACTERS]
+        configs = yaml.safe_load(text.split("---\n")[1])["configs"] if text.startswith("---\n") else []
+        listed = [each["data_files"] for each in configs]
+    except (OSError, ValueError, yaml.YAMLError, IndexError, KeyError, TypeError):
+        return {}
+    if len(listed) > 1:
+        names = ", ".join(str(each.get("config_name")) for each in configs)
+        raise UsageError(f"{root}: its card has several configs: {names}", "Name the folder or the file of one of them")
+    splits: dict[str, list[Path]] = {}
+    for each in listed[0] if listed and isinstance(listed[0], list) else listed:
+        split, patterns = (each["split"], each["path"]) if isinstance(each, dict) else ("train", each)
+        patterns = [patterns] if isinstance(patterns, str) else patterns
+        found = {file for pattern in patterns for file in root.glob(pattern)}
+        splits.setdefault(split, []).extend(sorted(found & {*files}))
+    return {split: found for split, found in splits.items() if found}
 
 
 def _holds_files(tree: Tree) -> bool:

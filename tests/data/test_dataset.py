@@ -388,6 +388,63 @@ def test_a_split_that_there_is_not_is_refused_with_those_there_are(frames: Path)
         read_dataset(config(frames, NAMES), SMALL, only="tset")
 
 
+# Which splits of a source are used
+
+
+def test_a_lone_test_split_is_trained_on_only_if_it_is_said(tmp_path: Path) -> None:
+    fill(tmp_path / "set" / "test", {"a": 10, "b": 10})
+    with pytest.raises(UsageError, match=r"the only split of .* is called test") as caught:
+        read_dataset(config(tmp_path / "set"), SMALL)
+    assert "data.splits_used=[test]" in caught.value.hint
+    dataset = read_dataset(config(tmp_path / "set", splits_used=["test"]), SMALL)
+    assert sum(sizes(dataset).values()) == 20
+
+
+def test_further_splits_are_left_out_by_the_key_that_the_hint_names(tmp_path: Path) -> None:
+    import datasets
+
+    tables = {name: _labelled(["a", "b"] * 10) for name in ("train", "dev", "extra")}
+    datasets.DatasetDict(tables).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(UsageError, match="splits train, dev, extra; expected train") as caught:
+        read_dataset(config(tmp_path / "saved"), SMALL)
+    assert "data.splits_used=[train, dev]" in caught.value.hint
+    dataset = read_dataset(config(tmp_path / "saved", splits_used=["train", "dev"]), SMALL)
+    assert sizes(dataset) == {"train": 16, "val": 20, "test": 4}
+    with pytest.raises(UsageError, match="has no split 'tset'; it has train, dev, extra"):
+        read_dataset(config(tmp_path / "saved", splits_used=["train", "tset"]), SMALL)
+
+
+def test_a_split_without_labels_is_left_out_and_noted(tmp_path: Path) -> None:
+    import datasets
+
+    tables = {"train": _labelled(["a", "b"] * 10), "test": _labelled([None] * 4)}
+    datasets.DatasetDict(tables).save_to_disk(str(tmp_path / "saved"))
+    dataset = read_dataset(config(tmp_path / "saved"), SMALL)
+    assert sizes(dataset) == {"train": 12, "val": 4, "test": 4}
+    assert [(note.code, note.message) for note in dataset.notes] == [
+        ("FV707", "the split test has no label in any of its 4 rows and is left out")
+    ]
+    with pytest.raises(DataError, match="no label"):
+        read_dataset(config(tmp_path / "saved", splits_used=["train", "test"]), SMALL)
+
+
+def _labelled(labels: list[Any]) -> Any:
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [{"bytes": picture(i), "path": None} for i in range(len(labels))], "label": labels}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def test_class_names_in_another_normal_form_are_the_same_class(tmp_path: Path) -> None:
+    composed, apart = "Fl\u00e4che", "Fla\u0308che"
+    source = fill(tmp_path / "set", {apart: 10, "b": 10})
+    dataset = read_dataset(config(source, [composed, "b"]), SMALL)
+    assert dataset.labels.names == (composed, "b")
+    assert read_dataset(config(source, [apart, "b"]), SMALL).labels.names == (composed, "b")
+    assert LabelSpace.build([apart, "b"]).id(composed) == 0
+
+
 # Another data set for a trained model
 
 

@@ -237,6 +237,22 @@ def test_parquet_files_are_split_by_folder_or_exact_name(tmp_path: Path) -> None
             split(*names)
 
 
+def test_the_card_of_a_data_set_names_its_files_and_splits(tmp_path: Path) -> None:
+    files = [tmp_path / "a.parquet", tmp_path / "deep" / "b.parquet", tmp_path / "c.parquet"]
+    put(tmp_path, "a.parquet", "deep/b.parquet", "c.parquet")
+    one = "- config_name: x\n  data_files:\n  - {split: test, path: a.*}\n  - {split: train, path: [deep/*, c.parquet]}"
+    (tmp_path / "README.md").write_text(f"---\nlicense: mit\nconfigs:\n{one}\n---\n# Frames\n")
+    assert by_split(walk(tmp_path), files) == {"test": [files[0]], "train": [files[2], files[1]]}
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- {config_name: a, data_files: a.*}\n- {config_name: b, data_files: c.*}\n---\n"
+    )
+    with pytest.raises(UsageError, match="its card has several configs: a, b"):
+        by_split(walk(tmp_path), files)
+    for card in ("no front matter", "---\nconfigs: [\n---\n", "---\nconfigs: 3\n---\n", "---\n"):
+        (tmp_path / "README.md").write_text(card)
+        assert list(by_split(walk(tmp_path), files)) == ["train"]
+
+
 # Nothing is lost
 
 FILES = st.sampled_from(

@@ -200,3 +200,59 @@ def test_a_manifest_that_is_not_utf8_is_refused_with_what_to_do(tmp_path: Path, 
 def test_a_bad_jsonl_line_is_refused_with_its_number(tmp_path: Path, line: str, reason: str) -> None:
     said = refusal(tmp_path, f'{{"file_name": "a.png", "label": "x"}}\n\n{line}\n', "m.jsonl")
     assert said.startswith(f", line 3: {reason}")
+
+
+def test_the_line_by_which_excel_names_its_delimiter_is_taken_as_what_it_is(tmp_path: Path) -> None:
+    for line_end in ("\n", "\r\n"):
+        text = line_end.join(["sep=|", "file_name|label", "a,1.png|x;y", ""])
+        assert rows(tmp_path, text) == [ManifestRow("line 3 (a,1.png)", "x;y", tmp_path / "a,1.png")]
+    assert refusal(tmp_path, "SEP=;\nfile_name;label\na.png\n").startswith(", line 3: not as many cells")
+
+
+def test_rows_and_columns_without_any_cell_are_passed_over_and_counted(tmp_path: Path) -> None:
+    text = "file_name,label,,\na.png,x,,\n,,,\n , ,,\n\nb.png,y,,\n,,,,,,\n"
+    splits, _, _, notes = read_manifest(manifest(tmp_path, text), DATA)
+    assert [row.answer for row in splits["train"]] == ["x", "y"]
+    assert [(note.code, note.items) for note in notes] == [("FV706", ("line 3", "line 4", "line 7"))]
+    assert refusal(tmp_path, "file_name,label,\na.png,x,stray\n").startswith(", line 2: not as many cells")
+
+
+def test_blank_cells_among_splits_are_a_note_and_a_blank_column_is_none(tmp_path: Path) -> None:
+    read = read_manifest(manifest(tmp_path, "file_name,label,split\na.png,x,train\nb.png,x, \nc.png,x,test\n"), DATA)
+    assert [(note.code, note.items) for note in read.notes] == [("FV705", ("line 3 (b.png)",))]
+    read = read_manifest(manifest(tmp_path, "file_name,label,split\na.png,x,\nb.png,x,\n"), DATA)
+    assert (list(read.splits), read.notes) == (["train"], ())
+
+
+LABEL_STUDIO = "annotation_id,annotator,choice,id,image,lead_time\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "file"),
+    [
+        ("/data/upload/3/0a1b2c3d-frame 1.png", "frame 1.png"),
+        ("/data/upload/0a1b2c3d-frame.png", "0a1b2c3d-frame.png"),
+        ("/data/local-files/?d=sub/frame.png", "sub/frame.png"),
+        ("frame.png", "frame.png"),
+    ],
+)
+def test_a_table_of_label_studio_finds_the_files_that_were_uploaded(tmp_path: Path, image: str, file: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"x")
+    (row,) = rows(tmp_path, f"{LABEL_STUDIO}1,2,Xplus,4,{image},1.5\n")
+    assert (row.answer, row.file) == ("Xplus", tmp_path / file)
+
+
+def test_several_choices_of_label_studio_are_several_labels(tmp_path: Path) -> None:
+    (row,) = rows(tmp_path, LABEL_STUDIO + '1,2,"{""choices"": [""a"", ""b""]}",4,f.png,1.5\n')
+    assert row.answer == ["a", "b"]
+
+
+def test_an_uploaded_file_that_is_not_there_or_twice_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    text = f"{LABEL_STUDIO}1,2,Xplus,4,/data/upload/3/0a1b2c3d-f.png,1.5\n"
+    assert refusal(tmp_path, text).endswith("is a path of Label Studio, and beside the table there is no f.png")
+    for name in ("f.png", "0a1b2c3d-f.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert refusal(tmp_path, text).endswith("both 0a1b2c3d-f.png and f.png exist")
+    (tmp_path / "f.png").unlink()
+    assert refusal(tmp_path, text.replace("upload/3/0a1b2c3d-", "local-files/?d=../")).endswith("manifest's folder")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import Example, Split
 from frame_vit.data.rows import Marks, RawRow, RawSplit
-from frame_vit.data.splits import apply_exclusions, divide, hold_out, joined
+from frame_vit.data.splits import SplitChoice, apply_exclusions, divide, hold_out, joined
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.labels import LabelSpace
@@ -303,3 +303,43 @@ def test_a_file_without_keys_is_refused(tmp_path: Path, text: str, said: str) ->
         apply_exclusions(raw_splits(), str(tmp_path / "x.csv"))
     with pytest.raises(UsageError, match="cannot be read"):
         apply_exclusions(raw_splits(), str(tmp_path / "not there.csv"))
+
+
+# One split of another data set
+
+
+def named(*names: str) -> list[RawSplit]:
+    return [RawSplit("s", name, "label", []) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("splits", "choice", "chosen"),
+    [
+        (("train",), SplitChoice("s"), ["train"]),
+        (("train", "test"), SplitChoice("s"), ["test"]),
+        (("train", "testing"), SplitChoice("s"), ["testing"]),
+        (("train", "valid"), SplitChoice("s", "val"), ["valid"]),
+        (("train", "extra"), SplitChoice("s", "extra"), ["extra"]),
+        (("train", "test"), SplitChoice("s", "all"), ["train", "test"]),
+        (("train", "val", "calibration"), SplitChoice("s", None, ("calibration", "val")), ["calibration"]),
+    ],
+)
+def test_the_test_split_is_taken_unless_another_is_named(
+    splits: tuple[str, ...], choice: SplitChoice, chosen: list[str]
+) -> None:
+    assert [split.name for split in choice.among(named(*splits))] == chosen
+
+
+@pytest.mark.parametrize(
+    ("splits", "choice", "said"),
+    [
+        (("train", "val"), SplitChoice("s"), "the splits are train, val; expected one called test"),
+        (("train",), SplitChoice("s", "test"), "there is no split 'test'; the splits are train"),
+        (("valid", "dev"), SplitChoice("s", "val"), "there is no split 'val'; the splits are valid, dev"),
+    ],
+)
+def test_a_choice_that_does_not_fit_is_refused_with_the_splits(
+    splits: tuple[str, ...], choice: SplitChoice, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        choice.among(named(*splits))
