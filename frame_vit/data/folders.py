@@ -15,17 +15,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data.manifest import CLASSES, Manifest, ManifestRow, read_manifest
-from frame_vit.data.rows import ROLES, Marking, Marks, Note, RawRow, RawSplit, file_row, role_of
+from frame_vit.data.rows import ROLES, Marking, Marks, Note, RawRow, RawSplit, file_row, role_of, with_notes
 from frame_vit.errors import RowError, UsageError
 from frame_vit.images.decode import SUFFIXES
 from frame_vit.system.progress import log
 from frame_vit.system.texts import printable
-from frame_vit.tree import Entry, Tree
+from frame_vit.tree import Entry, Tree, some
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "manifest.csv", "manifest.jsonl", CLASSES)
 """Names of files that list the pictures beside and below them."""
@@ -36,6 +36,7 @@ SAVED = ("dataset_dict.json", "state.json")
 SHARD = re.compile(r"(\w+(?:\.\w+)*)-\d{5}-of-\d{5}(?:-\w+)?")
 """The name of one of the files that a split is written into, as the hub has it."""
 CARD_CHARACTERS = 1_000_000
+SPLIT_NAMES = {name for names in ROLES.values() for name in names}
 
 
 def innermost(tree: Tree, names: Collection[str]) -> Tree:
@@ -52,24 +53,22 @@ def innermost(tree: Tree, names: Collection[str]) -> Tree:
         if _is_data_set(inner, names):
             log.info("%s: the data set is read from %s, the only folder in it", tree.root, inner.root)
             return inner
-    lone = tree.below(tree.children()[0]) if inner is not tree else tree
+    lone = tree.below(tree.children()[0]) if inner is not tree else inner
     if lone is not tree and role_of(lone.root.name) not in ROLES and len(lone.children()) > 1:
-        log.warning(
-            "%s: %s is taken for a class, because it is the only folder; if it is the data set, name %s",
-            *(tree.root, lone.root.name, lone.root),
-        )
+        message = "%s: %s is taken for a class, because it is the only folder; if it is the data set, name %s"
+        log.warning(message, tree.root, lone.root.name, lone.root)
     return tree
 
 
 def metadata_tables(tree: Tree) -> list[Path]:
     """The tables that list the pictures of the tree. Raises `UsageError` if two lie in one folder."""
     tables = [entry.path for entry in tree.of("table") if entry.path.name.lower() in METADATA]
-    for folder, count in Counter(table.parent for table in tables).items():
-        if count > 1:
-            several = [table for table in tables if table.parent == folder]
+    for table in tables:
+        several = [other.name for other in tables if other.parent == table.parent]
+        if len(several) > 1:
             raise UsageError(
-                f"{folder} has several tables of its pictures: {', '.join(table.name for table in several)}",
-                f"Name the one to use, such as {several[0]}, or remove the others",
+                f"{table.parent} has several tables of its pictures: {', '.join(several)}",
+                f"Name the one to use, such as {table}, or remove the others",
             )
     return tables
 
@@ -128,6 +127,10 @@ def by_split(tree: Tree, files: Iterable[Path]) -> dict[str, list[Path]]:
             raise UsageError(f"{file}: the folder and the name are those of two splits", "Rename one of them")
         splits.setdefault(folder or stem, []).append(file)
     unnamed = splits.pop("", [])
+    alike = [file.name for file in unnamed if {*re.split(r"[\W_]+", file.stem.lower())} & SPLIT_NAMES]
+    if alike and not splits:
+        advice = "a split has a folder of its own, or a name such as test.parquet"
+        log.warning("%s: all parquet files are read as train, %s too; %s", tree.root, some(alike), advice)
     if unnamed and splits:
         named = [file for found in splits.values() for file in found]
         raise UsageError(
@@ -157,23 +160,13 @@ def class_folders(tree: Tree, data: DataConfig) -> list[RawSplit]:
             by_split.setdefault(row.key.split("/")[1], []).append(row)
         splits = [RawSplit(whole.source, name, whole.kind, rows) for name, rows in sorted(by_split.items())]
         return with_notes(splits, whole.notes)
-    tables = [entry.path for entry in tree.of("table") if entry.path.parent == tree.root]
-    if len(tops) == 1 and tables:
-        raise UsageError(
-            f"{tree.root} holds one folder, {tops[0].name}, and {tables[0].name}: are labels those of the table?",
-            f"To read the labels from the table, name it: {tables[0]}. Otherwise move it out of the folder",
-        )
+    _check_only_class_folders(tree, tops)
     return [_split(tree, "train", data)]
 
 
 def beside(tree: Tree, used: Collection[Path]) -> list[Note]:
     """The notes on all entries of a tree but those that were `used`."""
     return _passed_over(tree, [entry for entry in tree.entries if entry.path not in used], [])
-
-
-def with_notes(splits: list[RawSplit], notes: Iterable[Note]) -> list[RawSplit]:
-    """The same splits, the first with these notes as well."""
-    return [replace(splits[0], notes=(*splits[0].notes, *notes)), *splits[1:]] if splits else []
 
 
 @dataclass(frozen=True)
@@ -210,8 +203,8 @@ def _by_card(root: Path, files: Collection[Path]) -> dict[str, list[Path]]:
 
 def _holds_files(tree: Tree) -> bool:
     """Whether anything that may be part of a data set lies directly in the root."""
-    part_of_data = tree.of("picture", "broken", "table", "disguised")
-    return any(entry.path.parent == tree.root and not entry.problem for entry in part_of_data)
+    found = tree.of("picture", "broken", "table", "disguised")
+    return any(entry.path.parent == tree.root and not entry.problem for entry in found)
 
 
 def _is_data_set(tree: Tree, names: Collection[str]) -> bool:
@@ -243,6 +236,24 @@ def _listed(contents: Mapping[Path, Manifest]) -> set[Path]:
 def _key(tree: Tree, table: Path, row: ManifestRow, is_one_of_several: bool) -> str:
     """The key of a row, with the table where a split has rows of several tables."""
     return f"{table.relative_to(tree.root).as_posix()}, {row.key}" if is_one_of_several else row.key
+
+
+def _check_only_class_folders(tree: Tree, tops: list[Path]) -> None:
+    """Raises `UsageError` where the folders may not be classes: beside a table, or with folders for splits inside."""
+    tables = [entry.path for entry in tree.of("table") if entry.path.parent == tree.root]
+    if len(tops) < 2 and tables:
+        holds = ", ".join([*(folder.name for folder in tops), tables[0].name])
+        raise UsageError(
+            f"{tree.root} holds {holds} and fewer than two class folders: are the labels those of the table?",
+            f"To read the labels from the table, name it: {tables[0]}. Otherwise move it out of the folder",
+        )
+    inside = [folder for folder in tree.folders if folder.parent in tops and role_of(folder.name) in ROLES]
+    if inside:
+        raise UsageError(
+            f"{tree.root}: folders for splits lie in some class folders ({inside[0].relative_to(tree.root)}), but not "
+            "every picture lies in CLASS/SPLIT",
+            f"If {inside[0].parent.name} is a data set of its own, name {inside[0].parent}; else move the pictures",
+        )
 
 
 def _split_folders(tree: Tree, tops: list[Path], data: DataConfig) -> list[Path]:

@@ -18,6 +18,7 @@ import io
 import json
 import re
 from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from frame_vit.data.response import Kind, answer_column
 from frame_vit.data.rows import ROLES, Marking, Marks, Note, role_of
 from frame_vit.errors import UsageError
 from frame_vit.system.texts import printable
+from frame_vit.tree import walk
 
 FILE_COLUMNS = ("file_name", "filename", "file", "path")
 """Columns that are tried, in this order, if the table has no column named by data.image_column."""
@@ -77,10 +79,11 @@ def read_manifest(path: Path, data: DataConfig, root: Path | None = None) -> Man
     names = list(records[0][1])
     columns = _columns(path, records, data)
     marking = Marking(data, names, str(path))
+    uploads = _Uploads(path)
     rows = []
     for line, cells in records:
         name = str(cells.get(columns.file) or "")
-        key, file = f"line {line} ({printable(name)})", _file(path, name, line)
+        key, file = f"line {line} ({printable(name)})", uploads.file(name, line)
         rows.append(ManifestRow(key, _answer(cells, columns), file, marking.of(cells, name)))
     split_names = [str(cells.get("split") or "").strip() for _, cells in records]
     if not any(split_names):
@@ -237,21 +240,35 @@ def _jsonl(path: Path, text: str) -> list[tuple[int, Cells]]:
     return records
 
 
-def _file(manifest: Path, name: str, line: int) -> Path:
-    """The file that a row names; for a path of Label Studio, the one file in the table's folder that it can be."""
-    uploaded = UPLOADED.fullmatch(name)
-    if uploaded is None:
-        return _inside(manifest, name, line)
-    stored = name.rpartition("/")[2] if uploaded[1] else uploaded[2]
-    places = [_inside(manifest, place, line) for place in dict.fromkeys((stored, uploaded[1] or stored))]
-    found = [place for place in places if place.is_file()]
-    if len(found) != 1:
-        raise UsageError(
-            f"{manifest}, line {line}: {name!r} is a path of Label Studio, and beside the table "
-            + (f"both {places[0].name} and {places[1].name} exist" if found else f"there is no {places[-1].name}"),
-            "Put the table into the folder of the pictures, or write their names into a column file_name",
-        )
-    return found[0]
+class _Uploads:
+    """Finds the files that a table names, those too that Label Studio has uploaded."""
+
+    def __init__(self, manifest: Path) -> None:
+        self.manifest = manifest
+
+    @cached_property
+    def names(self) -> dict[str, list[Path]]:
+        """The pictures in the table's folder and below, by their names without folders."""
+        found: dict[str, list[Path]] = {}
+        for entry in walk(self.manifest.parent).of("picture"):
+            found.setdefault(entry.path.name, []).append(entry.path)
+        return found
+
+    def file(self, name: str, line: int) -> Path:
+        """The file of a row. Raises `UsageError` if it may lie outside, or if it is not one uploaded file."""
+        uploaded = UPLOADED.fullmatch(name)
+        if uploaded is None:
+            return _inside(self.manifest, name, line)
+        if uploaded[2]:
+            return _inside(self.manifest, uploaded[2], line)
+        found = [file for each in {name.rpartition("/")[2], uploaded[1]} for file in self.names.get(each, [])]
+        if len(found) != 1:
+            raise UsageError(
+                f"{self.manifest}, line {line}: {name!r} is a path of Label Studio; in the table's folder "
+                + (f"{' and '.join(sorted(map(str, found)))} can be meant" if found else f"there is no {uploaded[1]}"),
+                "Put the table above the pictures, or write their paths into a column file_name",
+            )
+        return found[0]
 
 
 def _inside(manifest: Path, name: str, line: int) -> Path:

@@ -10,8 +10,8 @@ nearly seen.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -110,6 +110,11 @@ def stamp(file: Path) -> str:
         return f"{file} is not there"
     # A file that replaces another may keep the modification time (mtime), but never the change time (ctime).
     return f"{file.absolute()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def with_notes(splits: list[RawSplit], notes: Iterable[Note]) -> list[RawSplit]:
+    """The same splits, the first with these notes as well."""
+    return [replace(splits[0], notes=(*splits[0].notes, *notes)), *splits[1:]] if splits else []
 
 
 class Marking:

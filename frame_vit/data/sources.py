@@ -21,7 +21,7 @@ from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo, folders
 from frame_vit.data.manifest import file_column
 from frame_vit.data.response import answer_column
-from frame_vit.data.rows import Marking, Marks, RawRow, RawSplit, stamp
+from frame_vit.data.rows import Marking, Marks, RawRow, RawSplit, stamp, with_notes
 from frame_vit.errors import FrameVitError, RowError, UsageError
 from frame_vit.images.decode import read_file
 from frame_vit.system.hub import HubName, check_hub, is_hub_name
@@ -96,7 +96,7 @@ def _from_folder(path: Path, data: DataConfig, names: Collection[str]) -> list[R
     whole = walk(path)
     tree = folders.innermost(whole, names)
     outside = folders.beside(whole, {entry.path for entry in tree.entries})
-    return folders.with_notes(_from_tree(tree, data), outside)
+    return with_notes(_from_tree(tree, data), outside)
 
 
 def _from_tree(tree: Tree, data: DataConfig) -> list[RawSplit]:
@@ -113,7 +113,7 @@ def _from_tree(tree: Tree, data: DataConfig) -> list[RawSplit]:
         by_split = folders.by_split(tree, parquet)
         files = {name: [glob.escape(str(file)) for file in found] for name, found in by_split.items()}
         splits = _load("parquet", data, str(tree.root), data_files=files)
-        return folders.with_notes(splits, folders.beside(tree, parquet))
+        return with_notes(splits, folders.beside(tree, parquet))
     return folders.class_folders(tree, data)
 
 

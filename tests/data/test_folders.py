@@ -214,10 +214,27 @@ def test_a_lone_folder_that_may_be_a_class_is_one_with_a_warning(
 def test_a_table_of_another_name_beside_one_folder_is_asked_about(tmp_path: Path) -> None:
     put(tmp_path, "images/1.png", "images/2.png")
     table(tmp_path / "labels.csv", {"images/1.png": "a", "images/2.png": "b"})
-    with pytest.raises(UsageError, match=r"images, and labels\.csv: are labels those of the table") as caught:
+    with pytest.raises(UsageError, match=r"holds images, labels\.csv and fewer than two") as caught:
         read(tmp_path)
     assert str(tmp_path / "labels.csv") in caught.value.hint
     assert read_source(str(tmp_path / "labels.csv"), DATA)[0].rows[1].answer == "b"
+
+
+def test_folders_for_splits_in_some_class_folders_are_refused(tmp_path: Path) -> None:
+    put(tmp_path, "bottle/train/good/1.png", "bottle/test/cut/2.png", "cable/train/good/3.png")
+    with pytest.raises(UsageError, match="folders for splits lie in some class folders") as caught:
+        read(tmp_path)
+    assert str(tmp_path / "bottle") in caught.value.hint
+    assert read(tmp_path / "bottle")["test"] == {"test/cut/2.png": "cut"}
+
+
+def test_parquet_files_whose_names_only_resemble_splits_are_read_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    by_split(walk(tmp_path), [tmp_path / "line1.parquet", tmp_path / "line1-latest.parquet"])
+    assert not caplog.text
+    by_split(walk(tmp_path), [tmp_path / "line1.parquet", tmp_path / "line2_test.parquet"])
+    assert "all parquet files are read as train, line2_test.parquet too" in caplog.text
 
 
 def test_parquet_files_are_split_by_folder_or_exact_name(tmp_path: Path) -> None:

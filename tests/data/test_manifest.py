@@ -232,6 +232,7 @@ LABEL_STUDIO = "annotation_id,annotator,choice,id,image,lead_time\n"
     [
         ("/data/upload/3/0a1b2c3d-frame 1.png", "frame 1.png"),
         ("/data/upload/0a1b2c3d-frame.png", "0a1b2c3d-frame.png"),
+        ("/data/upload/3/0a1b2c3d-frame.png", "images/frame.png"),
         ("/data/local-files/?d=sub/frame.png", "sub/frame.png"),
         ("frame.png", "frame.png"),
     ],
@@ -250,9 +251,9 @@ def test_several_choices_of_label_studio_are_several_labels(tmp_path: Path) -> N
 
 def test_an_uploaded_file_that_is_not_there_or_twice_is_refused_with_what_to_do(tmp_path: Path) -> None:
     text = f"{LABEL_STUDIO}1,2,Xplus,4,/data/upload/3/0a1b2c3d-f.png,1.5\n"
-    assert refusal(tmp_path, text).endswith("is a path of Label Studio, and beside the table there is no f.png")
+    assert refusal(tmp_path, text).endswith("is a path of Label Studio; in the table's folder there is no f.png")
     for name in ("f.png", "0a1b2c3d-f.png"):
         (tmp_path / name).write_bytes(b"x")
-    assert refusal(tmp_path, text).endswith("both 0a1b2c3d-f.png and f.png exist")
+    assert refusal(tmp_path, text).endswith("f.png can be meant")
     (tmp_path / "f.png").unlink()
     assert refusal(tmp_path, text.replace("upload/3/0a1b2c3d-", "local-files/?d=../")).endswith("manifest's folder")
