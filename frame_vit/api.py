@@ -122,7 +122,7 @@ def evaluate(
 
     predictor = _predictor(model)
     folder = Path(output) if output is not None else None
-    return evaluate_model(predictor, _request(predictor.run, data, split or "test"), folder, corrupt, tick)
+    return evaluate_model(predictor, _request(predictor.run, data, split, own_split="test"), folder, corrupt, tick)
 
 
 def calibrate(
@@ -148,14 +148,14 @@ def compare(
     first: str | Path | Predictor,
     second: str | Path | Predictor,
     data: str | DataRequest | None = None,
-    split: str = "test",
+    split: str | None = None,
     tick: Tick = silent,
 ) -> Comparison:
     """Two models on the same pictures: their rates, McNemar's test, the decisions that differ, and a conclusion."""
     from frame_vit.evaluation.compare import compare as compare_models
 
     one, other = _predictor(first, "weights"), _predictor(second, "weights")
-    return compare_models(one, other, _request(one.run, data, split), tick)
+    return compare_models(one, other, _request(one.run, data, split, own_split="test"), tick)
 
 
 def predict(
@@ -289,9 +289,13 @@ def _predictor(
 
 
 def _request(
-    run: Path | None, data: str | DataRequest | None, split: str | None, overrides: Sequence[str] = ()
+    run: Path | None,
+    data: str | DataRequest | None,
+    split: str | None,
+    overrides: Sequence[str] = (),
+    own_split: str | None = None,
 ) -> DataRequest:
-    """Which labelled pictures to use, read by the config of the model's run."""
+    """Which labelled pictures to use, read by the config of the model's run; without data, `own_split` by default."""
     from dataclasses import replace
 
     from frame_vit.runs.data import DataRequest, evaluation_config
@@ -299,8 +303,9 @@ def _request(
     if isinstance(data, DataRequest):
         if overrides:
             raise UsageError("a DataRequest has a config of its own", "Put the overrides into it, with load_config")
-        return data if data.source or data.split else replace(data, split=split)
-    return DataRequest(evaluation_config(run, None, list(overrides)), data, split)
+        return data if data.source or data.split else replace(data, split=split or own_split)
+    wanted = split if data else split or own_split
+    return DataRequest(evaluation_config(run, None, list(overrides)), data, wanted)
 
 
 def _several(paths: Paths) -> list[str | Path]:

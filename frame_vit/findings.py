@@ -31,6 +31,8 @@ class FindingKind(NamedTuple):
 _RETAKE = "Export or photograph it again, or exclude the row (exclude.csv lists it)"
 _CORRECT = "Correct the answer in the data, or exclude the row (exclude.csv lists it)"
 _LOOK = "Look at them: a lamp, a lens or a camera setting may have changed. The model sees few pictures like these"
+_PLACE = "Put it into a class folder, list it in the table, give it a picture's ending, or move it away"
+_FILL = "Add pictures, save those in it in a format that is read (JPEG, PNG, ...), or remove the folder"
 _ALL = (
     FindingKind("FV101", "unreadable picture", "error", "", _RETAKE, True),
     FindingKind("FV102", "damaged or truncated picture", "error", "", _RETAKE, True),
@@ -272,6 +274,13 @@ _ALL = (
         "The boxes do not show the direction that the labels name: are labels mixed up, or do the boxes show something "
         "else?",
     ),
+    FindingKind("FV701", "hidden entry passed over", "note", "", "Copies of programs are no data; rename what is data"),
+    FindingKind("FV702", "file passed over, not a picture", "note", "", "Name a table of labels as data.train"),
+    FindingKind("FV703", "picture that is not used", "warning", "", _PLACE),
+    FindingKind("FV704", "class folder without a picture", "warning", "", _FILL),
+    FindingKind("FV705", "row without a split among others", "error", "", "Fill in the column split"),
+    FindingKind("FV706", "empty row of a table", "note", "", "The row has no cell, so nothing is missing"),
+    FindingKind("FV707", "split without labels, left out", "warning", "", "Name the others in data.splits_used"),
 )
 KINDS = {kind.code: kind for kind in _ALL}
 

@@ -9,6 +9,7 @@ the same view must lead to the same classes, so a flip must be its own inverse a
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ class LabelSpace:
     def id(self, label: str) -> int:
         """The class id of a name or alias. Raises `KeyError` with the nearest name if there is none."""
         name = self.aliases.get(label, label)
+        if name not in self.names:  # models of earlier versions may know a class in another normal form
+            name = next((known for known in self.names if _composed(known) == _composed(name)), name)
         if name not in self.names:
             raise KeyError(f"label {label!r} is not among the classes{did_you_mean(label, self.names)}")
         return self.names.index(name)
@@ -120,6 +123,10 @@ class LabelSpace:
             f"labels.symmetries.{key}: contradicts the others: {view.name} followed by {key} is {reached.name}, "
             f"which turns {start!r} into {one!r} one way and into {other!r} the other"
         )
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def plainly(name: str) -> str:

@@ -16,7 +16,7 @@ FLOORS: list[set[str]] = [
     {"errors", "findings"},
     {"system"},
     {"images"},
-    {"labels"},
+    {"labels", "tree"},
     {"config"},
     {"decision"},
     {"data"},

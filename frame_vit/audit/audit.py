@@ -19,7 +19,7 @@ from frame_vit.audit.near_duplicates import Limit, NearDuplicates, find_near_dup
 from frame_vit.audit.table import CheckResult, Table, rank
 from frame_vit.config.schema import AuditConfig, DataConfig
 from frame_vit.data.dataset import Dataset
-from frame_vit.data.exclusions import Exclusion
+from frame_vit.data.splits import Exclusion
 from frame_vit.findings import KINDS, SEVERITIES, Finding, Severity
 from frame_vit.images.measures import Measures, measure
 from frame_vit.images.pixel_array import Float32
@@ -95,6 +95,7 @@ def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick
 def quick_checks(dataset: Dataset, table: Table, limits: AuditConfig) -> Iterable[CheckResult]:
     """The checks that do not look at pixels."""
     return chain(
+        checks.check_sources(dataset),
         checks.check_rejects(dataset),
         checks.check_answers(table, limits),
         checks.check_same(table, dataset.labels.names),

@@ -31,6 +31,16 @@ def check_rejects(dataset: Dataset) -> Iterator[CheckResult]:
         yield CheckResult(code, rows)
 
 
+def check_sources(dataset: Dataset) -> Iterator[CheckResult]:
+    """What lies in the sources and is no row: files that were passed over, empty class folders, splits left out."""
+    by_code = defaultdict(list)
+    for note in dataset.notes:
+        by_code[note.code].append(note)
+    for code, notes in sorted(by_code.items()):
+        rows = [Row("", item, "", note.source) for note in notes for item in note.items]
+        yield CheckResult(code, rows, "; ".join(note.message for note in notes), 0 if rows else len(notes))
+
+
 def check_answers(table: Table, limits: AuditConfig) -> Iterator[CheckResult]:
     """Rows with several labels, boxes outside the picture, and boxes that are inverted or empty."""
     several = [table.row(i, f"also {', '.join(e.others)}") for i, e in enumerate(table.examples) if e.others]

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from frame_vit import __version__
 from frame_vit.audit.audit import Audit
 from frame_vit.data.examples import Example
-from frame_vit.data.exclusions import write_exclusions
+from frame_vit.data.splits import write_exclusions
 from frame_vit.findings import Finding, Row
 from frame_vit.images.decode import Decoding
 from frame_vit.images.preprocessing import Preprocessing

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from frame_vit.data.dataset import Dataset
 from frame_vit.data.examples import Example
-from frame_vit.data.sources import ROLES
+from frame_vit.data.rows import ROLES
 from frame_vit.findings import Row
 
 

@@ -36,7 +36,7 @@ def evaluate(
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of the run's own.")] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="A split of the run's own data, such as val.", show_default="test"),
+        typer.Option("--split", help="A split of the data, such as val; all: of --data, all.", show_default="test"),
     ] = None,
     tta: Tta = True,
     backend: BackendOption = AUTO,
@@ -57,8 +57,6 @@ def evaluate(
     """Test a model on labelled pictures; every rate has its interval."""
     if model and model_option:
         raise UsageError("the model is named twice, as an argument and by --model")
-    if data and split:
-        raise UsageError("--split is for the run's own data; with --data everything in it is tested")
     from frame_vit.cli import console, tables
     from frame_vit.evaluation.gate import failed, parse_gate
 
@@ -74,7 +72,9 @@ def evaluate(
         from frame_vit.runs.data import DataRequest, evaluation_config
 
     predictor = load_predictor(place, predictor_options(backend, device, precision, tta, batch_size))
-    request = DataRequest(evaluation_config(place.run, config, overrides or []), data, split or "test")
+    request = DataRequest(
+        evaluation_config(place.run, config, overrides or []), data, split if data else split or "test"
+    )
     with console.progress() as tick:
         done = evaluate_model(predictor, request, output, corrupt, tick)
     metrics = done.evaluation.metrics
@@ -142,7 +142,10 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)],
     overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of A's own.")] = None,
-    split: Annotated[str, typer.Option("--split", help="A split of A's own data.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", help="A split of A's own data, or of --data (all: all).", show_default="test"),
+    ] = None,
     tta: Tta = True,
     backend: WeightsBackendOption = AUTO,
     device: Device = None,
@@ -160,7 +163,7 @@ def compare(
 
     options = weights_first(predictor_options(backend, device, precision, tta, batch_size))
     one, other = load_predictor(first, options), load_predictor(second, options)
-    request = DataRequest(evaluation_config(one.run, None, overrides or []), data, split)
+    request = DataRequest(evaluation_config(one.run, None, overrides or []), data, split if data else split or "test")
     with console.progress() as tick:
         comparison = compare_models(one, other, request, tick)
     if json_output:

@@ -203,7 +203,9 @@ def explain(
     model: WeightsModelOption = None,
     overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Look at a labelled data set with boxes.")] = None,
-    split: Annotated[str | None, typer.Option("--split", help="Look at a split of the run's own data.")] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Look at a split of the run's own data, or of --data.")
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, max=LARGEST_COUNT, help="At most so many pictures of a data set.")
     ] = 200,
@@ -219,7 +221,7 @@ def explain(
     For pictures, it draws attention maps. For a labelled split or data set, it measures the maps against the boxes.
     Without any of them, it takes the split that the run was tested on.
     """
-    if (paths and (data or split)) or (data and split):
+    if paths and (data or split):
         raise UsageError("PATH, --data and --split name different pictures", "Use one of them")
     if paths and json_output:
         raise UsageError("--json is for labelled pictures", "Use it with --split or --data")

@@ -7,6 +7,7 @@ again then.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -17,8 +18,13 @@ from frame_vit.labels import LabelSpace
 
 
 def _as_name(value: Any) -> Any:
-    """A class name such as 10 becomes a text. A boolean does not, because `no` may be meant; it must be quoted."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """A class name such as 10 becomes a text. A boolean does not, because `no` may be meant; it must be quoted.
+
+    Names are compared in NFC, because an editor and a file system may write the same letter in two ways.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return unicodedata.normalize("NFC", value) if isinstance(value, str) else value
 
 
 Name = Annotated[str, BeforeValidator(_as_name)]
@@ -102,9 +108,13 @@ class AuditConfig(Section):
 
 class DataConfig(Section):
     train: Source | None = None
-    """hub name (owner/name, owner/name@revision) | saved data set | parquet | class folders | CSV or JSONL | demo"""
+    """hub name (owner/name, owner/name:config, owner/name@revision) | saved data set | parquet | class folders | CSV or
+    JSONL | demo"""
     test: Source | None = None
     """test data, in the same forms; null: the test split of data.train if there is one, else test_fraction of train"""
+    splits_used: Annotated[list[str], Field(min_length=1)] | None = None
+    """splits of data.train to use, by the source's names, such as [train, test]; null: all that have labels. A data set
+    whose only split is a test or validation split is trained on only if that is listed here"""
     image_column: str = "image"
     """column with the picture; in a manifest, with the file's path"""
     response_column: str = "response"

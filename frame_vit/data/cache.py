@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL
 
-from frame_vit.data.sources import RawRow, RawSplit
+from frame_vit.data.rows import RawRow, RawSplit
 from frame_vit.errors import RowError
 from frame_vit.images.decode import Stored
 from frame_vit.images.decoders import Decoders, decoding_threads

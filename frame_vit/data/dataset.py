@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,9 +19,10 @@ import numpy as np
 
 from frame_vit.config.schema import Config, DataConfig
 from frame_vit.data.examples import AnnotatedSplit, Example, Reject, Split, annotate, auto_names, build_split
-from frame_vit.data.exclusions import Exclusion, apply_exclusions
-from frame_vit.data.sources import ROLES, RawSplit, read_source, role_of
-from frame_vit.data.splits import divide
+from frame_vit.data.response import is_missing
+from frame_vit.data.rows import ROLES, Note, RawSplit, role_of
+from frame_vit.data.sources import read_source
+from frame_vit.data.splits import ALL, Exclusion, SplitChoice, apply_exclusions, divide
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
@@ -58,6 +59,8 @@ class Dataset:
     """rows with more than one label, by split"""
     excluded: list[Exclusion] = field(default_factory=list)
     """rows left out by `data.exclude`"""
+    notes: list[Note] = field(default_factory=list)
+    """what lies in the sources besides these rows"""
     obstacle: str = ""
     """why the data could not be divided; set only by a tolerant reading, which then leaves it undivided"""
 
@@ -139,7 +142,8 @@ def read_dataset(
     Raises `DataError` that lists the bad rows, or says why the data cannot be divided; `UsageError` for a source that
     cannot be read or a split that does not exist.
     """
-    raw, excluded = apply_exclusions(_read_sources(config.data, only), config.data.exclude)
+    read, notes = _read_sources(config, only)
+    raw, excluded = apply_exclusions(read, config.data.exclude)
     annotated = {role: annotate(split, config.data.multi) for role, split in raw.items()}
     _warn_of_several_labels(annotated.values())
     names = config.labels.names
@@ -169,19 +173,24 @@ def read_dataset(
     if only is not None and only not in splits:
         raise UsageError(f"there is no split {only!r}; the splits are {', '.join(splits)}")
     named = {name: Split(name, split.examples, split.pixels) for name, split in splits.items()}
-    return Dataset(space, named, rejects, _origins(raw), _several_labels(annotated), excluded, obstacle)
+    return Dataset(space, named, rejects, _origins(raw), _several_labels(annotated), excluded, notes, obstacle)
 
 
 def read_other_dataset(
-    source: str, config: Config, space: LabelSpace, preprocessing: Preprocessing, tick: Tick = silent
+    choice: SplitChoice, config: Config, space: LabelSpace, preprocessing: Preprocessing, tick: Tick = silent
 ) -> Dataset:
-    """Another data set for a model that is already trained: all of it, as one split named `data-<source>`.
+    """Another data set for a model that is already trained: the chosen splits, as one that is named `data-<source>`.
 
-    Raises `DataError` if none of its pictures can be used, or if `data.on_bad_row` is error and a row is bad.
+    Raises `UsageError` if the choice does not fit, `DataError` if none of its pictures can be used, or if
+    `data.on_bad_row` is error and a row is bad.
     """
-    raw = read_source(source, config.data.model_copy(update={"group_by": None}), seed_step=1)
+    source, known = choice.source, {*space.names, *space.aliases}
+    found = read_source(source, config.data.model_copy(update={"group_by": None}), seed_step=1, names=known)
+    raw = choice.among(found)
     rows = [row._replace(key=f"{s.name}/{row.key}") if len(raw) > 1 else row for s in raw for row in s.rows]
     name = "data-" + re.sub(r"[^\w.-]+", "-", source).strip("-.")[-60:]
+    if len(found) > 1:
+        name += f"-{raw[0].name if len(raw) == 1 else ALL}"
     whole = RawSplit(source, name, raw[0].kind, rows, raw[0].names, raw[0].revision)
     annotated = {name: annotate(whole, config.data.multi)}
     _warn_of_several_labels(annotated.values())
@@ -192,28 +201,74 @@ def read_other_dataset(
     return Dataset(space, splits, rejects, _origins({name: whole}), _several_labels(annotated))
 
 
-def _read_sources(data: DataConfig, only: str | None) -> dict[str, RawSplit]:
+class _RawSplits(NamedTuple):
+    """The raw splits by role, and what was noted about their sources."""
+
+    by_role: dict[str, RawSplit]
+    notes: list[Note]
+
+
+def _read_sources(config: Config, only: str | None) -> _RawSplits:
     """The raw splits by role: those of the training source, and the test source's as test."""
+    data = config.data
+    names = {*(() if config.labels.names == "auto" else config.labels.names), *config.labels.aliases}
     if data.test is not None and only == "test":
-        return {"test": _read_test_source(data.test, data)}
+        test = _read_test_source(data.test, data, names)
+        return _RawSplits({"test": test}, [*test.notes])
     assert data.train is not None, "the config was checked"
-    splits = read_source(data.train, data)
-    raw = {"train": splits[0]} if len(splits) == 1 else {role_of(split.name): split for split in splits}
-    if not {"train"} <= {*raw} <= {*ROLES} or len(raw) < len(splits):
+    splits = read_source(data.train, data, names=names)
+    notes = [note for split in splits for note in split.notes]
+    used = _used_splits(splits, data, notes)
+    raw = {"train": used[0]} if len(used) == 1 else {role_of(split.name): split for split in used}
+    if not {"train"} <= {*raw} <= {*ROLES} or len(raw) < len(used):
+        usable = {role_of(split.name): split.name for split in used if role_of(split.name) in ROLES}
         raise UsageError(
-            f"{data.train}: splits {', '.join(s.name for s in splits)}; expected train, validation, calibration, test",
-            "Rename the splits; train is required, and each of the others may exist once",
+            f"{data.train}: splits {', '.join(s.name for s in used)}; expected train, validation, calibration, test",
+            f"Name those to use with --set 'data.splits_used=[{', '.join(usable.values())}]', or rename them; train is "
+            "required, and each of the others may exist once",
         )
     if data.test is not None:
         if "test" in raw:
             log.warning("%s has a test split of its own; data.test is used instead of it", data.train)
-        raw["test"] = _read_test_source(data.test, data)
-    return {only: raw[only]} if only in raw and only != "train" else raw
+        raw["test"] = _read_test_source(data.test, data, names)
+        notes += raw["test"].notes
+    return _RawSplits({only: raw[only]} if only in raw and only != "train" else raw, notes)
 
 
-def _read_test_source(source: str, data: DataConfig) -> RawSplit:
+def _used_splits(splits: list[RawSplit], data: DataConfig, notes: list[Note]) -> list[RawSplit]:
+    """The splits of the training source that `data.splits_used` lists, or all that have labels.
+
+    Raises `UsageError` for a name that no split has, and for a lone test or validation split that is not listed.
+    """
+    source, names = data.train or "", [split.name for split in splits]
+    if data.splits_used is not None:
+        missing = [name for name in data.splits_used if name not in names]
+        if missing:
+            raise UsageError(
+                f"data.splits_used: {source} has no split {', '.join(map(repr, missing))}; it has {', '.join(names)}"
+            )
+        left_out = [name for name in names if name not in data.splits_used]
+        log.info("%s: splits left out by data.splits_used: %s", source, ", ".join(left_out) or "none")
+        return [split for split in splits if split.name in data.splits_used]
+    if len(splits) == 1 and role_of(names[0]) in {*ROLES} - {"train"}:
+        raise UsageError(
+            f"the only split of {source} is called {names[0]}, and a training needs one to train on",
+            f"If it is meant to be trained on, and divided, say so with --set 'data.splits_used=[{names[0]}]'",
+        )
+    used = []
+    for split in splits:
+        if role_of(split.name) != "train" and split.rows and all(is_missing(row.answer) for row in split.rows):
+            message = f"the split {split.name} has no label in any of its {len(split.rows)} rows and is left out"
+            notes.append(Note("FV707", source, message))
+            log.warning("%s", notes[-1].sentence)
+        else:
+            used.append(split)
+    return used
+
+
+def _read_test_source(source: str, data: DataConfig, names: Collection[str]) -> RawSplit:
     # A test set of its own is never divided, so its rows need no groups.
-    splits = read_source(source, data.model_copy(update={"group_by": None}), seed_step=1)
+    splits = read_source(source, data.model_copy(update={"group_by": None}), seed_step=1, names=names)
     candidates = splits if len(splits) == 1 else [split for split in splits if role_of(split.name) == "test"]
     if len(candidates) != 1:
         raise UsageError(

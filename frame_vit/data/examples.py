@@ -6,6 +6,7 @@ not decide what happens to rejects: `read_dataset` sees those of all splits toge
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from frame_vit.data.cache import decoded
-from frame_vit.data.groups import Marks
 from frame_vit.data.response import Annotation, parse_answer
-from frame_vit.data.sources import RawSplit
+from frame_vit.data.rows import Marks, RawSplit
 from frame_vit.errors import RowError
 from frame_vit.images.decode import Stored
 from frame_vit.images.geometry import Box
@@ -139,8 +139,9 @@ def auto_names(train: AnnotatedSplit, aliases: dict[str, str]) -> list[str]:
     Of names that differ only by case or blanks, the most frequent becomes a class; the others stay unknown labels.
     """
     labels = Counter(aliases.get(a.labels[0], a.labels[0]) for _, a in train.rows)
-    if train.raw.names and {*labels} <= {*train.raw.names}:
-        return list(train.raw.names)
+    own = [unicodedata.normalize("NFC", name) for name in train.raw.names]
+    if own and {*labels} <= {*own}:
+        return own
     spellings: dict[str, str] = {}
     for label, _ in sorted(labels.items(), key=lambda item: (-item[1], item[0])):
         spellings.setdefault(plainly(label), label)
@@ -159,7 +160,8 @@ def build_split(
         try:
             label = space.id(annotation.labels[0])
         except KeyError as error:
-            rejects.append(Reject(raw.source, row.key, error.args[0], _unknown_code(annotation.labels[0], space)))
+            reason = error.args[0] + _alias_needed(annotation.labels[0])
+            rejects.append(Reject(raw.source, row.key, reason, _unknown_code(annotation.labels[0], space)))
             continue
         if facts.reason:
             rejects.append(Reject(raw.source, row.key, facts.reason, facts.code))
@@ -170,6 +172,12 @@ def build_split(
         examples.append(Example(row.key, label, boxes, *picture, row.marks, facts.stored, others))
         numbers.append(number)
     return Split(raw.name, examples, PixelArray(pictures.pixels, np.array(numbers, np.int64))), rejects
+
+
+def _alias_needed(label: str) -> str:
+    """What to do about a number or a boolean, which may stand for a class; but only the data's maker knows which."""
+    kind = "number" if label.lstrip("-").isdecimal() else "boolean" if label in ("True", "False") else ""
+    return f"; labels.aliases can say which class this {kind} stands for: {{'{label}': CLASS}}" if kind else ""
 
 
 def _unknown_code(label: str, space: LabelSpace) -> str:

@@ -1,84 +1,39 @@
 """Adapters: from whatever a user names as data to raw rows, split by split.
 
-A source is a hub data set, a saved data set or parquet files (all read through `datasets`), class folders, a CSV or
-JSONL manifest, or the synthetic frames of the demo. Pictures stay encoded: a raw row can read its bytes, and nothing is
-decoded or parsed here. To add a kind of source: a function that returns `RawSplit`s, and a branch in `read_source`.
+A source is a hub data set, a saved data set or parquet files (all read through `datasets`), a folder of pictures
+(`folders`), a table that lists them (`manifest`), or the synthetic frames of the demo. Local files are named to
+`datasets` one by one: left to itself, it chooses splits by what the names of files resemble, and skips the others.
+
+Pictures stay encoded: a raw row can read its bytes, and nothing is decoded or parsed here. To add a kind of source: a
+function that returns `RawSplit`s, and a branch in `read_source`.
 """
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from frame_vit.config.schema import DataConfig
-from frame_vit.data import demo
-from frame_vit.data.groups import Marking, Marks
-from frame_vit.data.manifest import read_manifest
-from frame_vit.data.response import Kind, answer_column
+from frame_vit.data import demo, folders
+from frame_vit.data.manifest import file_column
+from frame_vit.data.response import answer_column
+from frame_vit.data.rows import Marking, Marks, RawRow, RawSplit, stamp, with_notes
 from frame_vit.errors import FrameVitError, RowError, UsageError
-from frame_vit.images.decode import SUFFIXES, read_file
+from frame_vit.images.decode import read_file
 from frame_vit.system.hub import HubName, asking_hub, is_hub_name
 from frame_vit.system.progress import log
-from frame_vit.system.texts import printable
+from frame_vit.tree import TABLES, Tree, walk
 
 
-class RawRow(NamedTuple):
-    """One row as the source has it."""
-
-    key: str
-    """names the row within its source"""
-    answer: object
-    """its label or response, not yet parsed"""
-    read: Callable[[], bytes]
-    """gives the encoded picture; raises `RowError` if it cannot"""
-    stamp: str = ""
-    """changes whenever the picture may have changed, without reading it; empty if nothing can tell"""
-    marks: Marks = Marks()
-    """its group, slice and part"""
-    file: Path | None = None
-    """the picture's file, if it has one of its own"""
-
-
-@dataclass(frozen=True)
-class RawSplit:
-    """The rows of one split of a source."""
-
-    source: str
-    """as the user named it"""
-    name: str
-    """as the source names the split"""
-    kind: Kind
-    """whether answers are labels or responses"""
-    rows: list[RawRow]
-    names: tuple[str, ...] = ()
-    """class names in the source's own order, if it declares one"""
-    revision: str = ""
-    """the hub's commit; empty for local data"""
-
-
-ROLES = {
-    "train": ("train", "training"),
-    "val": ("validation", "val", "valid", "dev", "eval"),
-    "calibration": ("calibration", "calib"),
-    "test": ("test", "testing"),
-}
-"""The split names that are understood, by role. This is also the order in which splits are shown and ranked."""
-
-
-def role_of(split: str) -> str:
-    """The role of a split with this name; a name that stands for none is returned as it is."""
-    return next((role for role, names in ROLES.items() if split.lower() in names), split)
-
-
-def read_source(source: str, data: DataConfig, seed_step: int = 0) -> list[RawSplit]:
+def read_source(source: str, data: DataConfig, seed_step: int = 0, names: Collection[str] = ()) -> list[RawSplit]:
     """The splits of a source, with the names that the source gives them.
 
-    `seed_step` is added to the demo's seed: 0 for training frames, 1 for test frames.
+    `seed_step` is added to the demo's seed: 0 for training frames, 1 for test frames. `names` are those of the classes,
+    as far as they are known: a lone folder with other names inside is then not taken for a class.
 
     Raises `UsageError` if there is no such source or its form is not understood, `FrameVitError` if the hub cannot be
     reached or a file is damaged.
@@ -91,13 +46,17 @@ def read_source(source: str, data: DataConfig, seed_step: int = 0) -> list[RawSp
     except (OSError, RuntimeError) as error:  # a name that is too long, an unknown home folder
         raise UsageError(f"no such file or folder: {source} ({error})") from None
     if kind:
-        return _from_file(path, data) if kind == "file" else _from_folder(path, data)
-    if not is_hub_name(source) or path.suffix.lower() in _FILE_KINDS:
+        splits = _from_file(path, data) if kind == "file" else _from_folder(path, data, names)
+        for note in (note for split in splits for note in split.notes):
+            log.warning("%s", note.sentence)
+        return splits
+    if path.suffix.lower() in TABLES or not is_hub_name(HUB_CONFIG.sub(r"\1", source)):
         raise UsageError(f"no such file or folder: {source}", "A hub data set is named owner/name")
     return _from_hub(source, data)
 
 
-_FILE_KINDS = (".parquet", ".csv", ".jsonl")
+HUB_CONFIG = re.compile(r"(?<=/)([\w.-]+):([\w.-]+)")
+"""The name and the config in `owner/name:config@revision`."""
 
 
 def _demo_split(data: DataConfig, seed_step: int) -> RawSplit:
@@ -120,78 +79,74 @@ class _DemoPicture:
 
 
 def _from_file(path: Path, data: DataConfig) -> list[RawSplit]:
-    if path.suffix.lower() == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet" and not _lists_files(path, data):
         return _load("parquet", data, str(path), data_files={"train": glob.escape(str(path))})
-    if path.suffix.lower() in (".csv", ".jsonl"):
-        splits, kind = read_manifest(path, data)
-        return [
-            RawSplit(str(path), name, kind, [_file_row(r.key, r.answer, r.file, r.marks) for r in rows])
-            for name, rows in splits.items()
-        ]
+    if suffix in TABLES:
+        return folders.by_table(path, data)
     raise UsageError(
         f"{path}: not a data set",
-        f"A data set file ends in {', '.join(_FILE_KINDS)}; pictures are read from a folder for each class",
+        f"A data set file ends in {', '.join(TABLES)}; pictures are read from a folder for each class",
     )
 
 
-def _file_row(key: str, answer: object, file: Path, marks: Marks) -> RawRow:
-    return RawRow(key, answer, partial(read_file, file), _stamp(file), marks, file)
-
-
-def _stamp(file: Path) -> str:
-    try:
-        status = file.stat()
-    except (OSError, ValueError):
-        return f"{file} is not there"
-    # A file that replaces another may keep the modification time (mtime), but never the change time (ctime).
-    return f"{file.absolute()} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
-
-
-def _from_folder(path: Path, data: DataConfig) -> list[RawSplit]:
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+def _from_folder(path: Path, data: DataConfig, names: Collection[str]) -> list[RawSplit]:
+    if _is_saved(path):
         return _saved(path, data)
-    if any(path.rglob("*.parquet")):
-        if glob.has_magic(str(path)):  # `datasets` would take the folder's name for a glob pattern
-            return _load("parquet", data, str(path), data_dir=glob.escape(str(path)))
-        return _load(str(path), data, str(path))
-    for name in ("metadata.csv", "metadata.jsonl", "manifest.csv", "manifest.jsonl"):
-        if (path / name).is_file():
-            return _from_file(path / name, data)
-    parts = {child.name: child for child in _folders(path) if role_of(child.name) in ROLES}
-    others = [child.name for child in _folders(path) if child.name not in parts]
-    if "train" in map(role_of, parts) and others:
-        raise UsageError(
-            f"{path} has both folders for splits ({', '.join(parts)}) and other folders ({', '.join(others)})",
-            "Make every folder a split, or every folder a class",
-        )
-    if parts and not others:
-        return [_class_folders(child, name, data) for name, child in sorted(parts.items())]
-    return [_class_folders(path, "train", data)]
+    whole = walk(path)
+    tree = folders.innermost(whole, names)
+    outside = folders.beside(whole, {entry.path for entry in tree.entries})
+    return with_notes(_from_tree(tree, data), outside)
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _from_tree(tree: Tree, data: DataConfig) -> list[RawSplit]:
+    if _is_saved(tree.root):
+        return _saved(tree.root, data)
+    tables = folders.metadata_tables(tree)
+    if tables:
+        return folders.by_tables(tree, tables, data)
+    parquet = [entry.path for entry in tree.of("table") if entry.path.suffix.lower() == ".parquet"]
+    pictured = {entry.path.parent for entry in tree.of("picture")}
+    if pictured:  # parquet files beside them are the data set only if they hold pictures and no class folders exist
+        parquet = [file for file in parquet if _holds_pictures(file, data)] if len(pictured - {tree.root}) < 2 else []
+    if parquet:
+        by_split = folders.by_split(tree, parquet)
+        files = {name: [glob.escape(str(file)) for file in found] for name, found in by_split.items()}
+        splits = _load("parquet", data, str(tree.root), data_files=files)
+        return with_notes(splits, folders.beside(tree, parquet))
+    return folders.class_folders(tree, data)
 
 
-def _class_folders(path: Path, split: str, data: DataConfig) -> RawSplit:
-    marking = Marking(data, (), str(path))
-    rows, ignored = [], sum(file.is_file() and not file.name.startswith(".") for file in path.iterdir())
-    for folder in _folders(path):
-        for file in sorted(folder.rglob("*")):
-            if file.suffix.lower() in SUFFIXES and file.is_file():
-                key = printable(file.relative_to(path).as_posix())
-                rows.append(_file_row(key, printable(folder.name), file, marking.of({}, key)))
-            elif file.is_file() and not file.name.startswith("."):
-                ignored += 1
-    if not rows:
-        raise UsageError(
-            f"no pictures found in {path}",
-            "Expected a saved data set, parquet files, a metadata.csv, or one folder of pictures per class "
-            f"({', '.join(SUFFIXES)})",
-        )
-    if ignored:
-        log.warning("%s: %d files are ignored, because they are not pictures in a class folder", path, ignored)
-    return RawSplit(str(path), split, "label", rows)
+def _is_saved(path: Path) -> bool:
+    return any((path / name).is_file() for name in folders.SAVED)
+
+
+def _schema(file: Path) -> Any:
+    """The columns of a parquet file; None if it is damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(file)
+    except (pa.ArrowException, OSError):
+        return None
+
+
+def _holds_pictures(file: Path, data: DataConfig) -> bool:
+    schema = _schema(file)
+    return schema is not None and data.image_column in schema.names
+
+
+def _lists_files(file: Path, data: DataConfig) -> bool:
+    """Whether a parquet file is a table of the paths of pictures, and not of pictures."""
+    import pyarrow.types as types
+
+    schema = _schema(file)
+    column = file_column(schema.names, data) if schema is not None else None
+    if column is None:
+        return False
+    kind = schema.field(column).type
+    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _saved(path: Path, data: DataConfig) -> list[RawSplit]:
@@ -208,9 +163,10 @@ def _saved(path: Path, data: DataConfig) -> list[RawSplit]:
 def _from_hub(source: str, data: DataConfig) -> list[RawSplit]:
     import huggingface_hub
 
-    name, revision = HubName.of(source)
+    config = HUB_CONFIG.search(source)
+    name, revision = HubName.of(HUB_CONFIG.sub(r"\1", source))
     with asking_hub(huggingface_hub, f"data set {source}"):
-        return _load(name, data, source, revision=revision)
+        return _load(name, data, source, name=config[2] if config else None, revision=revision)
 
 
 def _load(path: str, data: DataConfig, source: str, **options: Any) -> list[RawSplit]:
@@ -220,7 +176,9 @@ def _load(path: str, data: DataConfig, source: str, **options: Any) -> list[RawS
     datasets.disable_progress_bars()
     try:
         loaded = datasets.load_dataset(path, **options)
-    except datasets.exceptions.DatasetNotFoundError:
+    except datasets.exceptions.DatasetNotFoundError as error:
+        if "gated" in str(error):
+            raise UsageError(f"{source}: {_first_line(error)}", "Then log in with `hf auth login`") from None
         raise UsageError(
             f"data set {source} is neither a local folder nor on the hub",
             "Check the spelling; for a private data set log in with `hf auth login`",
@@ -246,19 +204,18 @@ def _from_table(source: str, name: str, table: Any, data: DataConfig) -> RawSpli
             "Set data.image_column to the column with the pictures",
         )
     kind, column = answer_column(columns, data.response_column, data.label_column, where)
-    if not isinstance(table.features[data.image_column], datasets.Image):
+    feature = table.features[data.image_column]
+    if not _can_be_pictures(feature):
         raise UsageError(
             f"{where}: column {data.image_column!r} does not hold pictures",
-            "Set data.image_column to a column of the type Image",
+            f"It holds {feature}. Set data.image_column to a column of the type Image, of bytes, or of structs of "
+            "bytes and path",
         )
     pictures = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
-    feature, answers = (table.features[column], table[column]) if column else (None, [None] * len(table))
-    names: tuple[str, ...] = ()
-    if isinstance(feature, datasets.ClassLabel):
-        names = tuple(feature.names)
-        answers = (None if a is None or a < 0 else feature.int2str(a) for a in answers)
+    names, answers = _answers(table, column)
     keys = [f"{name}[{i}]" for i in range(len(table))]
-    facts = zip(answers, _cell_stamps(table, pictures, data.image_column), _marks(table, data, keys), strict=True)
+    stamps = _cell_stamps(table, pictures, data.image_column)
+    facts = zip(answers, stamps, _marks(table, pictures, data, keys), strict=True)
     rows = [
         RawRow(keys[i], answer, _Cell(pictures, i, data.image_column), stamp, marks)
         for i, (answer, stamp, marks) in enumerate(facts)
@@ -266,18 +223,42 @@ def _from_table(source: str, name: str, table: Any, data: DataConfig) -> RawSpli
     return RawSplit(source, name, kind, rows, names, _revision(table))
 
 
-def _marks(table: Any, data: DataConfig, keys: list[str]) -> list[Marks]:
-    """The marks of every row, by its columns or by the name of the file that its picture came from."""
+def _can_be_pictures(feature: Any) -> bool:
+    """Whether a column holds encoded pictures, with the schema of `datasets` or as other tools write them."""
     import datasets
 
+    stored = feature.get("bytes") if isinstance(feature, dict) else feature
+    return isinstance(feature, datasets.Image) or getattr(stored, "dtype", "") in ("binary", "large_binary")
+
+
+def _answers(table: Any, column: str) -> tuple[tuple[str, ...], Iterable[object]]:
+    """The names of the classes, if the column declares them, and the answer of every row; class ids become names."""
+    import datasets
+
+    if not column:
+        return (), [None] * len(table)
+    feature = table.features[column]
+    classes = getattr(feature, "feature", feature)  # of a list, that of its elements
+    if not isinstance(classes, datasets.ClassLabel):
+        return (), table[column]
+
+    def named(answer: Any) -> object:
+        if isinstance(answer, list):
+            return [named(each) for each in answer]
+        return None if answer is None or answer < 0 else classes.int2str(answer)
+
+    return tuple(classes.names), map(named, table[column])
+
+
+def _marks(table: Any, pictures: Any, data: DataConfig, keys: list[str]) -> list[Marks]:
+    """The marks of every row, by its columns or by the name of the file that its picture came from."""
     marking = Marking(data, table.column_names, "the data set")
     if not marking.wanted:
         return [Marks()] * len(keys)
     columns = {grouping.column for grouping in marking.groupings if grouping.column}
     values = {column: table[column] for column in columns}
-    encoded = table.select_columns([data.image_column]).cast_column(data.image_column, datasets.Image(decode=False))
     named = any(grouping.pattern for grouping in marking.groupings)
-    paths = ((row[data.image_column] or {}).get("path") for row in encoded) if named else [None] * len(keys)
+    paths = ((row[data.image_column] or {}).get("path") for row in pictures) if named else [None] * len(keys)
     return [
         marking.of({column: cells[i] for column, cells in values.items()}, path or keys[i])
         for i, path in enumerate(paths)
@@ -288,14 +269,14 @@ def _cell_stamps(table: Any, pictures: Any, column: str) -> list[str]:
     """A stamp for each picture: of the file that the cell names, else of the table's own files and fingerprint."""
     import pyarrow.compute as pc
 
-    files = " ".join(_stamp(Path(file["filename"])) for file in table.cache_files)
+    files = " ".join(stamp(Path(file["filename"])) for file in table.cache_files)
     if not files or table._indices is not None:
         return [""] * len(table)
     cells = pictures.data.column(column)
     paths = pc.struct_field(cells, "path").to_pylist()
     embedded = pc.is_valid(pc.struct_field(cells, "bytes")).to_pylist()
     return [
-        _stamp(Path(path)) if path and not has_bytes else f"{table._fingerprint} {files} {i}"
+        stamp(Path(path)) if path and not has_bytes else f"{table._fingerprint} {files} {i}"
         for i, (path, has_bytes) in enumerate(zip(paths, embedded, strict=True))
     ]
 

@@ -3,14 +3,22 @@
 Every class is divided in its proportion. Pictures of one group, and rows that show the same picture, stay in one split.
 With `data.splits`, train is divided as an earlier manifest.json lists it, so that results stay comparable when rows are
 excluded later.
+
+Rows to exclude stand in a CSV file with the column `key` and, if keys repeat between sources, `source`. `framevit
+prepare` proposes such a file, with the columns `code` and `reason` as well. A proposal repeats what is excluded
+already, so that the new file can replace the one in use.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
+import os
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,15 +27,47 @@ from numpy.typing import NDArray
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import Split
-from frame_vit.data.groups import joined
-from frame_vit.data.sources import ROLES
+from frame_vit.data.rows import ROLES, RawSplit, role_of
 from frame_vit.errors import DataError, UsageError
 from frame_vit.labels import LabelSpace
-from frame_vit.system.files import read_plain_text
+from frame_vit.system.files import read_plain_text, replacing
 from frame_vit.system.progress import log
+from frame_vit.system.texts import neutral, raw
 
+ALL = "all"
+"""The name that stands for all splits of another data set together."""
 MOST_FOLDS = 20
 """Groups are dealt into at most this many folds; the number of folds held out is the one nearest to the share."""
+
+
+class SplitChoice(NamedTuple):
+    """Which split of another data set: `split` by name or role, or all of them; else the first of the `usual` roles."""
+
+    source: str
+    split: str | None = None
+    usual: tuple[str, ...] = ("test",)
+
+    def among(self, splits: list[RawSplit]) -> list[RawSplit]:
+        """The chosen splits. Raises `UsageError`, with the names that there are, if none fits."""
+        names = ", ".join(split.name for split in splits)
+        if self.split == ALL:
+            return splits
+        if self.split is not None:
+            chosen = [s for s in splits if s.name == self.split] or [s for s in splits if role_of(s.name) == self.split]
+            if len(chosen) != 1:
+                raise UsageError(f"{self.source}: there is no split {self.split!r}; the splits are {names}")
+            return chosen
+        for role in self.usual if len(splits) > 1 else ():
+            chosen = [split for split in splits if role_of(split.name) == role]
+            if len(chosen) == 1:
+                log.info("%s: of its splits %s, %s is used", self.source, names, chosen[0].name)
+                return chosen
+        if len(splits) > 1:
+            raise UsageError(
+                f"{self.source}: the splits are {names}; expected one called {' or '.join(self.usual)}",
+                f"Name one with --split, or take all of them together with --split {ALL}",
+            )
+        return splits
 
 
 def divide(
@@ -167,3 +207,89 @@ def _check_counts(counts: dict[str, int], needed: int, what: str, split: Split, 
 def _by_name(counts: Counter[int], space: LabelSpace) -> dict[str, int]:
     """Counts by class name instead of class id, in the order of the ids."""
     return {space.names[class_id]: count for class_id, count in sorted(counts.items())}
+
+
+def joined(groups: Sequence[str], digests: Sequence[str]) -> list[int]:
+    """One number for each row: the same for rows that must stay together, because they share a group or a picture.
+
+    Sharing is transitive: if one picture is in two groups, both groups get the same number.
+    """
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for group, digest in zip(groups, digests, strict=True):
+        if group:
+            parent[root(f"picture {digest}")] = root(f"group {group}")
+    numbers: dict[str, int] = {}
+    return [numbers.setdefault(root(f"picture {digest}"), len(numbers)) for digest in digests]
+
+
+class Exclusion(NamedTuple):
+    """A row to exclude: its source (empty: any source) and key, and the code and reason of the finding about it."""
+
+    source: str
+    key: str
+    code: str = ""
+    reason: str = ""
+
+
+def apply_exclusions(splits: Mapping[str, RawSplit], file: str | None) -> tuple[dict[str, RawSplit], list[Exclusion]]:
+    """The splits by role without the rows that the file lists, and the rows that were excluded.
+
+    A listed row that is not in the data is warned of. Raises `UsageError` if the file cannot be used.
+    """
+    if file is None:
+        return dict(splits), []
+    listed = _listed(Path(file).expanduser())
+    kept, excluded, used = {}, [], set()
+    for role, split in splits.items():
+        rows = []
+        for row in split.rows:
+            exclusion = listed.get((_resolved(split.source), row.key)) or listed.get(("", row.key))
+            if exclusion is None:
+                rows.append(row)
+                continue
+            excluded.append(exclusion._replace(source=split.source))
+            used.add((_resolved(exclusion.source), exclusion.key))
+        kept[role] = replace(split, rows=rows)
+    missing = sorted(key for source, key in listed if (source, key) not in used)
+    if excluded:
+        log.info("%d rows are excluded by %s", len(excluded), file)
+    if missing:
+        log.warning("%s lists %d rows that are not in the data: %s", file, len(missing), ", ".join(missing[:5]))
+    return kept, excluded
+
+
+def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
+    """Writes a file that `data.exclude` accepts. Cells that a spreadsheet would take for formulas are made harmless."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(Exclusion._fields)
+        writer.writerows([neutral(cell) for cell in exclusion] for exclusion in exclusions)
+
+
+def _listed(path: Path) -> dict[tuple[str, str], Exclusion]:
+    """By (resolved source, key)."""
+    try:
+        with io.StringIO(read_plain_text(path), newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = list(reader.fieldnames or ())
+            if "key" not in columns:
+                raise UsageError(
+                    f"data.exclude: {path} has no column key; it has {', '.join(columns) or 'no columns'}",
+                    "framevit prepare writes such a list: exclude.csv",
+                )
+            rows = [{name: raw(row.get(name) or "") for name in Exclusion._fields} for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"data.exclude: {path} cannot be read: {error}") from None
+    return {(_resolved(row["source"]), row["key"]): Exclusion(**row) for row in rows if row["key"]}
+
+
+def _resolved(source: str) -> str:
+    """The absolute path of a source that is a local file or folder, however it was named; any other name as it is."""
+    return str(Path(source).resolve()) if source and os.path.exists(source) else source  # noqa: PTH110

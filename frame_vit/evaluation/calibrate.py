@@ -130,6 +130,7 @@ def calibrate(
         raise UsageError(f"{folder} is no folder with a {METADATA_FILE}, so there is no place to store thresholds in")
     if not predictor.labels.ok:
         raise UsageError("this model calls no class good (labels.ok), so nothing can be accepted")
+    request = replace(request, usual=("calibration", "val"))
     selected = select_split(predictor.metadata, predictor.run, request, tick)
     if any(folder.glob("*.onnx")):
         log.warning(

@@ -154,7 +154,7 @@ def compare(one: Predictor, other: Predictor, request: DataRequest, tick: Tick =
     # Each model reads the pictures by its own preprocessing, but both read the split of the first one's run.
     first = select_split(one.metadata, one.run, request, tick)
     a = one.judge_split(first.split, tick)
-    second = select_split(other.metadata, one.run, request, tick)
+    second = select_split(other.metadata, one.run if request.source is None else other.run, request, tick)
     b = other.judge_split(second.split, tick)
     if _digests(first.split) != _digests(second.split):
         raise DataError("the two models cannot use the same pictures of this data: their bit depth or region differ")

@@ -46,7 +46,9 @@ FORMATS = (
     TiffImagePlugin.TiffImageFile.format,
     WebPImagePlugin.WebPImageFile.format,
 )
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm",
+)  # fmt: skip
 MAX_MEGAPIXELS = 100.0
 """The default of `data.max_megapixels`. A picture of this size takes about 0.7 GB while it is decoded."""
 BAND = 8_000_000

@@ -6,6 +6,7 @@ Nothing is left out: what is missing or unreadable becomes an input with an erro
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,9 +16,7 @@ from typing import NamedTuple
 from frame_vit.errors import RowError, UsageError
 from frame_vit.images.decode import SUFFIXES
 from frame_vit.system.progress import log
-
-LISTS = (".csv", ".jsonl", ".parquet")
-"""Endings of files that list the pictures of a data set, or hold them."""
+from frame_vit.tree import TABLES, some, walk
 
 
 class Input(NamedTuple):
@@ -32,7 +31,8 @@ def expand(arguments: Iterable[str]) -> list[Input]:
 
     A file is itself. A folder stands for the pictures in it and below, sorted by name; a glob for what it matches; a
     manifest or table for the pictures that it lists. A folder without pictures or a glob without a match becomes an
-    input with an error, or raises `UsageError` if it is the only argument.
+    input with an error, or raises `UsageError` if it is the only argument. What has the name of a picture but is no
+    file, and a folder that cannot be entered, are inputs with an error, too.
     """
     words = list(arguments)
     inputs = [each for word in words for each in _expanded(word)]
@@ -56,9 +56,8 @@ def from_data(source: str) -> list[Input]:
 
 def pictures_in(folder: Path) -> tuple[list[Path], int]:
     """The pictures in a folder and below, sorted by name, and the number of other files. Hidden files do not count."""
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and not file.name.startswith("."))
-    pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
-    return pictures, len(files) - len(pictures)
+    tree = walk(folder)
+    return [entry.path for entry in tree.of("picture")], len(tree.of("other", "table", "disguised"))
 
 
 @dataclass(frozen=True)
@@ -77,11 +76,8 @@ def _expanded(word: str) -> list[Input]:
     if os.path.isdir(word):  # noqa: PTH112  (False, not an error, for names that no file can have)
         return _in_folder(path)
     if glob.has_magic(word) and not os.path.exists(word):  # noqa: PTH110
-        matches = sorted(Path(match) for match in glob.glob(word, recursive=True))  # noqa: PTH207  (a pattern may be absolute)
-        if not matches:
-            return [Input(word, _Missing(f"nothing matches {word}", "Put the pattern in quotes, and check the folder"))]
-        return [each for match in matches for each in (_in_folder(match) if match.is_dir() else [_file(match)])]
-    if path.suffix.lower() in LISTS:
+        return _matching(word)
+    if path.suffix.lower() in TABLES:
         try:
             return from_data(word)
         except UsageError as error:
@@ -93,11 +89,49 @@ def _file(path: Path) -> Input:
     return Input(str(path), path)
 
 
+def _matching(pattern: str) -> list[Input]:
+    """What a glob matches, each file once: with `**`, links can lead to the same file in many ways."""
+    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207  (a pattern may be absolute)
+    once: dict[str, Path] = {}
+    for match in sorted(matches, key=lambda match: (len(match.parts), match)):
+        once.setdefault(os.path.join(os.path.realpath(match.parent), match.name), match)  # noqa: PTH118
+    if len(once) < len(matches):
+        log.warning("%s: %d matches are other ways to the same files", pattern, len(matches) - len(once))
+    closed = _closed_folders(pattern)
+    inputs = [
+        each for match in sorted(once.values()) for each in (_in_folder(match) if match.is_dir() else [_file(match)])
+    ]
+    if not inputs and not closed:
+        return [
+            Input(pattern, _Missing(f"nothing matches {pattern}", "Put the pattern in quotes, and check the folder"))
+        ]
+    return inputs + closed
+
+
+def _closed_folders(pattern: str) -> list[Input]:
+    """The folders in which a pattern with `**` cannot look."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return []
+    base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+    closed = [entry for entry in walk(base).of("broken") if entry.problem]
+    return [Input(str(entry.path), _Missing(entry.problem)) for entry in closed]
+
+
 def _in_folder(folder: Path) -> list[Input]:
-    pictures, others = pictures_in(folder)
-    if not pictures:
+    tree = walk(folder)
+    found = tree.of("picture", "broken")
+    if not found:
         hint = f"Pictures end in {', '.join(SUFFIXES)}; --data names a data set"
         return [Input(str(folder), _Missing(f"no pictures in {folder}", hint))]
-    if others:
-        log.warning("%s: %d files do not have the ending of a picture and were not read", folder, others)
-    return [_file(path) for path in pictures]
+    for said, entries in (
+        ("files do not have the ending of a picture and were not read", tree.of("other", "table", "disguised")),
+        ("hidden files were not read", tree.of("hidden")),
+        ("links lead back into the folder and were not followed", tree.of("link")),
+    ):
+        if entries:
+            log.warning("%s: %d %s (%s)", folder, len(entries), said, some(tree.named(entries)))
+    return [
+        Input(str(entry.path), _Missing(f"{entry.path}: {entry.problem}") if entry.problem else entry.path)
+        for entry in found
+    ]

@@ -50,12 +50,16 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The data of a run: fingerprints of the data set and of each split, the sources by role, the skipped rows."""
+    """The data of a run: fingerprints of the data set and of each split, the sources by role, the skipped rows.
+
+    `trained_on` has the short digest of every picture of train, by which a later evaluation finds them in other data.
+    """
 
     fingerprint: str
     splits: dict[str, str]
     sources: dict[str, Origin]
     skipped: int
+    trained_on: str = ""
 
     @classmethod
     def of(cls, dataset: Dataset) -> DataFacts:
@@ -64,6 +68,7 @@ class DataFacts:
             splits={name: dataset.split_fingerprint(name) for name in dataset.splits},
             sources=dataset.sources,
             skipped=len(dataset.rejects),
+            trained_on=" ".join(sorted({short_digest(e.digest) for e in dataset.splits["train"].examples})),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -73,6 +78,7 @@ class DataFacts:
             "splits": self.splits,
             "sources": sources,
             "skipped": self.skipped,
+            "trained_on": self.trained_on,
         }
 
 
@@ -129,6 +135,11 @@ class Environment:
             "git_commit": self.git_commit,
             "command": self.command,
         }
+
+
+def short_digest(digest: str) -> str:
+    """The first 64 bits of a sha256: enough to know a picture again among millions."""
+    return digest[:16]
 
 
 def _git_commit() -> str | None:

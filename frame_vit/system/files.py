@@ -294,12 +294,17 @@ def read_plain_text(path: Path, limit: int = LARGEST_TEXT) -> str:
 
     Raises what `check_plain` raises, and `UnicodeDecodeError`. Line ends stay as they are.
     """
+    return read_plain_bytes(path, limit).decode("utf-8-sig")
+
+
+def read_plain_bytes(path: Path, limit: int = LARGEST_TEXT) -> bytes:
+    """The bytes of a plain file. Raises what `check_plain` raises."""
     check_plain(path, limit)
     with path.open("rb") as file:
         content = file.read(limit + 1)  # a file may grow meanwhile, and those of /proc have no size
     if len(content) > limit:
         raise UsageError(f"{path} has more than {size(limit)}")
-    return content.decode("utf-8-sig")
+    return content
 
 
 def size(count: float) -> str:

@@ -303,7 +303,8 @@ def _what_the_hub_said(error: BaseException, what: str, watch: _Watch) -> FrameV
     names = next(filter(None, (re.search(r"available configs: \[(.*)\]", str(each)) for each in chain)), None)
     if names:
         listed = names[1].replace("'", "")
-        return UsageError(f"{what} has several configs on the hub, and none is named: {listed}")
+        message = f"{what} has several configs on the hub, and none is named: {listed}"
+        return UsageError(message, "Name one of them after a colon: owner/name:CONFIG")
     trouble = _given_up or watch.trouble
     if not trouble or not any(isinstance(each, OSError) for each in chain):
         return None

@@ -12,7 +12,7 @@ from frame_vit.audit.audit import Audit, audit, warn_of_errors
 from frame_vit.config.schema import Config
 from frame_vit.data import demo
 from frame_vit.data.dataset import read_dataset
-from frame_vit.data.exclusions import write_exclusions
+from frame_vit.data.splits import write_exclusions
 from frame_vit.errors import DataError
 from frame_vit.findings import KINDS
 from frame_vit.images.preprocessing import Preprocessing
@@ -22,6 +22,7 @@ IN_ROWS = sorted(
     {*KINDS}
     - {"FV105", "FV401", "FV402", "FV403", "FV404", "FV405", "FV504", "FV510", "FV602"}
     - {"FV210", "FV211", "FV306", "FV307"}
+    - {"FV701", "FV702", "FV703", "FV704", "FV705", "FV706", "FV707"}  # about the source, not its rows
 )
 
 

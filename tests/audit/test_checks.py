@@ -200,3 +200,34 @@ def test_of_a_leak_the_rows_on_the_training_side_are_left_out(planted: tuple[Pla
         rows = next(f.rows for f in audit.findings if f.kind.code == code)
         assert {row.split for row in rows} == {"train"}
         assert {row.duplicate_of[0] for row in rows if row.duplicate_of} <= {"val", "test"}
+
+
+def test_what_lies_beside_the_rows_is_found(tmp_path: Path) -> None:
+    for number, frame in enumerate(demo.frames(60, 1)):
+        path = tmp_path / "set" / frame.label / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(demo.jpeg(frame))
+    (tmp_path / "set" / "empty").mkdir()
+    (tmp_path / "set" / "loose.png").write_bytes(b"x")
+    (tmp_path / "set" / "passed" / "notes.txt").write_text("x")
+    (tmp_path / "set" / "passed" / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "set" / "passed" / ".ipynb_checkpoints" / "1-checkpoint.jpg").write_bytes(b"x")
+    found = {code: rows for code, rows in keys_by_code(audited(tmp_path / "set")).items() if code.startswith("FV7")}
+    assert found == {
+        "FV701": {"passed/.ipynb_checkpoints/1-checkpoint.jpg"},
+        "FV702": {"passed/notes.txt"},
+        "FV703": {"loose.png"},
+        "FV704": {"empty: empty"},
+    }
+
+
+def test_rows_without_a_split_and_empty_rows_are_found(tmp_path: Path) -> None:
+    lines = ["file_name,response,split"]
+    for number, frame in enumerate(demo.frames(60, 1)):
+        (tmp_path / f"{number}.jpg").write_bytes(demo.jpeg(frame))
+        split = "" if number == 7 else "test" if number % 4 == 0 else "train"
+        lines.append(f'{number}.jpg,"{demo.response(frame)}",{split}')
+    (tmp_path / "m.csv").write_text("\n".join([*lines, ",,", ""]))
+    found = keys_by_code(audited(tmp_path / "m.csv"))
+    assert found["FV705"] == {"line 9 (7.jpg)"}
+    assert found["FV706"] == {"line 62"}

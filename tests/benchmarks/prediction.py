@@ -187,6 +187,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = 
     from frame_vit.backends.torch_backend import Torch
     from frame_vit.config.schema import Config, ExportConfig
     from frame_vit.data.dataset import read_other_dataset
+    from frame_vit.data.splits import SplitChoice
     from frame_vit.decision.novelty import novelty_reference
     from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
     from frame_vit.export.export import ExportJob, write_export
@@ -219,7 +220,7 @@ def build(folder: Path, size: str, pictures: Sequence[Path], timed_here: bool = 
         there.mkdir(parents=True, exist_ok=True)
         os.link(path, there / path.name)
     settings = Config.model_validate({"data": {"cache": str(folder.with_name("cache"))}})
-    split = next(iter(read_other_dataset(str(data), settings, space, pixels).splits.values()))
+    split = next(iter(read_other_dataset(SplitChoice(str(data)), settings, space, pixels).splits.values()))
     # Random weights: what int8 changes of their answers is not looked at here.
     limits = ExportConfig(pictures=8, int8_changed=0.9)
     write_export(ExportJob(load_trained(str(folder)), folder, folder, split, limits, int8=True, train=split))

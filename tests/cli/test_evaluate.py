@@ -117,6 +117,20 @@ class TestWithARun:
         assert answer.code == 1
         assert "'Zplus' is not among the classes" in answer.words
 
+    def test_data_with_splits_is_tested_on_its_test_split_or_on_the_one_that_is_named(
+        self, call: Call, tmp_path: Path
+    ) -> None:
+        for seed, split in enumerate(["train", "train", "valid", "test"]):
+            place = tmp_path / "data" / split / "Xplus" / f"{seed}.jpg"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(demo.jpeg(demo.sample("Xplus", seed)))
+        words = ["evaluate", "--data", tmp_path / "data", "--json", "-o", tmp_path / "e"]
+        for extra, n in ([], 1), (["--split", "val"], 1), (["--split", "train"], 2), (["--split", "all"], 4):
+            assert json.loads(call(*words, *extra).out)["n"] == n
+        answer = call(*words, "--split", "tset")
+        assert answer.code == 2
+        assert "the splits are test, train, valid" in answer.words
+
     def test_rows_left_out_are_counted_and_end_in_exit_code_3(self, call: Call, tmp_path: Path) -> None:
         folder = tmp_path / "data" / "Xplus"
         folder.mkdir(parents=True)

@@ -16,7 +16,8 @@ from PIL import Image
 from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
 from frame_vit.data.cache import PIXELS, Decoded, decoded
-from frame_vit.data.sources import RawRow, RawSplit, read_source
+from frame_vit.data.rows import RawRow, RawSplit
+from frame_vit.data.sources import read_source
 from frame_vit.errors import UsageError
 from frame_vit.images.preprocessing import Preprocessing, read_picture
 
@@ -179,7 +180,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from frame_vit.data.cache import decoded
-from frame_vit.data.sources import RawRow, RawSplit
+from frame_vit.data.rows import RawRow, RawSplit
 from frame_vit.images.preprocessing import Preprocessing
 folder = Path(sys.argv[1])
 def row(i):

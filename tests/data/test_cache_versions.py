@@ -164,7 +164,8 @@ from pathlib import Path
 import frame_vit
 from frame_vit.config.schema import DataConfig
 from frame_vit.data.cache import decoded
-from frame_vit.data.sources import RawSplit, read_source
+from frame_vit.data.rows import RawSplit
+from frame_vit.data.sources import read_source
 from frame_vit.images.preprocessing import Preprocessing
 (raw,) = read_source("demo", DataConfig.model_validate({"demo": {"train": 5}}))
 reads = []

@@ -20,6 +20,7 @@ from frame_vit.config.schema import Config
 from frame_vit.data import demo
 from frame_vit.data.dataset import Dataset, Origin, read_dataset, read_other_dataset
 from frame_vit.data.examples import Example, Split
+from frame_vit.data.splits import SplitChoice
 from frame_vit.errors import ConfigError, DataError, FrameVitError, UsageError
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.images.preprocessing import Preprocessing, region
@@ -387,13 +388,70 @@ def test_a_split_that_there_is_not_is_refused_with_those_there_are(frames: Path)
         read_dataset(config(frames, NAMES), SMALL, only="tset")
 
 
+# Which splits of a source are used
+
+
+def test_a_lone_test_split_is_trained_on_only_if_it_is_said(tmp_path: Path) -> None:
+    fill(tmp_path / "set" / "test", {"a": 10, "b": 10})
+    with pytest.raises(UsageError, match=r"the only split of .* is called test") as caught:
+        read_dataset(config(tmp_path / "set"), SMALL)
+    assert "data.splits_used=[test]" in caught.value.hint
+    dataset = read_dataset(config(tmp_path / "set", splits_used=["test"]), SMALL)
+    assert sum(sizes(dataset).values()) == 20
+
+
+def test_further_splits_are_left_out_by_the_key_that_the_hint_names(tmp_path: Path) -> None:
+    import datasets
+
+    tables = {name: _labelled(["a", "b"] * 10) for name in ("train", "dev", "extra")}
+    datasets.DatasetDict(tables).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(UsageError, match="splits train, dev, extra; expected train") as caught:
+        read_dataset(config(tmp_path / "saved"), SMALL)
+    assert "data.splits_used=[train, dev]" in caught.value.hint
+    dataset = read_dataset(config(tmp_path / "saved", splits_used=["train", "dev"]), SMALL)
+    assert sizes(dataset) == {"train": 16, "val": 20, "test": 4}
+    with pytest.raises(UsageError, match="has no split 'tset'; it has train, dev, extra"):
+        read_dataset(config(tmp_path / "saved", splits_used=["train", "tset"]), SMALL)
+
+
+def test_a_split_without_labels_is_left_out_and_noted(tmp_path: Path) -> None:
+    import datasets
+
+    tables = {"train": _labelled(["a", "b"] * 10), "test": _labelled([None] * 4)}
+    datasets.DatasetDict(tables).save_to_disk(str(tmp_path / "saved"))
+    dataset = read_dataset(config(tmp_path / "saved"), SMALL)
+    assert sizes(dataset) == {"train": 12, "val": 4, "test": 4}
+    assert [(note.code, note.message) for note in dataset.notes] == [
+        ("FV707", "the split test has no label in any of its 4 rows and is left out")
+    ]
+    with pytest.raises(DataError, match="no label"):
+        read_dataset(config(tmp_path / "saved", splits_used=["train", "test"]), SMALL)
+
+
+def _labelled(labels: list[Any]) -> Any:
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = {"image": [{"bytes": picture(i), "path": None} for i in range(len(labels))], "label": labels}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def test_class_names_in_another_normal_form_are_the_same_class(tmp_path: Path) -> None:
+    composed, apart = "Fl\u00e4che", "Fla\u0308che"
+    source = fill(tmp_path / "set", {apart: 10, "b": 10})
+    dataset = read_dataset(config(source, [composed, "b"]), SMALL)
+    assert dataset.labels.names == (composed, "b")
+    assert read_dataset(config(source, [apart, "b"]), SMALL).labels.names == (composed, "b")
+    assert LabelSpace.build([apart, "b"]).id(composed) == 0
+
+
 # Another data set for a trained model
 
 
 def test_another_data_set_is_one_split_with_the_models_class_ids(tmp_path: Path) -> None:
     space = LabelSpace.build(NAMES)
     other = fill(tmp_path / "other", {"passed": 2, "Xminus": 1})
-    dataset = read_other_dataset(str(other), config("demo"), space, SMALL)
+    dataset = read_other_dataset(SplitChoice(str(other)), config("demo"), space, SMALL)
     ((name, split),) = dataset.splits.items()
     assert name.startswith("data-")
     assert name.endswith("other")
@@ -405,9 +463,9 @@ def test_another_data_set_may_spell_the_classes_in_its_own_way(tmp_path: Path) -
     other = fill(tmp_path / "other", {"gut": 2, "Xminus": 1})
     space = LabelSpace.build(NAMES)
     with pytest.raises(DataError, match="label 'gut' is not among the classes, in 2 rows"):
-        read_other_dataset(str(other), config("demo"), space, SMALL)
+        read_other_dataset(SplitChoice(str(other)), config("demo"), space, SMALL)
     told = config("demo", labels={"aliases": {"gut": "passed"}})
-    dataset = read_other_dataset(str(other), told, space, SMALL)
+    dataset = read_other_dataset(SplitChoice(str(other)), told, space, SMALL)
     ((_, split),) = dataset.splits.items()
     assert split.labels.tolist() == [2, 0, 0]
     assert dataset.labels is space
@@ -416,17 +474,18 @@ def test_another_data_set_may_spell_the_classes_in_its_own_way(tmp_path: Path) -
 def test_labels_that_are_no_classes_are_listed_by_name_and_not_row_by_row(tmp_path: Path) -> None:
     other = fill(tmp_path / "other", {"dent": 20, "scratch": 30, "passed": 1})
     with pytest.raises(DataError) as caught:
-        read_other_dataset(str(other), config("demo"), LabelSpace.build(NAMES), SMALL)
+        read_other_dataset(SplitChoice(str(other)), config("demo"), LabelSpace.build(NAMES), SMALL)
     head, first, second = caught.value.message.splitlines()
     assert head == "50 rows cannot be used:"
     assert "scratch/020.png: label 'scratch' is not among the classes, in 30 rows" in first
     assert "dent/000.png: label 'dent' is not among the classes, in 20 rows" in second
 
 
-def test_another_data_set_with_parts_is_taken_whole_and_its_keys_say_the_part(tmp_path: Path) -> None:
+def test_another_data_set_with_parts_can_be_taken_whole_and_its_keys_say_the_part(tmp_path: Path) -> None:
     fill(tmp_path / "other" / "train", {"passed": 1})
     fill(tmp_path / "other" / "test", {"passed": 1}, 5)
-    dataset = read_other_dataset(str(tmp_path / "other"), config("demo"), LabelSpace.build(NAMES), SMALL)
+    everything = SplitChoice(str(tmp_path / "other"), "all")
+    dataset = read_other_dataset(everything, config("demo"), LabelSpace.build(NAMES), SMALL)
     (split,) = dataset.splits.values()
     assert sorted(keys(split)) == ["test/passed/005.png", "train/passed/000.png"]
 
@@ -434,10 +493,10 @@ def test_another_data_set_with_parts_is_taken_whole_and_its_keys_say_the_part(tm
 def test_another_data_set_with_other_labels_is_refused_by_name(tmp_path: Path) -> None:
     other = fill(tmp_path / "other", {"passed": 1, "scratch": 1})
     with pytest.raises(DataError, match=r"scratch/001\.png: label 'scratch' is not among the classes"):
-        read_other_dataset(str(other), config("demo"), LabelSpace.build(NAMES), SMALL)
+        read_other_dataset(SplitChoice(str(other)), config("demo"), LabelSpace.build(NAMES), SMALL)
     with pytest.raises(DataError, match="no usable pictures"):
         read_other_dataset(
-            str(fill(tmp_path / "third", {"scratch": 1})),
+            SplitChoice(str(fill(tmp_path / "third", {"scratch": 1}))),
             config("demo", on_bad_row="skip"),
             LabelSpace.build(NAMES),
             SMALL,

@@ -13,7 +13,8 @@ from PIL import Image
 from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import AnnotatedSplit, Reject, Split, annotate, auto_names, build_split
 from frame_vit.data.response import Kind
-from frame_vit.data.sources import RawRow, RawSplit, read_source
+from frame_vit.data.rows import RawRow, RawSplit
+from frame_vit.data.sources import read_source
 from frame_vit.errors import RowError
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace

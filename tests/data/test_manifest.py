@@ -24,7 +24,7 @@ def manifest(folder: Path, text: str | bytes, name: str = "m.csv") -> Path:
 
 def rows(folder: Path, text: str | bytes, name: str = "m.csv") -> list[ManifestRow]:
     """The rows of a manifest without a split column."""
-    splits, _ = read_manifest(manifest(folder, text, name), DATA)
+    splits = read_manifest(manifest(folder, text, name), DATA).splits
     assert list(splits) == ["train"]
     return splits["train"]
 
@@ -48,10 +48,12 @@ def refusal(folder: Path, text: str | bytes, name: str = "m.csv") -> str:
         "\ufefffile_name,label\na.png,Xplus\nsub/b.png,passed",
         '"file_name","label"\n"a.png","Xplus"\n"sub/b.png","passed"\n',
         "label,file_name,weight\nXplus,a.png,1\npassed,sub\\b.png,2\n",
+        "file_name;label\na.png;Xplus\nsub/b.png;passed\n".encode("utf-16"),
+        "file_name, label\na.png,Xplus\nsub/b.png,passed\n",
     ],
-    ids=["comma", "semicolon", "tab", "windows", "byte-order-mark", "quoted", "more-columns"],
+    ids=["comma", "semicolon", "tab", "windows", "byte-order-mark", "quoted", "more-columns", "utf-16", "blank"],
 )
-def test_a_csv_is_read_however_it_was_saved(tmp_path: Path, text: str) -> None:
+def test_a_csv_is_read_however_it_was_saved(tmp_path: Path, text: str | bytes) -> None:
     assert rows(tmp_path, text) == [
         ManifestRow("line 2 (a.png)", "Xplus", tmp_path / "a.png"),
         ManifestRow(rows(tmp_path, text)[1].key, "passed", tmp_path / "sub" / "b.png"),
@@ -73,7 +75,7 @@ def test_a_jsonl_text_may_hold_characters_that_only_look_like_line_ends(tmp_path
 
 def test_a_response_in_a_csv_keeps_its_commas_and_quotes(tmp_path: Path) -> None:
     text = "file_name,response\na.png,\"{'bboxes': [[1, 2, 3, 4]], 'labels': ['Xplus']}\"\n"
-    splits, kind = read_manifest(manifest(tmp_path, text), DATA)
+    splits, kind, *_ = read_manifest(manifest(tmp_path, text), DATA)
     assert kind == "response"
     assert splits["train"][0].answer == "{'bboxes': [[1, 2, 3, 4]], 'labels': ['Xplus']}"
 
@@ -85,13 +87,13 @@ def test_the_column_of_the_file_may_have_any_of_the_usual_names(tmp_path: Path, 
 
 def test_the_configured_columns_come_first(tmp_path: Path) -> None:
     path = manifest(tmp_path, "file_name,label,picture,class\nwrong.png,wrong,a.png,x\n")
-    splits, kind = read_manifest(path, DataConfig(image_column="picture", label_column="class"))
+    splits, kind, *_ = read_manifest(path, DataConfig(image_column="picture", label_column="class"))
     assert (splits["train"], kind) == ([ManifestRow("line 2 (a.png)", "x", tmp_path / "a.png")], "label")
 
 
 def test_rows_go_to_the_splits_they_name_and_to_train_where_they_name_none(tmp_path: Path) -> None:
     text = "file_name,label,split\na.png,x,train\nb.png,x,test\nc.png,x,\nd.png,x,validation\n"
-    splits, _ = read_manifest(manifest(tmp_path, text), DATA)
+    splits = read_manifest(manifest(tmp_path, text), DATA).splits
     assert {name: [row.file.name for row in rows] for name, rows in splits.items()} == {
         "train": ["a.png", "c.png"],
         "test": ["b.png"],
@@ -134,7 +136,7 @@ names = st.text("./\\ab:~ ", max_size=10) | st.text(max_size=10)
 def test_any_name_is_inside_the_folder_or_refused(tmp_path: Path, name: str) -> None:
     path = manifest(tmp_path, json.dumps({"file_name": name, "label": "x"}), "m.jsonl")
     try:
-        splits, _ = read_manifest(path, DATA)
+        splits = read_manifest(path, DATA).splits
     except FrameVitError as error:
         assert "line 1" in error.message
         return
@@ -150,7 +152,8 @@ def test_a_manifest_without_rows_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_a_missing_file_column_is_refused_with_the_columns_there_are(tmp_path: Path) -> None:
     said = refusal(tmp_path, "name,label\na.png,x\n")
-    assert said == ": no column with the file's path (image, file_name, file, path); the columns are name, label"
+    assert said.startswith(": no column with the file's path (image, file_name, filename, file, path)")
+    assert said.endswith("; the columns are name, label")
 
 
 def test_a_missing_label_column_is_refused_with_the_columns_there_are(tmp_path: Path) -> None:
@@ -176,7 +179,7 @@ def test_what_is_not_csv_is_refused_with_its_line(tmp_path: Path, text: str, lin
     assert refusal(tmp_path, text).startswith(f", line {line}: ")
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])
 def test_a_manifest_that_is_not_utf8_is_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
     path = manifest(tmp_path, "file_name,label\na.png,Fläche\n".encode(encoding))
     with pytest.raises(UsageError, match="not UTF-8") as caught:
@@ -197,3 +200,60 @@ def test_a_manifest_that_is_not_utf8_is_refused_with_what_to_do(tmp_path: Path, 
 def test_a_bad_jsonl_line_is_refused_with_its_number(tmp_path: Path, line: str, reason: str) -> None:
     said = refusal(tmp_path, f'{{"file_name": "a.png", "label": "x"}}\n\n{line}\n', "m.jsonl")
     assert said.startswith(f", line 3: {reason}")
+
+
+def test_the_line_by_which_excel_names_its_delimiter_is_taken_as_what_it_is(tmp_path: Path) -> None:
+    for line_end in ("\n", "\r\n"):
+        text = line_end.join(["sep=|", "file_name|label", "a,1.png|x;y", ""])
+        assert rows(tmp_path, text) == [ManifestRow("line 3 (a,1.png)", "x;y", tmp_path / "a,1.png")]
+    assert refusal(tmp_path, "SEP=;\nfile_name;label\na.png\n").startswith(", line 3: not as many cells")
+
+
+def test_rows_and_columns_without_any_cell_are_passed_over_and_counted(tmp_path: Path) -> None:
+    text = "file_name,label,,\na.png,x,,\n,,,\n , ,,\n\nb.png,y,,\n,,,,,,\n"
+    splits, _, _, notes = read_manifest(manifest(tmp_path, text), DATA)
+    assert [row.answer for row in splits["train"]] == ["x", "y"]
+    assert [(note.code, note.items) for note in notes] == [("FV706", ("line 3", "line 4", "line 7"))]
+    assert refusal(tmp_path, "file_name,label,\na.png,x,stray\n").startswith(", line 2: not as many cells")
+
+
+def test_blank_cells_among_splits_are_a_note_and_a_blank_column_is_none(tmp_path: Path) -> None:
+    read = read_manifest(manifest(tmp_path, "file_name,label,split\na.png,x,train\nb.png,x, \nc.png,x,test\n"), DATA)
+    assert [(note.code, note.items) for note in read.notes] == [("FV705", ("line 3 (b.png)",))]
+    read = read_manifest(manifest(tmp_path, "file_name,label,split\na.png,x,\nb.png,x,\n"), DATA)
+    assert (list(read.splits), read.notes) == (["train"], ())
+
+
+LABEL_STUDIO = "annotation_id,annotator,choice,id,image,lead_time\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "file"),
+    [
+        ("/data/upload/3/0a1b2c3d-frame 1.png", "frame 1.png"),
+        ("/data/upload/0a1b2c3d-frame.png", "0a1b2c3d-frame.png"),
+        ("/data/upload/3/0a1b2c3d-frame.png", "images/frame.png"),
+        ("/data/local-files/?d=sub/frame.png", "sub/frame.png"),
+        ("frame.png", "frame.png"),
+    ],
+)
+def test_a_table_of_label_studio_finds_the_files_that_were_uploaded(tmp_path: Path, image: str, file: str) -> None:
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_bytes(b"x")
+    (row,) = rows(tmp_path, f"{LABEL_STUDIO}1,2,Xplus,4,{image},1.5\n")
+    assert (row.answer, row.file) == ("Xplus", tmp_path / file)
+
+
+def test_several_choices_of_label_studio_are_several_labels(tmp_path: Path) -> None:
+    (row,) = rows(tmp_path, LABEL_STUDIO + '1,2,"{""choices"": [""a"", ""b""]}",4,f.png,1.5\n')
+    assert row.answer == ["a", "b"]
+
+
+def test_an_uploaded_file_that_is_not_there_or_twice_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    text = f"{LABEL_STUDIO}1,2,Xplus,4,/data/upload/3/0a1b2c3d-f.png,1.5\n"
+    assert refusal(tmp_path, text).endswith("is a path of Label Studio; in the table's folder there is no f.png")
+    for name in ("f.png", "0a1b2c3d-f.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert refusal(tmp_path, text).endswith("f.png can be meant")
+    (tmp_path / "f.png").unlink()
+    assert refusal(tmp_path, text.replace("upload/3/0a1b2c3d-", "local-files/?d=../")).endswith("manifest's folder")

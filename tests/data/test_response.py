@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 import pytest
@@ -45,8 +46,7 @@ def test_labels_may_stand_without_boxes(text: str) -> None:
         ("{[1]: 2}", "not a dict"),
         ("{}", "no list of labels"),
         ("{'labels': []}", "no list of labels"),
-        ("{'labels': 'Xplus'}", "no list of labels"),
-        ("{'labels': [1]}", "no list of labels"),
+        ("{'labels': ' '}", "no list of labels"),
         ("{'labels': ['a', ' ']}", "no list of labels"),
         ("{'labels': ['a'], 'bboxes': [[0, 0, 1, 1], [0, 0, 1, 1]]}", "1 labels but not as many bboxes"),
         ("{'labels': ['a', 'b'], 'bboxes': [[0, 0, 1, 1]]}", "2 labels but not as many bboxes"),
@@ -66,7 +66,7 @@ def test_what_is_not_usable_is_refused_with_the_reason_and_the_text(text: str, r
     assert caught.value.message.endswith(f": {excerpt(text)}")
 
 
-@pytest.mark.parametrize("value", [None, 3, b"{'labels': ['a']}", {"labels": ["a"]}])
+@pytest.mark.parametrize("value", [None, 3, b"{'labels': ['a']}", ["a"]])
 def test_a_response_that_is_no_text_is_refused(value: object) -> None:
     with pytest.raises(RowError, match=f"the response is of type {type(value).__name__}, not a text"):
         parse_response(value)
@@ -118,7 +118,7 @@ def test_an_odd_escape_in_a_text_is_not_a_warning_of_ours() -> None:
     assert parse_response("{'labels': ['C:\\path']}") == Annotation(("C:\\path",))
 
 
-labels = st.text(max_size=5).filter(str.strip)
+labels = st.text(max_size=5).map(lambda text: unicodedata.normalize("NFC", text)).filter(str.strip)
 coordinates = st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6)
 boxes = st.tuples(coordinates, coordinates, coordinates, coordinates)
 
@@ -159,16 +159,56 @@ def test_any_text_is_an_annotation_or_a_row_error(text: str) -> None:
     assert all(len(box) == 4 and all(abs(x) < 1e9 for x in box) for box in annotation.boxes)
 
 
-@pytest.mark.parametrize(("answer", "label"), [("Xplus", "Xplus"), (3, "3"), (0, "0"), ("007", "007")])
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [("Xplus", "Xplus"), (3, "3"), (0, "0"), ("007", "007"), (True, "True"), (1.0, "1"), (-2.0, "-2"), (["a"], "a"),
+     ([4], "4"), ("Fla\u0308che", "Fl\u00e4che")],
+)  # fmt: skip
 def test_a_plain_label_is_a_text_or_a_whole_number(answer: object, label: str) -> None:
     assert parse_answer(answer, "label") == Annotation((label,))
 
 
-@pytest.mark.parametrize("answer", [None, "", "  ", True, 1.0, ["a"]])
+@pytest.mark.parametrize("answer", [None, "", "  ", float("nan"), [], [None], ["a", " "]])
 def test_what_is_no_label_is_refused_and_shown(answer: object) -> None:
     with pytest.raises(RowError, match="no label: ") as caught:
         parse_answer(answer, "label")
     assert caught.value.message.endswith(excerpt(answer))
+
+
+@pytest.mark.parametrize("answer", [1.5, float("inf"), b"a", {"label": "a"}, [["a"]], [{}]])
+def test_a_label_of_another_type_is_refused_with_its_type(answer: object) -> None:
+    with pytest.raises(RowError, match=r"the label is of type (float|bytes|dict|list), not a text") as caught:
+        parse_answer(answer, "label")
+    assert caught.value.code == "FV205"
+
+
+def test_several_plain_labels_are_several_labels() -> None:
+    assert parse_answer(["a", 2], "label").labels == ("a", "2")
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"bboxes": [[1, 2, 30, 40]], "labels": ["Xplus"]},
+        {"<OD>": {"bboxes": [[1, 2, 30, 40]], "labels": ["Xplus"]}},
+        {"<OD>": {"bboxes": [[1, 2, 30, 40]], "labels": ["Xplus"]}, "<CAPTION>": None},
+        "{'<OD>': {'bboxes': [[1, 2, 30, 40]], 'labels': ['Xplus']}}",
+        {"bboxes": [1, 2, 30, 40], "labels": "Xplus"},
+        {"bboxes": [[1, 2, 30, 40]], "labels": "Xplus", "text": None},
+    ],
+)
+def test_a_response_may_be_a_dict_wrapped_in_its_task_or_with_a_single_label(response: object) -> None:
+    assert parse_response(response) == ONE
+
+
+@pytest.mark.parametrize(("labels", "read"), [("[0]", "0"), ("3", "3"), ("[True]", "True"), ("[1.0]", "1")])
+def test_numbers_and_booleans_in_a_response_become_texts(labels: str, read: str) -> None:
+    assert parse_response(f"{{'labels': {labels}}}") == Annotation((read,))
+
+
+def test_two_tasks_in_a_response_are_not_chosen_between() -> None:
+    with pytest.raises(RowError, match="no list of labels"):
+        parse_response({"<OD>": {"labels": ["a"]}, "<REGION>": {"labels": ["b"]}})
 
 
 def test_a_plain_label_that_looks_like_a_response_is_not_parsed() -> None:

@@ -17,8 +17,10 @@ from PIL import Image
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
-from frame_vit.data.sources import RawSplit, read_source, role_of
+from frame_vit.data.rows import RawSplit, role_of
+from frame_vit.data.sources import read_source
 from frame_vit.errors import FrameVitError, RowError, UsageError
+from tests.hub import Hub
 
 DATA = DataConfig()
 
@@ -305,6 +307,81 @@ def test_a_damaged_data_set_is_an_error_that_names_it(tmp_path: Path, name: str)
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("stray", ["features.parquet", "a/features.parquet", ".embeddings/x.parquet"])
+def test_a_stray_parquet_file_changes_nothing_about_class_folders(tmp_path: Path, stray: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name in ("a/1.png", "a/fixture_test_0.png", "b/2.png"):
+        put(tmp_path / name)
+    (tmp_path / stray).parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"id": [1], "embedding": [0.5]}), tmp_path / stray)
+    (split,) = read_source(str(tmp_path), DATA)
+    assert [row.key for row in split.rows] == ["a/1.png", "a/fixture_test_0.png", "b/2.png"]
+    assert stray.removesuffix("/x.parquet") in {item for note in split.notes for item in note.items}
+
+
+def test_all_parquet_files_are_read_whatever_their_names_resemble(tmp_path: Path) -> None:
+    table(["x", "y"]).to_parquet(str(tmp_path / "line1_monday.parquet"))
+    table(["z"], first=5).to_parquet(str(tmp_path / "line2_test_bench.parquet"))
+    put(tmp_path / "assets" / "shown.png")
+    (split,) = read_source(str(tmp_path), DATA)
+    assert (split.name, [row.answer for row in split.rows]) == ("train", ["x", "y", "z"])
+    assert ("FV703", ("assets/shown.png",)) in {(note.code, note.items) for note in split.notes}
+
+
+def arrow(path: Path, **columns: Any) -> Path:
+    """A parquet file without the schema of `datasets`, as other programs write it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("form", ["bytes", "struct", "struct without path", "large"])
+def test_pictures_are_read_without_a_schema(tmp_path: Path, form: str) -> None:
+    import pyarrow as pa
+
+    pictures: dict[str, Any] = {
+        "bytes": pa.array([png(0), png(1)]),
+        "large": pa.array([png(0), png(1)], pa.large_binary()),
+        "struct": pa.array([{"bytes": png(i), "path": f"{i}.png"} for i in range(2)]),
+        "struct without path": pa.array([{"bytes": png(i)} for i in range(2)]),
+    }
+    (split,) = read_source(str(arrow(tmp_path / "f.parquet", image=pictures[form], label=["x", "y"])), DATA)
+    assert [row.read() for row in split.rows] == [png(0), png(1)]
+
+
+def test_a_column_that_holds_no_pictures_is_named_with_its_type(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not hold pictures") as caught:
+        read_source(str(arrow(tmp_path / "f.parquet", image=[1, 2], label=["x", "y"])), DATA)
+    assert "int64" in caught.value.hint
+    assert "data.image_column" in caught.value.hint
+
+
+def test_a_parquet_table_of_paths_is_a_table_like_any_other(tmp_path: Path) -> None:
+    put(tmp_path / "sub" / "1.png", 7)
+    (split,) = read_source(str(arrow(tmp_path / "f.parquet", image=["sub/1.png"], label=["x"])), DATA)
+    assert (split.rows[0].answer, split.rows[0].read()) == ("x", png(7))
+    with pytest.raises(UsageError, match="is not a path inside"):
+        read_source(str(arrow(tmp_path / "g.parquet", image=["../1.png"], label=["x"])), DATA)
+
+
+def test_a_list_of_class_labels_is_read_by_name(tmp_path: Path) -> None:
+    labels = datasets.List(datasets.ClassLabel(names=["zebra", "ant"]))
+    table([[1], [0, 1]], feature=labels).save_to_disk(str(tmp_path / "saved"))
+    (split,) = read_source(str(tmp_path / "saved"), DATA)
+    assert [row.answer for row in split.rows] == [["ant"], ["zebra", "ant"]]
+    assert split.names == ("zebra", "ant")
+
+
+def test_a_response_may_be_a_column_of_dicts(tmp_path: Path) -> None:
+    answers = [{"bboxes": [[1.0, 2.0, 3.0, 4.0]], "labels": ["x"]}]
+    path = arrow(tmp_path / "f.parquet", image=[{"bytes": png(0)}], response=answers)
+    assert read_source(str(path), DATA)[0].rows[0].answer == answers[0]
+
+
 # Demo
 
 
@@ -333,3 +410,32 @@ def test_reading_a_source_imports_no_torch(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path / "train.parquet")], env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_config_of_a_hub_data_set_is_named_after_a_colon(tmp_path: Path) -> None:
+    """In a process of its own, because `datasets` reads the hub's address when it is imported."""
+    for name, answer in (("front", "x"), ("side", "y")):
+        folder = tmp_path / "hub" / "datasets" / "owner" / "frames" / name
+        folder.mkdir(parents=True)
+        table([answer]).to_parquet(str(folder / "train-00000-of-00001.parquet"))
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}/*.parquet\n" for name in ("front", "side"))
+    (folder.parent / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    code = (
+        "from frame_vit.config.schema import DataConfig\n"
+        "from frame_vit.data.sources import read_source\n"
+        "from frame_vit.errors import UsageError\n"
+        "(split,) = read_source('owner/frames:side', DataConfig())\n"
+        "print([row.answer for row in split.rows], len(split.revision))\n"
+        "try:\n    read_source('owner/frames', DataConfig())\n"
+        "except UsageError as error:\n    print(error.message, '|', error.hint)\n"
+    )
+    with Hub(tmp_path / "hub") as hub:
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": ""}
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+        )
+    assert done.stdout.splitlines() == [
+        "['y'] 40",
+        "data set owner/frames has several configs on the hub, and none is named: front, side | "
+        "Name one of them after a colon: owner/name:CONFIG",
+    ], done.stderr

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data.examples import Example, Split
-from frame_vit.data.groups import Marks
-from frame_vit.data.splits import divide, hold_out
+from frame_vit.data.rows import Marks, RawRow, RawSplit
+from frame_vit.data.splits import SplitChoice, apply_exclusions, divide, hold_out, joined
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.labels import LabelSpace
@@ -241,3 +241,105 @@ def written(folder: Path, splits: dict[str, Split]) -> Path:
     rows = {name: [{"key": e.key, "sha256": e.digest} for e in split.examples] for name, split in splits.items()}
     (folder / "manifest.json").write_text(json.dumps({"splits": rows}))
     return folder / "manifest.json"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from("pqrst")), max_size=12))
+def test_rows_are_joined_exactly_where_a_chain_of_groups_and_pictures_leads(rows: list[tuple[str, str]]) -> None:
+    numbers = joined([group for group, _ in rows], [digest for _, digest in rows])
+    reach = [{i} for i in range(len(rows))]
+    for _ in rows:
+        for i, (group, digest) in enumerate(rows):
+            for j, (other, picture) in enumerate(rows):
+                if digest == picture or (group and group == other):
+                    reach[i] |= reach[j]
+    for i in range(len(rows)):
+        for j in range(len(rows)):
+            assert (numbers[i] == numbers[j]) == (j in reach[i])
+
+
+# Rows that a person left out: by key, listed, counted, and never others
+
+
+def raw_splits() -> dict[str, RawSplit]:
+    return {
+        name: RawSplit(f"{name}-set", "train", "label", [RawRow(f"row {i}", "a", bytes) for i in range(4)])
+        for name in ("train", "test")
+    }
+
+
+def raw_keys(split: RawSplit) -> list[str]:
+    return [row.key for row in split.rows]
+
+
+def test_without_a_file_nothing_is_left_out() -> None:
+    splits = raw_splits()
+    assert apply_exclusions(splits, None) == (splits, [])
+
+
+def test_rows_are_left_out_by_key_and_source(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("source,key,reason\ntrain-set,row 1,blurred\n,row 3,double\n")
+    kept, gone = apply_exclusions(raw_splits(), str(tmp_path / "x.csv"))
+    assert raw_keys(kept["train"]) == ["row 0", "row 2"]
+    assert raw_keys(kept["test"]) == ["row 0", "row 1", "row 2"]
+    assert [exclusion[:2] for exclusion in gone] == [
+        ("train-set", "row 1"),
+        ("train-set", "row 3"),
+        ("test-set", "row 3"),
+    ]
+    assert [exclusion.reason for exclusion in gone] == ["blurred", "double", "double"]
+
+
+def test_what_is_listed_and_not_there_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "x.csv").write_text("\ufeffkey\nrow 9\nrow 1\n", encoding="utf-8")
+    _, gone = apply_exclusions(raw_splits(), str(tmp_path / "x.csv"))
+    assert "lists 1 rows that are not in the data: row 9" in caplog.text
+    assert len(gone) == 2
+
+
+@pytest.mark.parametrize(("text", "said"), [("name\nrow 1\n", "no column key; it has name"), ("", "it has no columns")])
+def test_a_file_without_keys_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        apply_exclusions(raw_splits(), str(tmp_path / "x.csv"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        apply_exclusions(raw_splits(), str(tmp_path / "not there.csv"))
+
+
+# One split of another data set
+
+
+def named(*names: str) -> list[RawSplit]:
+    return [RawSplit("s", name, "label", []) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("splits", "choice", "chosen"),
+    [
+        (("train",), SplitChoice("s"), ["train"]),
+        (("train", "test"), SplitChoice("s"), ["test"]),
+        (("train", "testing"), SplitChoice("s"), ["testing"]),
+        (("train", "valid"), SplitChoice("s", "val"), ["valid"]),
+        (("train", "extra"), SplitChoice("s", "extra"), ["extra"]),
+        (("train", "test"), SplitChoice("s", "all"), ["train", "test"]),
+        (("train", "val", "calibration"), SplitChoice("s", None, ("calibration", "val")), ["calibration"]),
+    ],
+)
+def test_the_test_split_is_taken_unless_another_is_named(
+    splits: tuple[str, ...], choice: SplitChoice, chosen: list[str]
+) -> None:
+    assert [split.name for split in choice.among(named(*splits))] == chosen
+
+
+@pytest.mark.parametrize(
+    ("splits", "choice", "said"),
+    [
+        (("train", "val"), SplitChoice("s"), "the splits are train, val; expected one called test"),
+        (("train",), SplitChoice("s", "test"), "there is no split 'test'; the splits are train"),
+        (("valid", "dev"), SplitChoice("s", "val"), "there is no split 'val'; the splits are valid, dev"),
+    ],
+)
+def test_a_choice_that_does_not_fit_is_refused_with_the_splits(
+    splits: tuple[str, ...], choice: SplitChoice, said: str
+) -> None:
+    with pytest.raises(UsageError, match=said):
+        choice.among(named(*splits))

@@ -13,7 +13,7 @@ from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import CostsConfig, DecisionConfig
 from frame_vit.data import demo
 from frame_vit.data.examples import Example, Split
-from frame_vit.data.groups import Marks
+from frame_vit.data.rows import Marks
 from frame_vit.decision.judged import Judged
 from frame_vit.decision.rates import Logits
 from frame_vit.decision.thresholds import OperatingPoint, operating_point

@@ -95,3 +95,22 @@ def test_the_pictures_of_a_data_set_need_no_labels(folder: Path) -> None:
     inputs = from_data("classes")
     assert sorted(read_bytes(each.source) for each in inputs) == [b"one", b"two"]
     assert from_data("demo")[0].name.startswith("demo/")
+
+
+def test_jpegs_by_other_names_are_pictures_and_hidden_files_are_counted(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("d.jfif", "e.JPE", "below/.git/x.png", "below/@eaDir/y.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    assert names("pictures")[-2:] == ["pictures/d.jfif", "pictures/e.JPE"]
+    assert len(names("pictures")) == 5
+    assert "3 hidden files were not read" in caplog.text
+
+
+def test_a_file_that_links_lead_to_in_many_ways_is_one_input(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "loop").symlink_to(".")
+    assert names("pictures/**/*.png") == ["pictures/a.png"]
+    assert "matches are other ways to the same files" in caplog.text
+    assert names("pictures") == ["pictures/a.png", "pictures/b.JPG", "pictures/below/c.tiff"]
+    assert "1 links lead back into the folder" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 
 from frame_vit.config.load import dump_config
 from frame_vit.config.schema import Config
+from frame_vit.data import demo
 from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.errors import UsageError
 from frame_vit.images.preprocessing import Preprocessing
@@ -22,6 +23,7 @@ from frame_vit.runs.data import (
     recorded_fingerprint,
     select_split,
 )
+from frame_vit.runs.environment import DataFacts
 from frame_vit.system.files import write_json
 from frame_vit.system.progress import silent
 from tests.small import tiny
@@ -88,6 +90,39 @@ def test_another_data_set_is_read_whole_and_needs_no_run(
     selected = select_split(metadata, None, DataRequest(config, str(pictures)), silent)
     assert len(selected.split.examples) == 5
     assert selected.split.pixels[:].shape == (5, 32, 32, 3)
+
+
+def written(folder: Path, frames: list[demo.Frame]) -> None:
+    for number, frame in enumerate(frames):
+        (folder / frame.label).mkdir(parents=True, exist_ok=True)
+        (folder / frame.label / f"{number}.jpg").write_bytes(demo.jpeg(frame))
+
+
+def test_of_another_data_set_with_splits_the_test_is_taken_and_what_was_trained_on_is_counted(
+    tmp_path: Path, config: Config, dataset: Dataset, metadata: ModelMetadata, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = recorded(tmp_path / "run", config, {})
+    write_json(run / "environment.json", {"data": DataFacts.of(dataset).to_json()})
+    written(tmp_path / "set" / "test", demo.frames(5, 99))
+    written(tmp_path / "set" / "train", demo.frames(4, 98))
+    for number, example in enumerate(dataset.splits["train"].examples[:3]):
+        (tmp_path / "set" / "train" / "Xplus").mkdir(exist_ok=True)
+        (tmp_path / "set" / "train" / "Xplus" / f"again{number}.jpg").write_bytes(example.read())
+    source = str(tmp_path / "set")
+    selected = select_split(metadata, run, DataRequest(config, source), silent)
+    assert (len(selected.split), selected.name[-9:]) == (5, "-set-test")
+    assert "in the training" not in caplog.text
+    whole = select_split(metadata, run, DataRequest(config, source, "all"), silent)
+    assert (len(whole.split), whole.name[-8:]) == (12, "-set-all")
+    assert f"3 of the 12 pictures of {whole.name} were in the training of {run}" in caplog.text
+
+
+def test_a_run_that_did_not_record_its_pictures_says_so(
+    run: Path, config: Config, metadata: ModelMetadata, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    written(tmp_path / "set", demo.frames(5, 99))
+    select_split(metadata, run, DataRequest(config, str(tmp_path / "set")), silent)
+    assert "did not record its training pictures" in caplog.text
 
 
 def test_a_model_without_a_run_has_no_split_of_its_own(config: Config, metadata: ModelMetadata) -> None:

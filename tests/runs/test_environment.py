@@ -29,7 +29,7 @@ def test_the_facts_survive_json_and_have_the_keys_that_old_runs_have(dataset: Da
         "framevit", "python", "platform", "packages", "device", "precision", "processes", "model_revision", "data",
         "git_commit", "command",
     ]  # fmt: skip
-    assert list(facts["data"]) == ["fingerprint", "splits", "sources", "skipped"]
+    assert list(facts["data"]) == ["fingerprint", "splits", "sources", "skipped", "trained_on"]
     assert facts["data"]["sources"]["train"] == dataset.sources["train"].to_json()
     assert (facts["framevit"], facts["processes"], facts["model_revision"]) == (__version__, 2, "abc")
     assert (facts["precision"], facts["device"].split()[0]) == ("fp32", "cpu")

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from frame_vit.config.schema import DataConfig
 from frame_vit.data import demo
-from frame_vit.data.groups import Grouping, Marks, joined
+from frame_vit.data.rows import Grouping, Marks
 from frame_vit.data.sources import read_source
 from frame_vit.errors import UsageError
 
@@ -45,20 +43,6 @@ def test_a_row_without_a_group_is_refused_and_named() -> None:
 def test_what_is_neither_column_nor_expression_is_refused_with_the_columns() -> None:
     with pytest.raises(UsageError, match=r"neither a column nor a regular expression.*the columns are image, lot"):
         Grouping("data.group_by", "lot(", ("image", "lot"), "src")
-
-
-@given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from("pqrst")), max_size=12))
-def test_rows_are_joined_exactly_where_a_chain_of_groups_and_pictures_leads(rows: list[tuple[str, str]]) -> None:
-    numbers = joined([group for group, _ in rows], [digest for _, digest in rows])
-    reach = [{i} for i in range(len(rows))]
-    for _ in rows:
-        for i, (group, digest) in enumerate(rows):
-            for j, (other, picture) in enumerate(rows):
-                if digest == picture or (group and group == other):
-                    reach[i] |= reach[j]
-    for i in range(len(rows)):
-        for j in range(len(rows)):
-            assert (numbers[i] == numbers[j]) == (j in reach[i])
 
 
 def test_every_kind_of_source_gives_groups(tmp_path: Path) -> None:
