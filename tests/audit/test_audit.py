@@ -148,7 +148,8 @@ def test_a_training_is_warned_of_errors(tmp_path: Path, caplog: pytest.LogCaptur
     assert "framevit prepare shows the rows" in caplog.text
     caplog.clear()
     sound = Config.model_validate({"labels": LABELS, "data": {"train": "demo", "demo": {"train": 200}}})
-    warn_of_errors(read_dataset(sound, SIDE), sound.data.audit)
+    with caplog.at_level(logging.WARNING, "framevit"):
+        warn_of_errors(read_dataset(sound, SIDE), sound.data.audit)
     assert not caplog.text
 
 
