@@ -90,4 +90,4 @@ class TestWithARun:
 
 def test_a_number_beyond_all_pictures_is_refused(call: Call) -> None:
     answer = call("predict", "x.jpg", "--batch-size", "99999999999999999999")
-    assert (answer.code, "1<=x<=1000000" in answer.err) == (2, True)
+    assert (answer.code, "less than or equal to 1000000" in answer.words) == (2, True)
