@@ -13,6 +13,7 @@ from typing import Any
 
 from frame_vit.backends.backend import WEIGHTS
 from frame_vit.backends.exported_files import recorded_weights
+from frame_vit.decision.json_values import checked_number
 from frame_vit.system.files import read_facts
 from frame_vit.system.machine import machine
 
@@ -70,10 +71,10 @@ class BenchmarkRow:
             str(values.get("numbers", WEIGHTS)),
             str(values["precision"]),
             str(values["device"]),
-            float(values["start_s"]),
-            float(values["pictures_per_s"]),
-            float(values["p50_ms"]),
-            float(values.get("p99_ms", values["p50_ms"])),
+            checked_number(values["start_s"], "start_s", 0, 1e9),
+            checked_number(values["pictures_per_s"], "pictures_per_s", 1e-9, 1e12),
+            checked_number(values["p50_ms"], "p50_ms", 0, 1e12),
+            checked_number(values.get("p99_ms", values["p50_ms"]), "p99_ms", 0, 1e12),
             values.get("memory_mb"),
             float(values.get("max_logit_difference", 0)),
             int(values.get("changed_classes", 0)),

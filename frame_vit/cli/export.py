@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from frame_vit.cli.options import BatchSize, Device, ModelArgument, Set, WeightsModelArgument, echo_json
+from frame_vit.cli.options import LARGEST_COUNT, BatchSize, Device, ModelArgument, Set, WeightsModelArgument, echo_json
 
 
 def export(
@@ -54,7 +54,9 @@ def benchmark(
     data: Annotated[
         str | None, typer.Option("--data", help="Pictures to predict.", show_default="the run's test split")
     ] = None,
-    count: Annotated[int, typer.Option("--limit", min=1, help="Measure on at most so many pictures.")] = 64,
+    count: Annotated[
+        int, typer.Option("--limit", min=1, max=LARGEST_COUNT, help="Measure on at most so many pictures.")
+    ] = 64,
     device: Device = None,
     batch_size: BatchSize = None,
     json_output: Annotated[bool, typer.Option("--json", help="Print benchmark.json and nothing else.")] = False,

@@ -62,9 +62,13 @@ PrecisionOption = Annotated[
     typer.Option("--precision", help="Number format.", show_default="auto: the fastest of the device"),
 ]
 Tta = Annotated[bool, typer.Option("--tta/--no-tta", help="Test-time augmentation over the declared symmetries.")]
+LARGEST_COUNT = 1_000_000
+"""Of pictures, in an option: more is a slip of the hand, and beyond what a processor counts with."""
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", min=1, help="Pictures per batch.", show_default="8 on a CPU, 32 on a card"),
+    typer.Option(
+        "--batch-size", min=1, max=LARGEST_COUNT, help="Pictures per batch.", show_default="8 on a CPU, 32 on a card"
+    ),
 ]
 ModelArgument = Annotated[
     str | None,

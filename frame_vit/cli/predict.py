@@ -13,6 +13,7 @@ import typer
 
 from frame_vit.cli.options import (
     AUTO,
+    LARGEST_COUNT,
     Backend,
     BackendOption,
     BatchSize,
@@ -203,7 +204,9 @@ def explain(
     overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Look at a labelled data set with boxes.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="Look at a split of the run's own data.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many pictures of a data set.")] = 200,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=LARGEST_COUNT, help="At most so many pictures of a data set.")
+    ] = 200,
     tta: Tta = True,
     device: Device = None,
     output: Annotated[

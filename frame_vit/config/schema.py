@@ -29,7 +29,7 @@ Names = Annotated[
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Source = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
 Freeze = Annotated[
     Annotated[int, Field(ge=1), Tag("number")] | Annotated[Literal["none", "backbone"], Tag("word")],

@@ -110,7 +110,7 @@ def read_done(path: Path, form: str, labels: LabelSpace) -> Done:
                 errors += status == "error"
                 if status != "error":
                     predicted.add(name)
-    except (ValueError, KeyError, TypeError, IndexError, csv.Error) as error:
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, csv.Error) as error:
         raise UsageError(
             f"{path} has no rows to resume after: {error}", "Name another file, or --overwrite it"
         ) from None
@@ -168,7 +168,7 @@ def _csv_rows(text: IO[str], labels: LabelSpace) -> Iterator[tuple[str, str]]:
     for row in rows:
         if len(row) != len(header):
             raise ValueError("a row has too few or too many cells")
-        yield raw(row[0]), row[header.index("status")]
+        yield raw(row[0]), _status(row[header.index("status")])
 
 
 def _json_rows(text: IO[str], labels: LabelSpace) -> Iterator[tuple[str, str]]:
@@ -177,7 +177,15 @@ def _json_rows(text: IO[str], labels: LabelSpace) -> Iterator[tuple[str, str]]:
         row = json.loads(line)
         if row["probabilities"] is not None and [*row["probabilities"]] != [*labels.names]:
             raise ValueError("its classes are not those of this model")
-        yield row["file"], row["status"]
+        if not isinstance(row["file"], str):
+            raise ValueError("a row does not name its file")
+        yield row["file"], _status(row["status"])
+
+
+def _status(text: object) -> str:
+    if text not in ("ok", "error"):
+        raise ValueError("a row is neither ok nor an error")
+    return str(text)
 
 
 def _cell(value: object) -> str:

@@ -56,7 +56,16 @@ def test_another_machine_and_other_weights_do_not_count(tmp_path: Path, changed:
     assert read_benchmark(stored(tmp_path, ROW, **changed)) == []
 
 
-@pytest.mark.parametrize("row", [{}, ROW | {"start_s": None}, {k: v for k, v in ROW.items() if k != "agrees"}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {},
+        ROW | {"start_s": None},
+        ROW | {"pictures_per_s": 0},
+        ROW | {"p50_ms": float("nan")},
+        {k: v for k, v in ROW.items() if k != "agrees"},
+    ],
+)
 def test_a_damaged_row_makes_it_as_if_nothing_was_measured(tmp_path: Path, row: dict[str, Any]) -> None:
     assert read_benchmark(tmp_path) == []
     assert read_benchmark(stored(tmp_path, ROW, row)) == []

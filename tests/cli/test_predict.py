@@ -86,3 +86,8 @@ class TestWithARun:
         assert len(json.loads((tmp_path / "rows.json").read_text())) == 5
         assert call("predict", pictures, "-o", tmp_path / "no" / "rows.csv").code == 2
         assert call("predict", pictures, "-o", tmp_path / "t", "--format", "table").code == 2
+
+
+def test_a_number_beyond_all_pictures_is_refused(call: Call) -> None:
+    answer = call("predict", "x.jpg", "--batch-size", "99999999999999999999")
+    assert (answer.code, "1<=x<=1000000" in answer.err) == (2, True)
