@@ -184,7 +184,7 @@ def test_rare_classes_are_warned_of_and_have_their_own_numbers(nursery: Nursery)
             path = folder / label / f"{number}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(demo.jpeg(demo.sample(label, number)))
-    options = ["--data", folder, "--set", "data.test=null", "--set", "labels.names=[passed, Xplus]"]
+    options: list[str | Path] = ["--data", folder, "--set", "data.test=null", "--set", "labels.names=[passed, Xplus]"]
     options += ["--set", "labels.symmetries={}"]
     assert nursery.run("prepare", "-c", "long.yaml", *options, "-o", "prepared") in (0, 3), nursery.said
     assert "FV403" in nursery.said
