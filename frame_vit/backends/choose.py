@@ -8,6 +8,7 @@ none, a rule. Nothing heavy is imported before a backend is opened.
 from __future__ import annotations
 
 import math
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,8 @@ MANY_MEASURED = 10_000
 """With measurements: how many pictures are counted with where the number is not known."""
 ENDLESS = 0
 """A count: pictures that arrive one by one without an end, so that only the time for one of them matters."""
+PICKLED = "pytorch_model.bin"
+"""The weights of models from before safetensors. They are a pickle, which is a program; it is never loaded."""
 UNKNOWN = ""
 """The variant of an exported file that was named by itself and that no export.json describes."""
 
@@ -205,6 +208,10 @@ def explain_refusal(request: BackendRequest) -> tuple[str, str]:
         return wrong_device
     if wrong_precision := _precision_refusal(request, info):
         return wrong_precision
+    if (info is None or info.reads_weights) and (Path(place) / PICKLED).is_file():
+        return f"{place} holds only pickled weights ({PICKLED}), which can run code when they are loaded", _converting(
+            place
+        )
     if info is not None and info.reads_weights and Path(place).is_dir():
         return f"{place} holds no weights (*.safetensors), which {info.title} needs", "Name the model folder of the run"
     if precision == INT8 and not is_file:
@@ -242,3 +249,9 @@ def _precision_refusal(request: BackendRequest, info: BackendInfo | None) -> tup
         needed = " or ".join(others)
         return f"precision {precision} needs {needed} and the weights, not an exported file", "Use --precision auto"
     return None
+
+
+def _converting(place: str) -> str:
+    """The command that makes safetensors of pickled weights."""
+    convert = f"AutoModelForImageClassification.from_pretrained({place!r}).save_pretrained({place!r})"
+    return f"If you trust them: python -c {shlex.quote(f'from transformers import *; {convert}')}"

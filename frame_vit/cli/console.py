@@ -125,10 +125,11 @@ def start_messages() -> None:
     if not os.environ.get("FRAMEVIT_DEBUG"):
         warnings.simplefilter("ignore")  # meant for the developers of libraries
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+        logging.getLogger("PIL").setLevel(logging.CRITICAL)  # what is wrong with a picture is said in its row
     log.setLevel(logging.INFO)
     log.propagate = False
     log.handlers = [_Messages()]
-    for library in ("huggingface_hub", "datasets", "fsspec", "httpx", "PIL", "matplotlib"):
+    for library in ("huggingface_hub", "datasets", "fsspec", "httpx", "matplotlib"):
         logging.getLogger(library).setLevel(logging.ERROR)
 
 

@@ -230,6 +230,16 @@ def test_a_folder_without_weights_is_no_model_for_torch(model: Path) -> None:
         ordered_choices(request(model, backend="torch"), 1)
 
 
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_pickled_weights_are_refused_with_the_command_that_converts_them(model: Path, backend: str) -> None:
+    for file in model.glob("model*"):
+        file.unlink()
+    (model / "pytorch_model.bin").write_bytes(b"a program")
+    with pytest.raises(UsageError, match="only pickled weights") as caught:
+        ordered_choices(request(model, backend=backend), 1)
+    assert f"from_pretrained({str(model)!r}).save_pretrained(" in caught.value.hint.replace("'\"'\"'", "'")
+
+
 @pytest.mark.parametrize("info", BACKENDS, ids=lambda info: info.name)
 def test_a_backend_that_is_not_installed_says_what_installs_it(
     model: Path, monkeypatch: pytest.MonkeyPatch, info: BackendInfo

@@ -1,4 +1,5 @@
-"""The long forms of the fault tests: ten thousand random command lines, or as many as are asked for.
+"""The long forms of the fault tests: ten thousand random command lines, or as many as are asked for, and ten times as
+many damaged pictures.
 
     python -m tests.faults.long [COUNT [SEED]]
 
@@ -11,15 +12,17 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 from tests.conftest import TINY, run_framevit
 from tests.faults.commands import odd_ones, prepare
+from tests.faults.test_mutations import is_refused, originals
 from tests.nursery import Nursery
 
 
 def main(count: int = 10_000, seed: int = 1) -> int:
-    """The number of commands that ended oddly."""
+    """The number of commands that ended oddly, and of pictures."""
     place = Path(tempfile.mkdtemp())
     home, work = place / "home", place / "work"
     home.mkdir()
@@ -39,6 +42,20 @@ def main(count: int = 10_000, seed: int = 1) -> int:
                     print(f"framevit {found.words}: {found.code}\n{found.said[-2000:]}\n", flush=True)
         print(f"{min(round_ + 1000, count)} of {count}, {odd} odd, {time.monotonic() - begin:.0f} s", flush=True)
     shutil.rmtree(place)
+    return odd + odd_pictures(10 * count, seed)
+
+
+def odd_pictures(count: int, seed: int) -> int:
+    """The number of damaged pictures that were neither a picture nor a row with an error."""
+    warnings.simplefilter("ignore")
+    files, odd = originals(), 0
+    for number in range(seed * 10**9, seed * 10**9 + count):
+        try:
+            is_refused(number, files)
+        except Exception as error:  # whatever it is, it is what is looked for
+            odd += 1
+            print(f"mutation {number}: {error!r}", flush=True)
+    print(f"{count} damaged pictures, {odd} odd", flush=True)
     return odd
 
 

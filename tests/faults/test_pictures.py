@@ -16,7 +16,8 @@ from PIL import Image, ImageFilter
 from frame_vit.data import demo
 from tests.cli.calls import Answer, Call
 from tests.cli.conftest import call  # noqa: F401  (the command in this process)
-from tests.faults.drawn import beginning_with, segment
+from tests.conftest import run_framevit
+from tests.faults.drawn import beginning_with, segment, tiff
 from tests.images.test_decode import encoded, noise
 from tests.images.test_formats import chunk, png
 
@@ -272,3 +273,18 @@ def test_copies_conflicts_and_bursts_are_reported_and_kept_together(call: Call, 
     parts = {name: {row["key"].rpartition("-")[0] for row in rows} for name, rows in division["splits"].items()}
     assert not parts["train"] & parts["test"]
     assert not parts["train"] & parts["val"]
+
+
+def test_of_a_single_picture_libraries_say_nothing_of_their_own(exported: Path, tmp_path: Path) -> None:
+    """Rows 2 and 9: it is decoded in the command's own process, where Pillow could reach the terminal."""
+    whole = tiff(frame(), strip=10)
+    samples = struct.pack("<HHI", 277, 3, 1)
+    at = whole.index(samples) + len(samples)
+    (tmp_path / "many.tif").write_bytes(whole[:at] + b"\xff\0" + whole[at + 2 :])
+    (tmp_path / "exif.jpg").write_bytes(beginning_with(segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"), WHOLE))
+    for name, code in (("many.tif", 3), ("exif.jpg", 0)):
+        done = run_framevit(tmp_path, "predict", name, "--model", exported / "runs/tiny-001", PYTHONWARNINGS="default")
+        assert done.returncode == code
+        first, *others = done.stderr.splitlines()
+        assert first.startswith("model: ")
+        assert not [line for line in others if line and "could not be read" not in line], done.stderr

@@ -122,7 +122,6 @@ def test_a_damaged_checkpoint_is_skipped_by_name_and_a_changed_run_is_refused(nu
     for key, value, said in (
         ("training", {"seed": 9}, "training.seed: was 0, is 9"),
         ("data", {"demo": {"train": 51, "test": 20}}, "pictures and labels of train: was"),
-        ("training", {"batch_size": 8}, "training.batch_size: was 16, is 8"),
     ):
         config = yaml.safe_load(text)
         config[key] |= value
