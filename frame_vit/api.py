@@ -122,7 +122,7 @@ def evaluate(
 
     predictor = _predictor(model)
     folder = Path(output) if output is not None else None
-    return evaluate_model(predictor, _request(predictor.run, data, split, own_split="test"), folder, corrupt, tick)
+    return evaluate_model(predictor, _request(predictor.run, data, split or "test"), folder, corrupt, tick)
 
 
 def calibrate(
@@ -148,14 +148,14 @@ def compare(
     first: str | Path | Predictor,
     second: str | Path | Predictor,
     data: str | DataRequest | None = None,
-    split: str | None = None,
+    split: str = "test",
     tick: Tick = silent,
 ) -> Comparison:
     """Two models on the same pictures: their rates, McNemar's test, the decisions that differ, and a conclusion."""
     from frame_vit.evaluation.compare import compare as compare_models
 
     one, other = _predictor(first, "weights"), _predictor(second, "weights")
-    return compare_models(one, other, _request(one.run, data, split, own_split="test"), tick)
+    return compare_models(one, other, _request(one.run, data, split), tick)
 
 
 def predict(
@@ -289,13 +289,9 @@ def _predictor(
 
 
 def _request(
-    run: Path | None,
-    data: str | DataRequest | None,
-    split: str | None,
-    overrides: Sequence[str] = (),
-    own_split: str | None = None,
+    run: Path | None, data: str | DataRequest | None, split: str | None, overrides: Sequence[str] = ()
 ) -> DataRequest:
-    """Which labelled pictures to use, read by the config of the model's run; without data, `own_split` by default."""
+    """Which labelled pictures to use, read by the config of the model's run."""
     from dataclasses import replace
 
     from frame_vit.runs.data import DataRequest, evaluation_config
@@ -303,9 +299,8 @@ def _request(
     if isinstance(data, DataRequest):
         if overrides:
             raise UsageError("a DataRequest has a config of its own", "Put the overrides into it, with load_config")
-        return data if data.source or data.split else replace(data, split=split or own_split)
-    wanted = split if data else split or own_split
-    return DataRequest(evaluation_config(run, None, list(overrides)), data, wanted)
+        return data if data.source or data.split else replace(data, split=split)
+    return DataRequest(evaluation_config(run, None, list(overrides)), data, split)
 
 
 def _several(paths: Paths) -> list[str | Path]:

@@ -36,7 +36,7 @@ def evaluate(
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of the run's own.")] = None,
     split: Annotated[
         str | None,
-        typer.Option("--split", help="A split of the data, such as val; all: of --data, all.", show_default="test"),
+        typer.Option("--split", help="A split of the data, such as val; all: all of --data.", show_default="test"),
     ] = None,
     tta: Tta = True,
     backend: BackendOption = AUTO,
@@ -72,9 +72,7 @@ def evaluate(
         from frame_vit.runs.data import DataRequest, evaluation_config
 
     predictor = load_predictor(place, predictor_options(backend, device, precision, tta, batch_size))
-    request = DataRequest(
-        evaluation_config(place.run, config, overrides or []), data, split if data else split or "test"
-    )
+    request = DataRequest(evaluation_config(place.run, config, overrides or []), data, split or "test")
     with console.progress() as tick:
         done = evaluate_model(predictor, request, output, corrupt, tick)
     metrics = done.evaluation.metrics
@@ -142,10 +140,7 @@ def compare(
     second: Annotated[str, typer.Argument(metavar="B", help="The same.", show_default=False)],
     overrides: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="Another data set instead of A's own.")] = None,
-    split: Annotated[
-        str | None,
-        typer.Option("--split", help="A split of A's own data, or of --data (all: all).", show_default="test"),
-    ] = None,
+    split: Annotated[str, typer.Option("--split", help="A split of the data; with --data, all takes all.")] = "test",
     tta: Tta = True,
     backend: WeightsBackendOption = AUTO,
     device: Device = None,
@@ -163,7 +158,7 @@ def compare(
 
     options = weights_first(predictor_options(backend, device, precision, tta, batch_size))
     one, other = load_predictor(first, options), load_predictor(second, options)
-    request = DataRequest(evaluation_config(one.run, None, overrides or []), data, split if data else split or "test")
+    request = DataRequest(evaluation_config(one.run, None, overrides or []), data, split)
     with console.progress() as tick:
         comparison = compare_models(one, other, request, tick)
     if json_output:

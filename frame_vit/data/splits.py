@@ -50,24 +50,18 @@ class SplitChoice(NamedTuple):
     def among(self, splits: list[RawSplit]) -> list[RawSplit]:
         """The chosen splits. Raises `UsageError`, with the names that there are, if none fits."""
         names = ", ".join(split.name for split in splits)
-        if self.split == ALL:
-            return splits
-        if self.split is not None:
-            chosen = [s for s in splits if s.name == self.split] or [s for s in splits if role_of(s.name) == self.split]
-            if len(chosen) != 1:
-                raise UsageError(f"{self.source}: there is no split {self.split!r}; the splits are {names}")
-            return chosen
-        for role in self.usual if len(splits) > 1 else ():
-            chosen = [split for split in splits if role_of(split.name) == role]
+        if self.split == ALL or (len(splits) == 1 and (self.split is None or self.split in self.usual)):
+            return splits  # a data set that is not divided is a test set as a whole
+        wanted = (self.split,) if self.split is not None else self.usual
+        for name in wanted:
+            chosen = [s for s in splits if s.name == name] or [s for s in splits if role_of(s.name) == name]
             if len(chosen) == 1:
                 log.info("%s: of its splits %s, %s is used", self.source, names, chosen[0].name)
                 return chosen
-        if len(splits) > 1:
-            raise UsageError(
-                f"{self.source}: the splits are {names}; expected one called {' or '.join(self.usual)}",
-                f"Name one with --split, or take all of them together with --split {ALL}",
-            )
-        return splits
+        raise UsageError(
+            f"{self.source}: there is no split {' or '.join(map(repr, wanted))}; the splits are {names}",
+            f"Name one with --split, or take all of them together with --split {ALL}",
+        )
 
 
 def divide(

@@ -316,6 +316,7 @@ def named(*names: str) -> list[RawSplit]:
     ("splits", "choice", "chosen"),
     [
         (("train",), SplitChoice("s"), ["train"]),
+        (("train",), SplitChoice("s", "test"), ["train"]),
         (("train", "test"), SplitChoice("s"), ["test"]),
         (("train", "testing"), SplitChoice("s"), ["testing"]),
         (("train", "valid"), SplitChoice("s", "val"), ["valid"]),
@@ -333,8 +334,8 @@ def test_the_test_split_is_taken_unless_another_is_named(
 @pytest.mark.parametrize(
     ("splits", "choice", "said"),
     [
-        (("train", "val"), SplitChoice("s"), "the splits are train, val; expected one called test"),
-        (("train",), SplitChoice("s", "test"), "there is no split 'test'; the splits are train"),
+        (("train", "val"), SplitChoice("s"), "there is no split 'test'; the splits are train, val"),
+        (("train",), SplitChoice("s", "val"), "there is no split 'val'; the splits are train"),
         (("valid", "dev"), SplitChoice("s", "val"), "there is no split 'val'; the splits are valid, dev"),
     ],
 )
