@@ -122,7 +122,7 @@ def test_ctrl_c_while_a_command_runs_is_exit_code_130(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=100)
         connection.close()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert out == ""
     assert err.split() == ["stopped"]
 

@@ -44,7 +44,7 @@ class TestWithARun:
     def test_a_folder_that_cannot_be_made_is_a_mistake(self, call: Call) -> None:
         answer = call("evaluate", "-o", "tiny.yaml/below")
         assert (answer.code, answer.out) == (2, "")
-        assert "cannot make the folder tiny.yaml/below" in answer.words
+        assert "no results can be written to tiny.yaml/below" in answer.words
 
     def test_pictures_made_worse_are_tried_where_asked_for(self, call: Call, tmp_path: Path) -> None:
         assert call("evaluate", "-o", tmp_path / "e", "--corrupt").code == 0
