@@ -61,6 +61,7 @@ def write_onnx(classifier: Classifier, path: Path, tick: Tick = silent) -> int:
             raise ModelError(f"torch cannot export {type(classifier.module).__name__}: {reason}") from None
     assert program is not None
     _make_names_unique(program.model.graph)
+    _forget_origin(program.model.graph)
     program.model.metadata_props.update(metadata_texts(classifier.metadata, FP32))
     program.save(path, external_data=False)
     return int(program.model.opset_imports[""])
@@ -82,6 +83,14 @@ def _make_names_unique(graph: Any) -> None:
             number += 1
             value.name = f"{name}_{number}"
         taken.add(value.name)
+
+
+def _forget_origin(graph: Any) -> None:
+    """Removes the traces of source files from a graph: they name folders of this machine, and the file travels."""
+    for node in graph:
+        for part in (node, *node.outputs):
+            part.metadata_props.clear()
+            part.doc_string = None
 
 
 class _Graph(torch.nn.Module):

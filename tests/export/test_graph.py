@@ -46,6 +46,14 @@ def test_the_file_says_what_it_is_and_the_model_is_as_before(tmp_path: Path) -> 
     assert embedded_metadata(texts, tmp_path / "m.onnx") == METADATA
 
 
+def test_the_file_names_no_folder_of_this_machine(tmp_path: Path) -> None:
+    for number, build in enumerate((vit, convnext)):
+        write_onnx(build(), tmp_path / f"{number}.onnx")
+        content = (tmp_path / f"{number}.onnx").read_bytes()
+        assert b"site-packages" not in content
+        assert str(Path.cwd()).encode() not in content
+
+
 def test_a_model_that_no_single_file_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graph, "MOST_BYTES", 1000)
     with pytest.raises(ModelError, match="cannot have more than 2 GB"):
