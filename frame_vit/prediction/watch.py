@@ -29,6 +29,7 @@ from frame_vit.prediction.rows import Done, RowWriter
 from frame_vit.system.progress import Tick, log, silent
 from frame_vit.system.signals import GracefulStop
 from frame_vit.system.texts import printable
+from frame_vit.tree import is_hidden
 
 POLL_S = 0.05
 """Seconds between two scans, at least."""
@@ -220,7 +221,7 @@ def states(folder: Path, refused: Callable[[str, OSError], None], inside: str = 
         refused(str(folder / inside), error)
         return
     for entry in entries:
-        if entry.name.startswith("."):
+        if is_hidden(entry.name):
             continue
         name = f"{inside}{entry.name}"
         try:

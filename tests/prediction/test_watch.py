@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from frame_vit.data import demo
-from frame_vit.prediction.watch import Watcher
+from frame_vit.prediction.watch import Watcher, states
 from tests.conftest import environment, run_framevit
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -209,6 +209,13 @@ def test_a_folder_below_that_is_closed_stops_nothing(
     watcher.look()
     assert watcher.look() == [tmp_path / "a.png"]
     assert caplog.text.count("closed cannot be looked into") == 1
+
+
+def test_files_and_folders_of_the_system_are_passed_over_at_every_depth(tmp_path: Path) -> None:
+    for name in ("a.jpg", ".b.jpg", "__MACOSX/c.jpg", "lot/@eaDir/d.jpg", "lot/e.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(demo.jpeg(demo.sample("passed", 0)))
+    assert sorted(name for name, _ in states(tmp_path, lambda *_: None)) == ["a.jpg", "lot/e.jpg"]
 
 
 def test_a_folder_that_goes_away_is_waited_for(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
