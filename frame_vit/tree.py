@@ -12,7 +12,7 @@ in silence. Every entry of the tree has exactly one kind:
 - link: a link to a folder that leads back into the tree, whose pictures are found where they are.
 - other: everything else.
 
-Nothing is decoded, and only the standard library is used.
+Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from frame_vit.images.decode import SUFFIXES
+from frame_vit.images.formats import begins_like_a_picture
 
-Kind = Literal["picture", "broken", "table", "disguised", "hidden", "link", "other"]
+EntryKind = Literal["picture", "broken", "table", "disguised", "hidden", "link", "other"]
 TABLES = (".parquet", ".csv", ".jsonl")
 SYSTEM = (
     "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin", "#recycle",
@@ -40,7 +41,7 @@ class Entry(NamedTuple):
     """A file, or a folder that is not walked; `problem` says why a folder cannot be entered."""
 
     path: Path
-    kind: Kind
+    kind: EntryKind
     problem: str = ""
 
 
@@ -51,7 +52,7 @@ class Tree(NamedTuple):
     entries: list[Entry]
     folders: list[Path]
 
-    def of(self, *kinds: Kind) -> list[Entry]:
+    def of(self, *kinds: EntryKind) -> list[Entry]:
         """The entries of these kinds."""
         return [entry for entry in self.entries if entry.kind in kinds]
 
@@ -174,11 +175,6 @@ def _is_within(path: str, folder: str) -> bool:
 def _begins_like_a_picture(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            head = file.read(16)
+            return begins_like_a_picture(file.read(16))
     except OSError:
         return False
-    return (
-        head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*"))
-        or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")
-        or (head.startswith(b"BM") and head[6:10] == bytes(4))
-    )

@@ -19,7 +19,7 @@ import numpy as np
 
 from frame_vit.errors import FrameVitError
 from frame_vit.images.pixel_array import PixelArray
-from frame_vit.prediction.inputs import Input, pictures_in
+from frame_vit.prediction.inputs import Input, expand
 from frame_vit.prediction.load import PredictorOptions, load_predictor
 from frame_vit.prediction.predictor import Predictor
 
@@ -116,8 +116,7 @@ def measure(request: MeasureRequest) -> Measurement:
     options, tried = request.options, request.combination
     chosen = PredictorOptions(tried.backend, options.device, tried.precision, batch_size=options.batch_size)
     predictor = load_predictor(options.place, chosen)
-    paths, _ = pictures_in(Path(request.folder))
-    inputs = [Input(str(path), path) for path in paths]
+    inputs = expand([request.folder])
     list(predictor.predict(inputs[:1]))
     start_s = time.time() - request.started
     latencies = []

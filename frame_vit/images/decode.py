@@ -25,6 +25,7 @@ from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageEr
 
 from frame_vit.errors import RowError
 from frame_vit.images.formats import (
+    FORMAT_OF,
     check_png,
     check_tiff,
     is_preview,
@@ -46,9 +47,7 @@ FORMATS = (
     TiffImagePlugin.TiffImageFile.format,
     WebPImagePlugin.WebPImageFile.format,
 )
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm",
-)  # fmt: skip
+SUFFIXES = tuple(FORMAT_OF)
 MAX_MEGAPIXELS = 100.0
 """The default of `data.max_megapixels`. A picture of this size takes about 0.7 GB while it is decoded."""
 BAND = 8_000_000

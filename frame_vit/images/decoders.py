@@ -153,9 +153,9 @@ class _Process:
             return _read(running.stdout)
         except (OSError, ValueError):  # a pipe that broke, an answer that stops in the middle
             late = time.monotonic() - began >= limit
-            how = f"its decoding took longer than {limit:.0f} s" if late else f"its decoder crashed{_reason(running)}"
+            reason = _too_slow(limit) if late else _crash(running)
             self.kill()
-            raise RowError(f"damaged picture: {how}", "FV102") from None
+            raise RowError(reason, "FV102") from None
 
     def kill(self) -> None:
         """Ends the process; what it was working on is lost."""
@@ -169,11 +169,18 @@ class _Process:
                     pipe.close()
 
 
-def _reason(process: subprocess.Popen[bytes]) -> str:
-    """The signal that a process died of, in brackets."""
+def _too_slow(limit: float) -> str:
+    return f"decoding this picture took longer than {limit:.0f} s"
+
+
+def _crash(process: subprocess.Popen[bytes]) -> str:
+    """What happened to a process that died, with the signal that it died of."""
     with suppress(subprocess.TimeoutExpired, ValueError):
-        return f" ({signal.Signals(-process.wait(1)).name})"
-    return ""
+        name = signal.Signals(-process.wait(1)).name
+        if name == "SIGKILL":
+            return "the decoder was killed (SIGKILL), as happens when the machine has no memory left"
+        return f"the decoder crashed on this picture ({name})"
+    return "the decoder crashed on this picture"
 
 
 @contextmanager
@@ -207,7 +214,7 @@ def decode_here(source: bytes | Path, preprocessing: Preprocessing) -> Picture:
     try:
         answer = answers.get(timeout=limit)
     except queue.Empty:
-        raise RowError(f"damaged picture: its decoding took longer than {limit:.0f} s", "FV102") from None
+        raise RowError(_too_slow(limit), "FV102") from None
     if isinstance(answer, Exception):
         raise answer
     return answer

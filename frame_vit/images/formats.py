@@ -43,21 +43,27 @@ _OTHERS = {
     "icon": rb"\0\0\x01\0",
 }
 """How pictures of some other formats begin."""
-_FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG", ".png": "PNG"}
-_FORMAT_OF |= {".bmp": "BMP", ".gif": "GIF", ".ppm": "PPM", ".pgm": "PPM", ".tif": "TIFF", ".tiff": "TIFF"}
-_FORMAT_OF |= {".webp": "WEBP"}
+FORMAT_OF = {".jpg": "JPEG", ".jpeg": "JPEG", ".jpe": "JPEG", ".jfif": "JPEG", ".jif": "JPEG", ".png": "PNG"}
+FORMAT_OF |= {".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".gif": "GIF"}
+FORMAT_OF |= {".ppm": "PPM", ".pgm": "PPM"}
+"""The endings of the files that are read, with Pillow's name of the format that each stands for."""
 _stderr = threading.Lock()
 
 
 def misnamed(name: str, stored_format: str) -> bool:
     """Whether a file's extension, if it is one of a picture, stands for another format than the file's."""
     actual = stored_format.replace("MPO", "JPEG")  # phones write MPO: a JPEG with a second picture behind it
-    return _FORMAT_OF.get("." + name.rpartition(".")[2].lower(), actual) != actual
+    return FORMAT_OF.get("." + name.rpartition(".")[2].lower(), actual) != actual
+
+
+def begins_like_a_picture(head: bytes) -> bool:
+    """Whether the first 16 bytes of a file are those of a format that is read; a PPM begins too much like a text."""
+    return _OPENED.match(head) is not None
 
 
 def unidentified(data: bytes) -> RowError:
     """The reason why a file is refused that Pillow does not open."""
-    if _OPENED.match(data):
+    if begins_like_a_picture(data):
         return RowError("damaged picture: its header cannot be read, or is of a kind that is not supported", "FV102")
     for name, start in _OTHERS.items():
         if re.match(start, data, re.DOTALL):

@@ -54,12 +54,6 @@ def from_data(source: str) -> list[Input]:
     ]
 
 
-def pictures_in(folder: Path) -> tuple[list[Path], int]:
-    """The pictures in a folder and below, sorted by name, and the number of other files. Hidden files do not count."""
-    tree = walk(folder)
-    return [entry.path for entry in tree.of("picture")], len(tree.of("other", "table", "disguised"))
-
-
 @dataclass(frozen=True)
 class _Missing:
     """A source that raises the reason why there is no picture."""
@@ -125,12 +119,12 @@ def _in_folder(folder: Path) -> list[Input]:
         hint = f"Pictures end in {', '.join(SUFFIXES)}; --data names a data set"
         return [Input(str(folder), _Missing(f"no pictures in {folder}", hint))]
     for said, entries in (
-        ("files do not have the ending of a picture and were not read", tree.of("other", "table", "disguised")),
-        ("hidden files were not read", tree.of("hidden")),
-        ("links lead back into the folder and were not followed", tree.of("link")),
+        ("files without the ending of a picture are not read", tree.of("other", "table", "disguised")),
+        ("hidden files are not read", tree.of("hidden")),
+        ("links back into the folder are not followed", tree.of("link")),
     ):
         if entries:
-            log.warning("%s: %d %s (%s)", folder, len(entries), said, some(tree.named(entries)))
+            log.warning("%s: %s: %d (%s)", folder, said, len(entries), some(tree.named(entries)))
     return [
         Input(str(entry.path), _Missing(f"{entry.path}: {entry.problem}") if entry.problem else entry.path)
         for entry in found
