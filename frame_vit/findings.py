@@ -281,6 +281,7 @@ _ALL = (
     FindingKind("FV705", "row without a split among others", "error", "", "Fill in the column split"),
     FindingKind("FV706", "empty row of a table", "note", "", "The row has no cell, so nothing is missing"),
     FindingKind("FV707", "split without labels, left out", "warning", "", "Name the others in data.splits_used"),
+    FindingKind("FV708", "class folder with a name that Windows refuses", "warning", "", "Give it another name"),
 )
 KINDS = {kind.code: kind for kind in _ALL}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from frame_vit.config.schema import Config, ModelConfig, ScratchConfig
 from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import Classifier
+from frame_vit.model.digests import file_digest
+from frame_vit.model.metadata import METADATA_FILE
 from frame_vit.model.pretrained import create
 from frame_vit.model.processor import load_processor, preprocessing_of
 from tests.conftest import TINY
@@ -41,6 +44,13 @@ def tiny_classifier(labels: LabelSpace = THREE_CLASSES) -> Classifier:
     torch.manual_seed(0)
     processor = load_processor(SCRATCH)
     return create(SCRATCH, labels, preprocessing_of(processor), processor)
+
+
+def accept_weights(folder: Path) -> None:
+    """Makes framevit.json belong to the weights in the folder, whatever they have become."""
+    metadata = json.loads((folder / METADATA_FILE).read_text())
+    metadata["weights"] = {path.name: file_digest(path) for path in folder.glob("*.safetensors")}
+    (folder / METADATA_FILE).write_text(json.dumps(metadata))
 
 
 def logits_of(model: Classifier) -> torch.Tensor:

@@ -16,9 +16,17 @@ from frame_vit.data.dataset import read_dataset
 from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.report.figures import draw_samples
 from frame_vit.runs.folder import check_apart, located
-from frame_vit.system.files import make_folder, write_json
+from frame_vit.system.files import check_writable, filling, write_json
 from frame_vit.system.progress import Tick, silent
 
+FILES = {
+    "audit.html": "report",
+    "samples.png": "samples",
+    "exclude.csv": "exclusions",
+    "exclude-more.csv": "exclusions",
+    "manifest.json": "division",
+}
+"""The files that a person opens, and what each is."""
 STALE = ("displacement.png", "exclude.csv", "exclude-more.csv", "manifest.json")
 """Files that not every preparation writes; those of an earlier one are removed."""
 
@@ -39,27 +47,28 @@ class Preparation:
 def prepare(config: Config, output: Path, tick: Tick = silent) -> Preparation:
     """Reads, checks and divides the data, and writes audit.json, audit.html and pictures into the folder `output`.
 
-    exclude.csv lists the rows that could be left out. manifest.json, the division, is written last, and only if a
-    training would accept the data. Files of an earlier preparation that this one does not write are removed, unless
-    the config uses them.
+    All files appear together, or none of them. exclude.csv lists the rows that could be left out; a person may have
+    edited the one that the config uses, so the new list is then exclude-more.csv. manifest.json, the division, is
+    written only if a training would accept the data. Files of an earlier preparation that this one does not write are
+    removed, unless the config uses them.
 
-    Raises `UsageError` if the folder cannot be made or holds the data itself, `DataError` if no row can be used.
+    Raises `UsageError` if the folder cannot be written or holds the data itself, `DataError` if no row can be used, and
+    `FrameVitError` for a full disk.
     """
     check_apart(output, config.data.train, config.data.test)
+    check_writable(output)
     preprocessing = preprocessing_of(load_processor(located(config).model), config.data)
     dataset = read_dataset(config, preprocessing, tick, tolerant=True)
-    make_folder(output)
     result = audit(dataset, config.data, preprocessing, tick)
     in_use = {Path(name).expanduser().resolve() for name in (config.data.exclude, config.data.splits) if name}
-    for name in STALE:
-        if (output / name).resolve() not in in_use:
-            (output / name).unlink(missing_ok=True)
-    draw_samples(output / "samples.png", dataset.splits["train"], dataset.labels, preprocessing)
-    exclude = write_audit(output, result, preprocessing, config.data.exclude)
-    files = {"report": output / "audit.html", "samples": output / "samples.png"}
-    if exclude is not None:
-        files["exclusions"] = exclude
-    if result.divided:
-        files["division"] = output / "manifest.json"
-        write_json(files["division"], dataset.manifest())
-    return Preparation(result, files)
+    with filling(output, last="manifest.json") as part:
+        draw_samples(part / "samples.png", dataset.splits["train"], dataset.labels, preprocessing)
+        exclude = "exclude-more.csv" if (output / "exclude.csv").resolve() in in_use else "exclude.csv"
+        write_audit(part, result, preprocessing, exclude)
+        if result.divided:
+            write_json(part / "manifest.json", dataset.manifest())
+        written = {file.name for file in part.iterdir()}
+        for name in STALE:
+            if name not in written and (output / name).resolve() not in in_use:
+                (output / name).unlink(missing_ok=True)
+    return Preparation(result, {what: output / name for name, what in FILES.items() if name in written})

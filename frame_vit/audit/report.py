@@ -87,32 +87,26 @@ class FindingView:
         return self.finding.key + ("" if limit is None else f" = {limit:.4g}")
 
 
-def write_audit(
-    folder: Path, audit: Audit, preprocessing: Preprocessing, excluded_by: str | None = None
-) -> Path | None:
-    """Writes the audit into an existing folder; returns the list of exclusions, or None if it was not needed.
+def write_audit(folder: Path, audit: Audit, preprocessing: Preprocessing, exclude: str = "exclude.csv") -> None:
+    """Writes the audit into an existing folder.
 
-    The list is written only if there is more to exclude than `data.exclude` (`excluded_by`) excludes already, and never
-    over that file: a person may have edited it.
+    The list of exclusions, under the name `exclude`, is written only if there is more to exclude than what is excluded
+    already.
     """
     exclusions = audit.exclusions()
-    exclude = None
-    if len(exclusions) > len(audit.dataset.excluded):
-        exclude = folder / "exclude.csv"
-        if excluded_by is not None and Path(excluded_by).expanduser().resolve() == exclude.resolve():
-            exclude = folder / "exclude-more.csv"
-        write_exclusions(exclude, exclusions)
+    more = len(exclusions) > len(audit.dataset.excluded)
+    if more:
+        write_exclusions(folder / exclude, exclusions)
     figures = {"distributions_png": _distributions(audit)}
     if len(audit.displacement.rows):
         scatter = _displacement(audit)
         with replacing(folder / "displacement.png") as part:
             part.write_bytes(scatter)
         figures["displacement_png"] = scatter
-    facts = audit.to_json() | {"framevit": __version__} | ({"exclude": exclude.name} if exclude else {})
+    facts = audit.to_json() | {"framevit": __version__} | ({"exclude": exclude} if more else {})
     write_json(folder / "audit.json", facts)
     values = facts | _page_values(audit, preprocessing) | {name: data_uri(f, "png") for name, f in figures.items()}
     write_text(folder / "audit.html", page("audit.html", {"exclude": "", "displacement_png": ""} | values))
-    return exclude
 
 
 def _page_values(audit: Audit, preprocessing: Preprocessing) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from frame_vit.backends.backend import FP32, INT8
-from frame_vit.backends.digests import file_digest, weights_digest
 from frame_vit.backends.export_record import EXPORT_FILE, FileRecord, read_export
 from frame_vit.decision.novelty import unpacked
 from frame_vit.errors import DamagedModelError, ModelError
+from frame_vit.model.digests import file_digest, weights_digest
 from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, damaged, parse_metadata
 from frame_vit.system.progress import log
 

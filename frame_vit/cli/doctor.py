@@ -22,9 +22,7 @@ CACHE_FOLDER = "A folder that a config names in data.cache is not looked at, onl
 
 def doctor(
     json_output: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
-    clear_cache: Annotated[
-        bool, typer.Option("--clear-cache", help="First delete framevit's cached pictures and activations.")
-    ] = False,
+    clear_cache: Annotated[bool, typer.Option("--clear-cache", help="First delete framevit's own caches.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before deleting.")] = False,
 ) -> None:
     """Show versions, devices, caches, and what is missing.
@@ -60,7 +58,7 @@ def _clear(yes: bool) -> None:
         raise UsageError(
             f"--clear-cache would delete {size(before)} in {cache}, and nobody can be asked here", "Add --yes to do it"
         )
-    question = f"Delete {size(before)} of decoded pictures and activations in {cache}?"
+    question = f"Delete {size(before)} of framevit's own caches (decoded pictures and what was computed) in {cache}?"
     if not yes and not typer.confirm(question, err=True):
         log.info("nothing was deleted")
         return

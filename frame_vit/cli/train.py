@@ -78,16 +78,16 @@ def train(
     from frame_vit.cli import console
 
     with console.starting():
-        from frame_vit.runs.folder import finished, run_name
+        from frame_vit.runs.folder import expanded, finished, run_name
         from frame_vit.training import train as train_run
 
     with console.progress() as tick:
         if full_config is None:
-            assert resume is not None
-            if finished(resume):
-                console.say(f"{resume} is finished: there is nothing to resume")
+            run = Path(expanded(str(resume)))
+            if finished(run):
+                console.say(f"{run} is finished: there is nothing to resume")
                 raise typer.Exit
-            trained = train_run.resume(resume, tick)
+            trained = train_run.resume(run, tick)
         else:
             trained = train_run.train(full_config, run_name(config), output, tick)
     if trained is None:  # one of several processes, but not the main one

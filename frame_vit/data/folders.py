@@ -24,7 +24,7 @@ from frame_vit.data.rows import ROLES, Marking, Marks, Note, RawRow, RawSplit, f
 from frame_vit.errors import RowError, UsageError
 from frame_vit.images.decode import SUFFIXES
 from frame_vit.system.progress import log
-from frame_vit.system.texts import printable
+from frame_vit.system.texts import printable, refused_by_windows
 from frame_vit.tree import Entry, Tree, some
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet", "manifest.csv", "manifest.jsonl", CLASSES)
@@ -211,15 +211,15 @@ def _is_data_set(tree: Tree, names: Collection[str]) -> bool:
     inside = {folder.name for folder in tree.children()}
     roles = {role_of(name) for name in inside if name.lower() not in MASKS}
     return (
-        any(entry.path.parent == tree.root and _is_data_table(entry.path) for entry in tree.of("table"))
+        any(
+            entry.path.name.lower() in METADATA or entry.path.suffix.lower() == ".parquet"
+            for entry in tree.of("table")
+            if entry.path.parent == tree.root
+        )
         or any((tree.root / name).is_file() for name in SAVED)
         or ("train" in roles and roles <= {*ROLES})
         or (tree.root.name not in names and not inside.isdisjoint(names))
     )
-
-
-def _is_data_table(path: Path) -> bool:
-    return path.name.lower() in METADATA or path.suffix.lower() == ".parquet"
 
 
 def _listed(contents: Mapping[Path, Manifest]) -> set[Path]:
@@ -308,7 +308,10 @@ def _split(tree: Tree, name: str, data: DataConfig) -> RawSplit:
         )
     rest = [*loose, *aside, *tree.of("table", "disguised", "hidden", "link", "other")]
     empty = [each for each in tree.children() if each.name not in filled and each.name.lower() not in MASKS]
-    return RawSplit(str(tree.root), name, "label", rows, notes=tuple(_passed_over(tree, rest, empty)))
+    odd = tuple(printable(class_name) for class_name in sorted(filled) if refused_by_windows(class_name))
+    message = f"class folders with a name that Windows refuses: {len(odd)}"
+    names = [Note("FV708", str(tree.root), message, odd)] if odd else []
+    return RawSplit(str(tree.root), name, "label", rows, notes=(*_passed_over(tree, rest, empty), *names))
 
 
 def _row(tree: Tree, entry: Entry, label: str | None, marking: Marking) -> RawRow:
@@ -325,14 +328,14 @@ def _passed_over(tree: Tree, entries: Collection[Entry], empty: Iterable[Path]) 
     def of(code: str, message: str, *kinds: str) -> Iterable[Note]:
         found = [entry for entry in entries if entry.kind in kinds]
         items = tuple(printable(name) for name in tree.named(found))
-        return [Note(code, where, f"{len(items)} {message}", items)] if items else []
+        return [Note(code, where, f"{message}: {len(items)}", items)] if items else []
 
     return [
-        *of("FV701", "hidden files and files of the system are passed over", "hidden"),
-        *of("FV702", "files are ignored, because they are not pictures", "table", "other"),
-        *of("FV702", "links to folders lead back into the tree and are not followed", "link"),
-        *of("FV703", "pictures are not used: no table or class folder gives them a label", "picture", "broken"),
-        *of("FV703", "pictures are not used, because their names end like those of other files", "disguised"),
+        *of("FV701", "hidden files and files of the system, passed over", "hidden"),
+        *of("FV702", "files passed over, because they are not pictures", "table", "other"),
+        *of("FV702", "links not followed, because they lead back into the tree", "link"),
+        *of("FV703", "pictures not used, because no table or class folder labels them", "picture", "broken"),
+        *of("FV703", "pictures not used, because their names end like those of other files", "disguised"),
         *_without_pictures(tree, empty),
     ]
 
@@ -343,5 +346,5 @@ def _without_pictures(tree: Tree, folders: Iterable[Path]) -> list[Note]:
         endings = Counter(e.path.suffix or e.path.name for e in tree.below(folder).of("other", "table", "disguised"))
         found = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items())) or "empty"
         items.append(printable(f"{folder.name}: {found}"))
-    message = f"nothing was read from {len(items)} folder(s); pictures end in {', '.join(SUFFIXES)}"
+    message = f"folders without a picture ({', '.join(SUFFIXES)}): {len(items)}"
     return [Note("FV704", str(tree.root), message, tuple(items))] if items else []

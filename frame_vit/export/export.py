@@ -13,7 +13,6 @@ from typing import Any
 
 from frame_vit import __version__
 from frame_vit.backends.backend import FP32, INT8
-from frame_vit.backends.digests import file_digest, weights_digest
 from frame_vit.backends.export_record import EXPORT_FILE, FileRecord, read_export
 from frame_vit.backends.exported_files import FILES, weights_fingerprint
 from frame_vit.config.schema import ExportConfig
@@ -24,6 +23,7 @@ from frame_vit.export.graph import write_onnx
 from frame_vit.export.int8 import Int8Failure, Int8Trial, quantise
 from frame_vit.export.proof import BatchDifferences, Proof
 from frame_vit.model.classifier import Classifier
+from frame_vit.model.digests import file_digest, weights_digest
 from frame_vit.model.metadata import EMBEDDINGS, write_metadata
 from frame_vit.model.saving import load_trained
 from frame_vit.runs.data import DataRequest, select_split, tested_request

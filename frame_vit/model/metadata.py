@@ -1,6 +1,6 @@
 """ModelMetadata: what a model needs besides its weights, as framevit.json.
 
-    framevit.json    labels, preprocessing, temperature, operating point, novelty reference
+    framevit.json    labels, preprocessing, temperature, operating point, novelty reference, sha256 of the weights
     embeddings.npy   embeddings of training pictures, float16, where novelty is measured by distance
 
 In a model folder these are files; in an exported file the JSON is embedded. No torch here: the line PC reads it.
@@ -23,6 +23,7 @@ from frame_vit.images.decode import MAX_MEGAPIXELS
 from frame_vit.images.pixel_array import Float32
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.labels import LabelSpace
+from frame_vit.model.digests import file_digest
 from frame_vit.model.processor_config import check_agreement
 from frame_vit.system.files import replacing, write_json
 
@@ -39,6 +40,7 @@ class ModelMetadata:
 
     `temperature` is what the logits were divided by (the division is part of the saved head). `operating_point` holds
     the thresholds, `novelty` what tells pictures that are out of distribution; None where they were not determined.
+    `weights` is the sha256 of each file of weights by its name; None for a model of framevit 0.5.0.
     """
 
     labels: LabelSpace
@@ -46,6 +48,7 @@ class ModelMetadata:
     temperature: float = 1.0
     operating_point: OperatingPoint | None = None
     novelty: NoveltyReference | None = None
+    weights: dict[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -56,6 +59,7 @@ class ModelMetadata:
             "temperature": self.temperature,
             "decision": self.operating_point.to_json() if self.operating_point else None,
             "usual": self.novelty.to_json() if self.novelty else None,
+            "weights": self.weights,
         }
 
 
@@ -80,6 +84,7 @@ def parse_metadata(text: str, where: str, embeddings: Float32 | None = None) -> 
             values.number("temperature", 1e-6, 1e6) if "temperature" in values else 1.0,
             OperatingPoint.from_json(values.values["decision"]) if "decision" in values else None,
             NoveltyReference.from_json(values.values["usual"], embeddings) if "usual" in values else None,
+            _texts(values.object("weights")) if "weights" in values else None,
         )
         values.done()
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
@@ -171,6 +176,19 @@ def read_metadata(folder: Path) -> ModelMetadata:
     if any(folder.glob("*.safetensors")):
         check_agreement(folder, metadata.preprocessing, METADATA_FILE)
     return metadata
+
+
+def check_weights(metadata: ModelMetadata, folder: Path) -> None:
+    """Raises `DamagedModelError` where a file of weights in the folder is not the one that the metadata belongs to.
+
+    The thresholds were chosen with those weights, and a changed bit in them shows nowhere else.
+    """
+    for name, digest in (metadata.weights or {}).items():
+        if not (folder / name).is_file() or file_digest(folder / name) != digest:
+            raise DamagedModelError(
+                f"{folder / name} is not the file that {METADATA_FILE} belongs to: its sha256 is another",
+                "Copy the whole model folder again; to train these weights further, name the folder in model.name",
+            )
 
 
 def check_embeddings(metadata: ModelMetadata, size: int | None, where: str) -> None:

@@ -9,30 +9,33 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import torch
-from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from transformers import AutoModelForImageClassification
 
 from frame_vit.errors import ConfigError, DamagedModelError, ModelError
 from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import ONE_CLASS, Classifier, head_parameters
+from frame_vit.model.digests import file_digest
 from frame_vit.model.hub import class_names, from_hub, silence_transformers
 from frame_vit.model.metadata import (
     EMBEDDINGS,
     METADATA_FILE,
     ModelMetadata,
     check_embeddings,
+    check_weights,
     read_metadata,
     write_metadata,
 )
 from frame_vit.model.probe import check_shapes
 from frame_vit.model.processor import own_processor, preprocessing_of
 from frame_vit.model.processor_config import PROCESSOR_FILE
-from frame_vit.system.hub import HubName
+from frame_vit.system.hub import HubName, asking_hub
 from frame_vit.system.progress import log
 
 
@@ -60,6 +63,7 @@ def load_trained(place: str) -> Classifier:
     metadata = read_metadata(folder)
     if names != [*metadata.labels.names]:
         raise DamagedModelError(f"{place}: config.json and {METADATA_FILE} name different classes")
+    check_weights(metadata, folder)
     check_embeddings(metadata, check_shapes(module, metadata.preprocessing, place), place)
     # framevit trains one class for each picture; 0.5.0 saved what the base had said instead.
     module.config.problem_type = ONE_CLASS
@@ -95,7 +99,8 @@ def save(classifier: Classifier, folder: Path) -> None:
     silence_transformers()
     classifier.module.save_pretrained(folder)
     classifier.processor.save_pretrained(folder)
-    write_metadata(classifier.metadata, folder)
+    weights = {path.name: file_digest(path) for path in sorted(folder.glob("*.safetensors"))}
+    write_metadata(replace(classifier.metadata, weights=weights), folder)
 
 
 def divide_logits(module: Any, temperature: float) -> None:
@@ -111,11 +116,12 @@ def _metadata_folder(place: str) -> Path | None:
     if Path(place).is_dir():
         return Path(place) if (Path(place) / METADATA_FILE).is_file() else None
     name, revision = HubName.of(place)
-    try:
-        path = Path(hf_hub_download(name, METADATA_FILE, revision=revision))
-    except EntryNotFoundError:  # also raised offline, where the cache does not have it
-        return None
-    for file in (EMBEDDINGS, PROCESSOR_FILE):  # a missing one is reported when the metadata is read
-        with contextlib.suppress(EntryNotFoundError):
-            hf_hub_download(name, file, revision=revision)
+    with asking_hub(huggingface_hub, f"model {place}"):
+        try:
+            path = Path(huggingface_hub.hf_hub_download(name, METADATA_FILE, revision=revision))
+        except EntryNotFoundError:  # also raised offline, where the cache does not have it
+            return None
+        for file in (EMBEDDINGS, PROCESSOR_FILE):  # a missing one is reported when the metadata is read
+            with contextlib.suppress(EntryNotFoundError):
+                huggingface_hub.hf_hub_download(name, file, revision=revision)
     return path.parent

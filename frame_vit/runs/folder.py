@@ -110,7 +110,7 @@ def find_model(name: str | None) -> ModelPlace:
     A ~ at its beginning is the home folder. Raises `UsageError` where there is none. Whether the hub has the name is
     not asked here.
     """
-    place = str(latest_run()) if name is None else _expanded(name)
+    place = str(latest_run()) if name is None else expanded(name)
     path = Path(place)
     if path.suffix == ".onnx" and path.is_file():
         return ModelPlace(place, _run_of(path.parent))
@@ -132,7 +132,7 @@ def find_model(name: str | None) -> ModelPlace:
     return ModelPlace(place)
 
 
-def _expanded(name: str) -> str:
+def expanded(name: str) -> str:
     """The name with ~ or ~user as the path of that home folder; quotes and config files keep a shell from doing it."""
     try:
         return str(Path(name).expanduser()) if name.startswith("~") else name

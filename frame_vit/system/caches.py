@@ -2,7 +2,7 @@
 
     CACHE/pixels/KEY/        decoded pictures of a split (`data.cache`)
     CACHE/activations/KEY/   outputs of frozen blocks (`training.frozen`)
-    CACHE/digests/KEY/       sha256 of large files (`backends.digests`)
+    CACHE/digests/KEY/       sha256 of large files (`model.digests`)
 
 A key is a digest of everything that an entry depends on, so an entry is never wrong, only unused. One process at a time
 builds in the folder of a key. Everything here can be deleted at any time: the next run computes it again. The cache of

@@ -9,6 +9,9 @@ from __future__ import annotations
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet runs a cell that begins with one of these."""
 
+WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL"} | {f"{port}{number}" for port in ("COM", "LPT") for number in range(10)}
+"""Names that Windows keeps for devices, with any ending after them: learn.microsoft.com, "Naming Files, Paths"."""
+
 
 def printable(name: str) -> str:
     """A file name as valid UTF-8: bytes of it that are not UTF-8 become escapes."""
@@ -31,3 +34,9 @@ def neutral(text: str) -> str:
 def raw(text: str) -> str:
     """The text that `neutral` made this cell from."""
     return text[1:] if text.startswith("'") and text[1:].startswith((*FORMULA, "'")) else text
+
+
+def refused_by_windows(name: str) -> bool:
+    """Whether Windows cannot have a file or folder of this name, so that a copy of it there fails or is lost."""
+    is_device = name.partition(".")[0].rstrip().upper() in WINDOWS_DEVICES
+    return is_device or name.endswith((".", " ")) or any(c in '<>:"|?*\\' or ord(c) < 32 for c in name)

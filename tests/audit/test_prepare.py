@@ -113,7 +113,7 @@ def test_nothing_is_written_into_the_data_or_below_a_file(sound: Planted, tmp_pa
         prepare(config(sound.folder, train=str(sound.folder)), sound.folder)
     assert {path.name for path in sound.folder.iterdir()} == before
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot make the folder") as caught:
+    with pytest.raises(UsageError, match="no results can be written") as caught:
         prepare(config(sound.folder), tmp_path / "file/out")
     assert "--output" in caught.value.hint
 

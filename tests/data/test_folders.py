@@ -188,6 +188,11 @@ def test_class_folders_without_a_picture_are_noted_with_what_is_in_them(tmp_path
     assert notes(tmp_path)["FV704"] == {"c: 2 .heic", "empty: empty"}
 
 
+def test_class_folders_that_windows_refuses_are_warned_of(tmp_path: Path) -> None:
+    put(tmp_path, "passed/1.png", "CON/2.png", "nul/3.png", "trail./4.png")
+    assert notes(tmp_path) == {"FV708": {"CON", "nul", "trail."}}
+
+
 @pytest.mark.parametrize(
     "layout",
     [

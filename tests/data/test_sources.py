@@ -112,7 +112,7 @@ def test_files_that_are_no_pictures_by_name_are_counted_not_read(
     with caplog.at_level(logging.WARNING, "framevit"):
         (split,) = read_source(str(tmp_path), DATA)
     assert [row.key for row in split.rows] == ["a/1.png"]
-    assert f"{tmp_path}: 2 files are ignored, because they are not pictures" in caplog.text
+    assert f"{tmp_path}: files passed over, because they are not pictures: 2" in caplog.text
 
 
 @pytest.mark.parametrize("layout", ["empty", "loose", "no-pictures"])

@@ -18,10 +18,14 @@ from tests.conftest import run_many
 Done = subprocess.CompletedProcess[str]
 
 
-def flip_a_bit(folder: Path) -> None:
-    content = bytearray((folder / "model.onnx").read_bytes())
+def flip_a_bit(folder: Path, file: str = "model.onnx") -> None:
+    content = bytearray((folder / file).read_bytes())
     content[len(content) * 2 // 3] ^= 0x40
-    (folder / "model.onnx").write_bytes(content)
+    (folder / file).write_bytes(content)
+
+
+def flip_a_weight(folder: Path) -> None:
+    flip_a_bit(folder, "model.safetensors")
 
 
 def only_the_damaged_export(folder: Path) -> None:
@@ -59,6 +63,7 @@ def other_ids(folder: Path) -> None:
 ONNX, TORCH, AUTO = ("--backend", "onnxruntime"), ("--backend", "torch"), ()
 DAMAGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
     "a bit of the export": (flip_a_bit, ONNX, "its sha256 is not the one in export.json"),
+    "a bit of the weights": (flip_a_weight, TORCH, "model.safetensors is not the file that framevit.json belongs to"),
     "nothing else left": (only_the_damaged_export, AUTO, "its sha256 is not the one in export.json"),
     "thresholds": (edit("framevit.json", "decision", "accept_below", value=2.0), AUTO, "decision.accept_below is 2.0"),
     "not a number": (edit("framevit.json", "temperature", value=float("nan")), ONNX, "NaN is not a number"),

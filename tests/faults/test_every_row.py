@@ -25,6 +25,10 @@ ELSEWHERE = {
         "faults/test_decoders.py::test_a_crash_is_a_row_and_is_not_tried_again",
         "images/test_decoders.py::test_a_decoder_that_hangs_is_given_up",
     ],
+    36: [
+        "data/test_folders.py::test_class_folders_that_windows_refuses_are_warned_of",
+        "system/test_texts.py::test_names_that_windows_refuses",
+    ],
     54: ["cli/test_app.py::test_an_option_given_twice_is_refused"],
     55: [
         "faults/test_full_disk.py::test_without_stdout_there_is_no_place_for_results",
@@ -72,7 +76,7 @@ ELSEWHERE = {
 }
 """Rows whose tests stand in other files, or under other headings: FILE::TEST, below the folder of all tests."""
 WITHOUT = {
-    36: "paths of Windows are made on Windows only",
+    36: "names are warned of, which is tested; that a path is too long shows on Windows only",
     57: "a scaler belongs to fp16, which a processor does not train in: the test counts skipped steps as a card does",
     58: "a card that is too small is needed to run out of its memory: the tests raise torch's own error in its place",
     59: "nothing is in shared memory: training has no worker processes, and arrays are mapped from files",

@@ -23,6 +23,7 @@ def work(exported: Path, tmp_path: Path) -> Path:
     """A folder with an exported run whose pictures are in the cache."""
     for name in ("runs", "cache"):
         shutil.copytree(exported / name, tmp_path / name)
+    shutil.copy(exported / "tiny.yaml", tmp_path)
     return tmp_path
 
 
@@ -36,6 +37,7 @@ def test_a_disk_that_fills_up_leaves_no_half_report(work: Path, pictures: Path) 
         ["evaluate", "--backend", "onnxruntime", "-o", "report/new"],
         ["evaluate", "--backend", "onnxruntime"],
         ["explain", pictures / "Xplus.jpg", "-o", "maps"],
+        ["prepare", "-c", "tiny.yaml", "-o", "prepared"],
         ["export", "-o", "line"],
         ["export", "-o", "old"],
     ]
@@ -45,6 +47,7 @@ def test_a_disk_that_fills_up_leaves_no_half_report(work: Path, pictures: Path) 
         assert answer.returncode == 1
     assert not (work / "report").exists()
     assert not (work / "line").exists()
+    assert not (work / "prepared").exists()
     assert (work / "old" / "model.onnx").read_text() == "of an earlier export"
     after = sorted(path for path in work.rglob("*") if path.is_file() and not {"cache", "mpl"} & {*path.parts})
     assert after == before

@@ -83,6 +83,7 @@ def test_no_command_looks_up_a_name_or_opens_a_connection(
         ["explain", picture, "-o", "maps"],
         ["evaluate", "-o", "report"],
         ["export", "-o", "line"],
+        ["benchmark", "line", "--limit", "1", "--device", "cpu"],
     ]
     stays_at_home(work, commands)
 

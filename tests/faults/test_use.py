@@ -21,6 +21,7 @@ from torch import Tensor
 
 from frame_vit.data import demo
 from tests.conftest import environment, run_many
+from tests.small import accept_weights
 
 MANY = 1_500
 
@@ -107,6 +108,11 @@ def own_code(folder: Path) -> None:
     (folder / "code.py").write_text(f"open({str(folder.parent / 'mark')!r}, 'w')")
 
 
+def not_a_number(folder: Path) -> None:
+    weights(folder, lambda tensors: tensors["classifier.bias"].fill_(math.nan))
+    accept_weights(folder)
+
+
 def cut(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1000])
@@ -126,7 +132,8 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], int, str]] = {
     "own code": (own_code, 0, "model: "),
     "header": (lambda at: (at / "model.safetensors").write_bytes(b"\xff" * 1000), 1, "not a usable model folder"),
     "cut": (cut, 1, "not a usable model folder"),
-    "nan": (lambda at: weights(at, lambda w: w["classifier.bias"].fill_(math.nan)), 1, "numbers that are not finite"),
+    "nan": (not_a_number, 1, "numbers that are not finite"),
+    "other": (lambda at: weights(at, lambda w: w["classifier.bias"].fill_(0.0)), 2, "its sha256 is another"),
     "no head": (lambda at: weights(at, lambda w: w.pop("classifier.weight")), 1, "do not fit the model's config.json"),
     "more": (lambda at: weights(at, lambda w: w.update(x=Tensor([1.0]))), 2, "has no place for the weights x"),
     "shape": (lambda at: weights(at, lambda w: w.update({"classifier.bias": Tensor([1.0])})), 1, "do not fit"),

@@ -47,7 +47,7 @@ def test_what_is_written_comes_back(metadata: ModelMetadata, tmp_path: Path) -> 
 
 
 def test_the_keys_of_the_file_stay(metadata: ModelMetadata) -> None:
-    keys = ["format", "framevit", "labels", "pixels", "temperature", "decision", "usual"]
+    keys = ["format", "framevit", "labels", "pixels", "temperature", "decision", "usual", "weights"]
     assert list(metadata.to_json()) == keys
     assert metadata.to_json()["format"] == 1
 

@@ -14,7 +14,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from frame_vit.errors import DamagedModelError, ModelError
 from frame_vit.labels import LabelSpace
 from frame_vit.model.saving import divide_logits, load_trained, save
-from tests.small import PICTURES, THREE_CLASSES, logits_of, tiny_classifier
+from tests.small import PICTURES, THREE_CLASSES, accept_weights, logits_of, tiny_classifier
 
 
 @pytest.fixture
@@ -78,6 +78,9 @@ def test_pickled_weights_are_not_loaded(saved: Path) -> None:
 
 def test_weights_saved_in_half_precision_are_computed_with_in_fp32(saved: Path) -> None:
     load_trained(str(saved)).module.half().save_pretrained(saved)
+    with pytest.raises(ModelError, match=r"model\.safetensors is not the file that framevit\.json belongs to"):
+        load_trained(str(saved))
+    accept_weights(saved)
     assert load_trained(str(saved)).module.dtype == torch.float32
 
 

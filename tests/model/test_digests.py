@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frame_vit.backends import digests
-from frame_vit.backends.digests import file_digest, weights_digest
+from frame_vit.model import digests
+from frame_vit.model.digests import file_digest, weights_digest
 
 
 def old(path: Path, content: bytes) -> Path:
