@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Models here are tiny: two threads that wait for each other take three times as long as one. Read when torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from frame_vit.__main__ import main
 from frame_vit.data import demo
+from tests.processes import run_framevit
 
 # A shell starts programs in the background with Ctrl-C ignored, and the commands that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -49,55 +46,9 @@ training:
 Framevit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def environment(home: Path, **extra: str) -> dict[str, str]:
-    """A process environment without hub, colours or a home to write to but `home`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "FRAMEVIT_"))}
-    return {
-        **kept,
-        "HF_HOME": str(home / "hf"),
-        "HF_HUB_OFFLINE": "1",
-        "FRAMEVIT_CACHE": str(home / "cache"),
-        "MPLCONFIGDIR": str(home / "mpl"),
-        "COLUMNS": "120",
-        "PYTHONWARNINGS": "ignore",
-        **extra,
-    }
-
-
-def run_framevit(cwd: Path, *arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
-    """`python -m frame_vit ...` in a folder, output captured."""
-    command = [sys.executable, "-m", "frame_vit", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=environment(cwd, **extra), capture_output=True, text=True, timeout=280)
-
-
-_MANY = """
-import contextlib, io, json, sys
-from frame_vit.__main__ import main
-for words in json.loads(sys.argv[1]):
-    sys.argv, code = ["framevit", *words], 0
-    with contextlib.redirect_stderr(io.StringIO()) as err, contextlib.redirect_stdout(io.StringIO()) as out:
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-    print(json.dumps([code, out.getvalue(), err.getvalue()]))
-"""
-
-
-def run_many(cwd: Path, commands: list[list[str | Path]], **extra: str) -> list[subprocess.CompletedProcess[str]]:
-    """Several commands one after the other in one process of their own: its imports take longer than they do."""
-    given = json.dumps([[str(word) for word in words] for words in commands])
-    done = subprocess.run(
-        [sys.executable, "-c", _MANY, given],
-        cwd=cwd,
-        env=environment(cwd, **extra),
-        capture_output=True,
-        text=True,
-        timeout=280,
-        check=True,
-    )
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return [subprocess.CompletedProcess(c, *line) for c, line in zip(commands, lines, strict=True)]
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that are marked `long` first."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -116,32 +67,41 @@ def framevit(tmp_path: Path) -> Framevit:
     return run
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """This process's copy of a folder that the first of the test processes to need it has made."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(shared / f"{name}.lock"):
+        if not (shared / name).is_dir():
+            (shared / f"{name}.part").mkdir()
+            make(shared / f"{name}.part")
+            (shared / f"{name}.part").rename(shared / name)
+    return Path(shutil.copytree(shared / name, factory.mktemp(name) / "work"))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with tiny.yaml and, under runs/, one run trained from it by the real command."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "tiny.yaml").write_text(TINY)
-    done = run_framevit(folder, "train", "--config", "tiny.yaml")
-    assert done.returncode == 0, done.stderr
-    return folder
+
+    def make(folder: Path) -> None:
+        (folder / "tiny.yaml").write_text(TINY)
+        done = run_framevit(folder, "train", "--config", "tiny.yaml")
+        assert done.returncode == 0, done.stderr
+
+    return made_once(tmp_path_factory, "trained", make)
 
 
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same folder again, its run exported, with int8 tried; not to be changed by tests."""
-    folder = tmp_path_factory.mktemp("exported") / "work"
-    shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoints"))
-    words = ["export", "--int8", "--json", "--set", "export.int8_changed=0.9"]
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["framevit", *words])
-        patch.setenv("FRAMEVIT_CACHE", str(folder / "cache"))
-        with contextlib.suppress(SystemExit):
-            main()
-    (folder / "said.json").write_text(said.getvalue())
-    assert (folder / "runs/tiny-001/model/model.onnx").is_file()
-    return folder
+
+    def make(folder: Path) -> None:
+        shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoints"), dirs_exist_ok=True)
+        done = run_framevit(folder, "export", "--int8", "--json", "--set", "export.int8_changed=0.9")
+        (folder / "said.json").write_text(done.stdout)
+        assert (folder / "runs/tiny-001/model/model.onnx").is_file(), done.stderr
+
+    return made_once(tmp_path_factory, "exported", make)
 
 
 @pytest.fixture

@@ -17,12 +17,14 @@ from frame_vit.data import demo
 from frame_vit.errors import UsageError
 from frame_vit.help.topics import topic_text
 from frame_vit.runs.data import DataRequest
-from tests.conftest import TINY, environment
+from tests.conftest import TINY
+from tests.processes import environment
 from tests.test_layers import HEAVY, loaded
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", topic_text("python"), re.DOTALL)
 
 
+@pytest.mark.long
 def test_every_example_runs(tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/demo.yaml").write_text(TINY)
@@ -44,7 +46,7 @@ def test_every_example_runs(tmp_path: Path, pictures: Path) -> None:
         "prepared/demo/audit.json",
         "runs/demo-001/model/framevit.json",
         "runs/demo-001/explanation/test/attention.json",
-        "runs/demo-001/model/benchmark.json",
+        "line/benchmark.json",
         "tested/metrics.json",
         "tested-other/report.html",
         "line/model.onnx",

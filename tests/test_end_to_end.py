@@ -14,7 +14,7 @@ from PIL import Image
 
 from frame_vit.config.load import load_config
 from frame_vit.data import demo
-from tests.conftest import run_framevit, run_many
+from tests.processes import run_framevit, run_many
 
 EXPECTED = {
     "config.yaml",

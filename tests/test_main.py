@@ -16,7 +16,8 @@ import pytest
 from frame_vit import __main__ as program
 from frame_vit import __version__
 from frame_vit.errors import ConfigError, DataError, FrameVitError, Interrupted, ModelError, UsageError
-from tests.conftest import Framevit, environment
+from tests.conftest import Framevit
+from tests.processes import environment
 
 Ended = tuple[int, str]
 End = Callable[[BaseException], Ended]

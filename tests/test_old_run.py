@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import run_many
+from tests.processes import run_many
 
 OLD = Path(__file__).parent / "run_of_0_5_0"
 RUN = "runs/old-001"

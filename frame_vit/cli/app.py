@@ -76,14 +76,22 @@ GROUPS = {
 
 
 class Once(TyperCommand):
-    """A command that refuses an option given twice, of which click would silently drop the first."""
+    """A command that refuses an option given twice, of which click would silently drop the first, or without a value.
+
+    An empty path, from a variable that is not set, would be the current folder.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        values, _, order = self.make_parser(ctx).parse_args(args=list(args))
         given = [each for each in order if each.param_type_name == "option" and not each.multiple]
         twice = next((each for each in given if given.count(each) > 1), None)
-        if twice is not None and not ctx.resilient_parsing:
-            raise UsageError(f"{'/'.join((*twice.opts[:1], *twice.secondary_opts))} is given twice", "Give it once")
+        empty = next((each for each in given if values.get(each.name) == ""), None)
+        for option, mistake, way_out in (
+            (twice, "is given twice", "Give it once"),
+            (empty, "has an empty value", "Give it a value, or leave it out"),
+        ):
+            if option is not None and not ctx.resilient_parsing:
+                raise UsageError(f"{'/'.join((*option.opts[:1], *option.secondary_opts))} {mistake}", way_out)
         return super().parse_args(ctx, args)
 
 

@@ -44,6 +44,19 @@ def test_an_option_given_twice_is_refused(call: Call, arguments: list[str], said
     one_panel(call, arguments, said)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict", "--watch", ""], "--watch has an empty value"),
+        (["evaluate", "-o", ""], "--output has an empty value"),
+        (["train", "--data="], "--data has an empty value"),
+    ],
+)
+def test_an_empty_value_is_refused(call: Call, arguments: list[str], said: str) -> None:
+    """It would be the current folder, as where a script's variable is not set."""
+    one_panel(call, arguments, said)
+
+
 def test_an_option_that_may_be_repeated_is_not(call: Call) -> None:
     words = ["train", "-c", "tiny.yaml", "--set", "training.epochs=3", "--set", "training.seed=4", "--print-config"]
     answer = call(*words)

@@ -18,7 +18,7 @@ from frame_vit.cli import console, tables
 from frame_vit.errors import ConfigError, FrameVitError
 from frame_vit.prediction.predictor import Prediction
 from frame_vit.system.progress import log
-from tests.conftest import environment
+from tests.processes import environment
 from tests.test_layers import loaded
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Framevit, environment, run_many
+from tests.conftest import Framevit
+from tests.processes import environment, run_many
 from tests.system.test_doctor import requiring
 
 

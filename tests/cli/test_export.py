@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -45,16 +44,3 @@ def test_an_export_names_its_folder_and_leaves_the_run_as_it_is(
     assert f"framevit predict --model {tmp_path / 'line'} PICTURE" in answer.out
     assert (tmp_path / "line" / EXPORT_FILE).is_file()
     assert {path: path.stat().st_mtime_ns for path in (trained / "runs").rglob("*")} == before
-
-
-def test_a_benchmark_prints_the_measurements_that_it_writes(
-    call: Call, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(exported / "runs/tiny-001/model", tmp_path / "line", ignore=shutil.ignore_patterns("*.safetensors"))
-    monkeypatch.chdir(tmp_path)
-    answer = call("benchmark", "line", "--limit", "2", "--batch-size", "1", "--device", "cpu", "--json")
-    assert answer.code == 0, answer.err
-    written = json.loads(Path("line/benchmark.json").read_text())
-    assert {row["backend"] for row in written["rows"]} == {"onnxruntime", "openvino"}
-    assert written["weights"]
-    assert json.loads(answer.out) == written

@@ -12,7 +12,7 @@ from rich.console import Console
 from frame_vit.cli import console
 from frame_vit.cli.app import COMMANDS, GROUPS
 from frame_vit.help.topics import topic_list, topic_text, topics
-from tests.conftest import run_many
+from tests.processes import run_many
 from tests.test_layers import loaded
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from frame_vit.explanation.explain import explain
 from frame_vit.prediction.load import PredictorOptions, load_predictor
 from frame_vit.runs.data import DataRequest, evaluation_config
-from tests.conftest import run_many
+from tests.processes import run_many
 
 
 def test_the_commands_draw_what_they_say(trained: Path, tmp_path: Path, pictures: Path) -> None:

@@ -15,10 +15,10 @@ import time
 import warnings
 from pathlib import Path
 
-from tests.conftest import TINY, run_framevit
+from tests.conftest import TINY
 from tests.faults.commands import odd_ones, prepare
 from tests.faults.test_mutations import is_refused, originals
-from tests.nursery import Nursery
+from tests.processes import Nursery, run_framevit
 
 
 def main(count: int = 10_000, seed: int = 1) -> int:

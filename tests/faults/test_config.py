@@ -11,7 +11,7 @@ import yaml
 
 from tests.cli.calls import Call
 from tests.cli.conftest import call  # noqa: F401  (the command in this process)
-from tests.conftest import environment
+from tests.processes import environment
 
 BOMB = "a: &a [x, x]\n" + "".join(
     f"{name}: &{name} [*{before}, *{before}]\n" for before, name in zip("abcdef", "bcdefg", strict=True)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from frame_vit.data import demo
-from tests.conftest import run_many
+from tests.processes import run_many
 
 Done = subprocess.CompletedProcess[str]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment
 from tests.images.test_decode import encoded, noise
+from tests.processes import environment
 
 HOOK = """
 import os, signal, time

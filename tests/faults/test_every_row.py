@@ -41,6 +41,11 @@ ELSEWHERE = {
         "training/test_trainer.py::test_a_validation_goes_on_with_fewer_at_once",
     ],
     60: ["faults/test_decoders.py::test_prepare_says_which_row_it_was_and_reads_all_others"],
+    61: [
+        "training/test_resume.py::test_a_signal_finishes_the_step_and_says_how_to_resume",
+        "training/test_resume.py::test_the_second_signal_leaves_at_once_and_loses_nothing",
+    ],
+    62: ["training/test_resume.py::test_a_signal_finishes_the_step_and_says_how_to_resume"],
     63: ["training/test_resume.py::test_a_run_that_is_killed_again_and_again_equals_the_one_that_is_not"],
     64: [
         "faults/test_full_disk.py::test_a_disk_that_fills_up_leaves_no_half_report",
@@ -50,6 +55,10 @@ ELSEWHERE = {
         "faults/test_full_disk.py::test_a_place_that_cannot_be_written_is_told_before_the_work",
         "faults/test_output_folders.py::test_it_is_noticed_before_the_data_is_read",
     ],
+    66: ["training/test_resume.py::test_another_run_is_not_resumed"],
+    68: ["training/test_resume.py::test_a_damaged_checkpoint_is_passed_over_by_name"],
+    69: ["training/test_resume.py::test_the_second_of_two_runs_in_one_folder_is_refused"],
+    70: ["training/test_resume.py::test_a_run_that_is_killed_again_and_again_equals_the_one_that_is_not"],
     72: ["system/test_devices.py::test_a_t4_is_refused_bf16_with_the_reason"],
     74: ["training/test_trainer.py::test_a_validation_is_never_the_best"],
     77: ["training/test_resume.py::test_no_pickle_in_a_run_folder_is_loaded"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment, run_many
+from tests.processes import environment, run_many
 
 ROOT = Path(__file__).parents[2]
 

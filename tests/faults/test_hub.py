@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment
 from tests.hub import Hub
-from tests.nursery import Nursery
+from tests.processes import Nursery, environment
 from tests.system.test_hub import write_data_set, write_model
 
 MOODS = {

@@ -16,10 +16,10 @@ from PIL import Image, ImageFilter
 from frame_vit.data import demo
 from tests.cli.calls import Answer, Call
 from tests.cli.conftest import call  # noqa: F401  (the command in this process)
-from tests.conftest import run_framevit
 from tests.faults.drawn import beginning_with, segment, tiff
 from tests.images.test_decode import encoded, noise
 from tests.images.test_formats import chunk, png
+from tests.processes import run_framevit
 
 Row = dict[str, Any]
 SETTINGS = [

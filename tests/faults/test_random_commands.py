@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.commands import odd_ones, prepare
-from tests.nursery import Nursery
+from tests.processes import Nursery
 
 SEED, COUNT = 7, 300
 
 
+@pytest.mark.long
 def test_random_commands_end_in_plain_words(exported: Path, tmp_path: Path) -> None:
     prepare(tmp_path, exported)
     with Nursery(tmp_path) as nursery:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import run_framevit
+from tests.processes import run_framevit
 
 ROOT = Path(__file__).parents[2]
 

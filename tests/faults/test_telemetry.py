@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import environment, run_many
+from tests.processes import environment, run_many
 
 SWITCHES = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
 
@@ -51,18 +52,20 @@ def work(exported: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def stays_at_home(work: Path, commands: list[list[str | Path]]) -> None:
-    """Runs the commands under the guard: none makes an attempt, and none leaves an identity in the home folder."""
+def stays_at_home(work: Path, commands: list[list[str | Path]]) -> list[str]:
+    """What the commands print under the guard; none makes an attempt or leaves an identity in the home."""
     (work / "guard").mkdir()
     (work / "guard" / "sitecustomize.py").write_text(_GUARD)
     paths, attempts = f"{work / 'guard'}:{Path(__file__).parents[2]}", work / "attempts"
     surroundings = {"HOME": str(work / "home"), "PYTHONPATH": paths, "ATTEMPTS": str(attempts)}
     # The hub is not switched off: that it is not asked either is what is tested.
-    for answer in run_many(work, commands, HF_HUB_OFFLINE="", **surroundings):
+    answers = run_many(work, commands, HF_HUB_OFFLINE="", **surroundings)
+    for answer in answers:
         assert answer.returncode == 0, answer.stderr
     assert not attempts.exists(), attempts.read_text()
     left = {path.relative_to(work / "home").as_posix() for path in (work / "home").rglob("*")}
     assert not {name for name in left if name.lower().startswith((".cache/microsoft", "intel"))}
+    return [answer.stdout for answer in answers]
 
 
 def clean(work: Path, **extra: str) -> dict[str, str]:
@@ -71,6 +74,7 @@ def clean(work: Path, **extra: str) -> dict[str, str]:
     return {name: value for name, value in found.items() if name not in SWITCHES}
 
 
+@pytest.mark.long
 def test_no_command_looks_up_a_name_or_opens_a_connection(
     work: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,10 +86,11 @@ def test_no_command_looks_up_a_name_or_opens_a_connection(
         ["predict", picture, "--backend", "openvino"],
         ["explain", picture, "-o", "maps"],
         ["evaluate", "-o", "report"],
-        ["export", "-o", "line"],
-        ["benchmark", "line", "--limit", "1", "--device", "cpu"],
+        ["export", "-o", "line", "--set", "export.pictures=4"],
+        ["benchmark", "line", "--limit", "1", "--device", "cpu", "--json"],
     ]
-    stays_at_home(work, commands)
+    *_, measured = stays_at_home(work, commands)
+    assert json.loads(measured) == json.loads((work / "line/benchmark.json").read_text()), "the last one did its work"
 
 
 def test_the_guard_itself_notices_an_attempt(work: Path) -> None:

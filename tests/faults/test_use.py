@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from frame_vit.data import demo
-from tests.conftest import environment, run_many
+from tests.processes import environment, run_many
 from tests.small import accept_weights
 
 MANY = 1_500

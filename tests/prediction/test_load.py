@@ -16,7 +16,7 @@ from frame_vit.backends.backend import BackendInfo
 from frame_vit.errors import ModelError, UsageError
 from frame_vit.prediction.load import PredictorOptions, load_predictor
 from tests.backends.models import noise
-from tests.conftest import environment, run_framevit, run_many
+from tests.processes import environment, run_framevit, run_many
 from tests.small import accept_weights
 
 HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib")

@@ -18,7 +18,7 @@ from frame_vit.data import demo
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.load import PredictorOptions, load_predictor
 from frame_vit.prediction.predictor import Predictor
-from tests.conftest import environment, run_framevit, run_many
+from tests.processes import environment, run_framevit, run_many
 
 
 @pytest.fixture

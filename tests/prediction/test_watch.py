@@ -18,7 +18,7 @@ import pytest
 
 from frame_vit.data import demo
 from frame_vit.prediction.watch import Watcher, states
-from tests.conftest import environment, run_framevit
+from tests.processes import environment, run_framevit
 
 Start = Callable[..., "subprocess.Popen[str]"]
 

@@ -16,7 +16,8 @@ import yaml
 from safetensors.torch import load_file
 
 from frame_vit.runs.history import read_history
-from tests.conftest import TINY, environment, run_framevit
+from tests.conftest import TINY
+from tests.processes import environment, run_framevit
 
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--nproc-per-node", "2", "--master-port"],

@@ -14,8 +14,8 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from frame_vit.data import demo
 from frame_vit.errors import UsageError
 from frame_vit.system.hub import TIMEOUT_S, hub_state, hub_timeout, is_hub_name
-from tests.conftest import run_framevit, run_many
 from tests.hub import Hub
+from tests.processes import run_framevit, run_many
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SMALL: list[str | Path] = ["--epochs", "1", "--batch-size", "8", "--device", "cpu"]

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import TINY, run_framevit
-from tests.nursery import Nursery
+from tests.conftest import TINY
+from tests.processes import Nursery, run_framevit
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 
@@ -36,7 +36,7 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     """A folder with long.yaml, whose training takes a few seconds and has everything random switched on."""
     folder = tmp_path_factory.mktemp("resume")
     config = yaml.safe_load(TINY + LONG)
-    config["training"] |= {"epochs": 25, "batch_size": 4}
+    config["training"] |= {"epochs": 12, "batch_size": 4}
     config["data"]["demo"] = {"train": 61, "test": 10}
     config["model"]["scratch"] |= {"layers": 2, "hidden_size": 64, "dropout": 0.1}
     (folder / "long.yaml").write_text(yaml.safe_dump(config))
@@ -111,7 +111,7 @@ def test_a_run_that_is_killed_again_and_again_equals_the_one_that_is_not(nursery
             until(partial(another_save_begins, run, half_done(run)), process)
         else:
             until(lambda: saved(run) > 0 and (run / "history.csv").exists(), process)
-            time.sleep(random_.uniform(0, 0.6))
+            time.sleep(random_.uniform(0, 0.3))
         os.kill(process, signal.SIGKILL)
         if nursery.wait() == 0:
             break
