@@ -33,6 +33,7 @@ _CORRECT = "Correct the answer in the data, or exclude the row (exclude.csv list
 _LOOK = "Look at them: a lamp, a lens or a camera setting may have changed. The model sees few pictures like these"
 _PLACE = "Put it into a class folder, list it in the table, give it a picture's ending, or move it away"
 _FILL = "Add pictures, save those in it in a format that is read (JPEG, PNG, ...), or remove the folder"
+_SQUARE = "Set data.fit: pad, which keeps the aspect, or leave rot90 out of labels.symmetries"
 _ALL = (
     FindingKind("FV101", "unreadable picture", "error", "", _RETAKE, True),
     FindingKind("FV102", "damaged or truncated picture", "error", "", _RETAKE, True),
@@ -259,6 +260,7 @@ _ALL = (
         "min_scale",
         "It is enlarged, which adds no detail; a model with a smaller input may be as good and is faster",
     ),
+    FindingKind("FV511", "picture that a quarter turn distorts", "error", "", _SQUARE),
     FindingKind(
         "FV601",
         "label that contradicts its box",

@@ -20,6 +20,7 @@ from frame_vit.audit.table import CheckResult, Table, rank
 from frame_vit.config.schema import AuditConfig, DataConfig
 from frame_vit.data.dataset import Dataset
 from frame_vit.data.splits import Exclusion
+from frame_vit.errors import DataError
 from frame_vit.findings import KINDS, SEVERITIES, Finding, Severity
 from frame_vit.images.measures import Measures, measure
 from frame_vit.images.pixel_array import Float32
@@ -86,6 +87,7 @@ def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick
         picture_checks.check_light(table, measures, limits),
         checks.check_boxes(table, dataset, directions, limits),
         picture_checks.check_region(table, preprocessing),
+        picture_checks.check_turns(table, space, preprocessing),
     )
     divided = not dataset.obstacle and (data.on_bad_row == "skip" or not dataset.rejects)
     findings = to_findings(results, limits)
@@ -128,6 +130,18 @@ def warn_of_errors(dataset: Dataset, limits: AuditConfig) -> None:
         log.warning("%s %s (%d): %s", finding.kind.code, finding.kind.title, finding.count, finding.sentence)
     if errors:
         log.warning("framevit prepare shows the rows")
+
+
+def refuse_distorting_turns(dataset: Dataset, limits: AuditConfig, preprocessing: Preprocessing) -> None:
+    """Raises `DataError` where a training would learn from quarter turns that distort the pictures (FV511)."""
+    results = picture_checks.check_turns(Table.of(dataset), dataset.labels, preprocessing)
+    for finding in to_findings(results, limits):
+        if finding.severity == "error":
+            raise DataError(
+                f"{finding.count} pictures would be distorted by the quarter turns of labels.symmetries.rot90: "
+                f"{finding.sentence}",
+                finding.kind.advice,
+            )
 
 
 def _near_duplicates(

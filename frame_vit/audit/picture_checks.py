@@ -20,7 +20,8 @@ from frame_vit.findings import Row
 from frame_vit.images.formats import misnamed
 from frame_vit.images.measures import Measures
 from frame_vit.images.pixel_array import Float32
-from frame_vit.images.preprocessing import Preprocessing, region
+from frame_vit.images.preprocessing import Preprocessing, resized_size, seen_region, turns_distort
+from frame_vit.labels import LabelSpace
 
 T = TypeVar("T", bound=Hashable)
 
@@ -63,12 +64,21 @@ def check_region(table: Table, preprocessing: Preprocessing) -> Iterator[CheckRe
         return
     cut = []
     for number, example in enumerate(table.examples):
-        x1, y1, x2, y2 = region(preprocessing.roi, (example.width, example.height))
+        x1, y1, x2, y2 = seen_region((example.width, example.height), preprocessing)
         if example.box:
             left, top, right, bottom = example.box
             if left < x1 or top < y1 or right > x2 or bottom > y2:
                 cut.append(table.row(number, f"box {[*map(round, example.box)]}, region {[x1, y1, x2, y2]}"))
     yield CheckResult("FV211", cut)
+
+
+def check_turns(table: Table, labels: LabelSpace, preprocessing: Preprocessing) -> Iterator[CheckResult]:
+    """Pictures whose quarter turns, which the labels declare, would look to the model like other displacements."""
+    if any(view.turns % 2 for view, _ in labels.group()):
+        sizes = {(e.width, e.height) for e in table.examples}
+        odd = {size for size in sizes if turns_distort(size, preprocessing)}
+        rows = [i for i, e in enumerate(table.examples) if (e.width, e.height) in odd]
+        yield CheckResult("FV511", _with_size(table, rows), f"they are stretched to {preprocessing.size_text}")
 
 
 def check_light(table: Table, measures: Measures, limits: AuditConfig) -> Iterator[CheckResult]:
@@ -120,10 +130,10 @@ def _with_size(table: Table, numbers: Iterable[int]) -> list[Row]:
 
 
 def _enlargement(example: Example, preprocessing: Preprocessing) -> float:
-    """How many times the model's input is larger than the picture's region of interest, along the worse side."""
-    size = (example.width, example.height)
-    x1, y1, x2, y2 = (0, 0, *size) if preprocessing.roi is None else region(preprocessing.roi, size)
-    return max(preprocessing.width / (x2 - x1), preprocessing.height / (y2 - y1))
+    """How many times the picture's region of interest is enlarged for the model's input, along the worse side."""
+    x1, y1, x2, y2 = seen_region((example.width, example.height), preprocessing)
+    width, height = resized_size((x2 - x1, y2 - y1), preprocessing)
+    return max(width / (x2 - x1), height / (y2 - y1))
 
 
 def _colour(example: Example) -> str:

@@ -57,7 +57,7 @@ def prepare(config: Config, output: Path, tick: Tick = silent) -> Preparation:
     """
     check_apart(output, config.data.train, config.data.test)
     check_writable(output)
-    preprocessing = preprocessing_of(load_processor(located(config).model), config.data)
+    preprocessing = preprocessing_of(load_processor(located(config).model, config.data.fit), config.data)
     dataset = read_dataset(config, preprocessing, tick, tolerant=True)
     result = audit(dataset, config.data, preprocessing, tick)
     in_use = {Path(name).expanduser().resolve() for name in (config.data.exclude, config.data.splits) if name}

@@ -149,6 +149,8 @@ def _contradictions(config: Config) -> Iterator[str]:
         if not (0 <= x1 < x2 and 0 <= y1 < y2):
             yield f"data.roi: {config.data.roi} is not [x1, y1, x2, y2] with 0 <= x1 < x2 and 0 <= y1 < y2"
     yield from _scratch_mistakes(config.model.scratch)
+    if config.model.init == "scratch" and config.model.image_size is not None:
+        yield "model.image_size: is for pretrained models; a new model has the size of model.scratch.image_size"
     if config.data.val_fraction + config.data.test_fraction + config.data.calibration_fraction >= 1:
         yield (
             "data.val_fraction: together with test_fraction and calibration_fraction nothing is left to train on; "

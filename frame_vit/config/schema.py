@@ -147,6 +147,9 @@ class DataConfig(Section):
     """bits that 16-bit pictures really use (10, 12, 14 or 16); 8 refuses 16-bit pictures"""
     max_megapixels: Annotated[float, Field(gt=0, le=10_000)] = 100.0
     """larger pictures are refused before they are decoded; one of 100 megapixels takes 0.7 GB of memory"""
+    fit: Literal["squash", "pad", "processor"] | None = None
+    """how a picture comes to the model's size: squash stretches it to the square, pad keeps its aspect on a black
+    ground, processor does what the model's own image processor does; null: that, but squash where it would crop"""
     roi: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
     """region of interest [x1, y1, x2, y2], the same for all pictures; shares if no number is over 1, else pixels"""
     cache: str | None = None
@@ -179,6 +182,9 @@ class ModelConfig(Section):
     """hub name (owner/name, owner/name@revision) or folder of an image classifier with safetensors weights"""
     init: Literal["pretrained", "scratch"] = "pretrained"
     """pretrained fine-tunes model.name; scratch trains a new ViT of the size in model.scratch"""
+    image_size: PositiveInt | None = None
+    """side of the square input of a pretrained model in pixels, a multiple of its patch; its position embeddings are
+    interpolated to it; null: the size of the model's image processor"""
     scratch: ScratchConfig = ScratchConfig()
     """size of a new ViT, used if init is scratch"""
 

@@ -29,9 +29,12 @@ PIXELS_VERSION = 2
 class Preprocessing:
     """How a picture becomes a model's input; stored in framevit.json and never changed for a trained model.
 
-    First the region of interest is cropped, then the picture is resized to `resize` and `height` x `width` is cropped
-    from its centre, as the processors of DeiT, DINOv2 or ConvNeXt do. Without `resize` the whole picture is resized to
-    `height` x `width`. A centre crop loses the margin of the frame, so a warning is logged when such a model is loaded.
+    First the region of interest is cropped. Then there are three ways to `height` x `width`:
+
+    - the whole picture is resized to it, which changes its aspect (squash);
+    - with `pad`, the picture is resized as far as it fits in, and stands in the middle of a black ground;
+    - with `resize`, the picture is resized to that, and the centre is cropped, as the processors of DeiT, DINOv2 or
+      ConvNeXt do. The margin of the frame is lost, so a warning is logged when such a model is loaded.
     """
 
     height: int
@@ -52,6 +55,8 @@ class Preprocessing:
     """region of interest xyxy, the same for all pictures: shares of the picture if no number is over 1, else pixels"""
     max_megapixels: float = MAX_MEGAPIXELS
     """larger pictures are refused before they are decoded"""
+    pad: bool = False
+    """whether the picture keeps its aspect, on a black ground"""
 
     @property
     def decoding(self) -> Decoding:
@@ -64,7 +69,8 @@ class Preprocessing:
         return f"{self.width} x {self.height}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        # Without the key where it is not needed: caches and models from before there was padding stay as they are.
+        return {key: value for key, value in asdict(self).items() if key != "pad" or value}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Preprocessing:
@@ -91,8 +97,13 @@ def read_picture(source: bytes | Path, preprocessing: Preprocessing) -> Picture:
 def seen(image: Image.Image, preprocessing: Preprocessing) -> UInt8:
     """An upright RGB picture of full size as the model sees it, (height, width, 3) uint8."""
     return resize(
-        image if preprocessing.roi is None else image.crop(region(preprocessing.roi, image.size)), preprocessing
+        image if preprocessing.roi is None else image.crop(seen_region(image.size, preprocessing)), preprocessing
     )
+
+
+def seen_region(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    """What the model sees of a picture of this (width, height), xyxy: its region of interest, or all of it."""
+    return region(preprocessing.roi, size) if preprocessing.roi else (0, 0, *size)
 
 
 def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -111,11 +122,12 @@ def region(roi: tuple[float, float, float, float], size: tuple[int, int]) -> tup
 
 
 def resize(image: Image.Image, preprocessing: Preprocessing) -> UInt8:
-    """An RGB picture resized and cropped to the model's size, (height, width, 3) uint8."""
+    """An RGB picture resized, and cropped or padded with black, to the model's size, (height, width, 3) uint8."""
     width, height = preprocessing.width, preprocessing.height
     whole = resized_size(image.size, preprocessing)
     if image.size != whole:
         image = image.resize(whole, Image.Resampling(preprocessing.resample))
+    # Both are negative for a picture that is padded: what Pillow crops beyond a picture's edge is black.
     left, top = int((image.width - width) / 2), int((image.height - height) / 2)
     return np.asarray(image if whole == (width, height) else image.crop((left, top, left + width, top + height)))
 
@@ -125,7 +137,7 @@ def placed(box: Box, size: tuple[int, int], preprocessing: Preprocessing) -> Box
 
     What is cropped away has coordinates outside the input.
     """
-    left, top, right, bottom = region(preprocessing.roi, size) if preprocessing.roi else (0, 0, *size)
+    left, top, right, bottom = seen_region(size, preprocessing)
     width, height = resized_size((right - left, bottom - top), preprocessing)
     crop_x, crop_y = int((width - preprocessing.width) / 2), int((height - preprocessing.height) / 2)
     scale_x, scale_y = width / (right - left), height / (bottom - top)
@@ -138,8 +150,26 @@ def placed(box: Box, size: tuple[int, int], preprocessing: Preprocessing) -> Box
     )
 
 
+def turns_distort(size: tuple[int, int], preprocessing: Preprocessing) -> bool:
+    """Whether a quarter turn of a picture of this (width, height) looks otherwise to the model than a turned part.
+
+    Where the aspect changes on the way to the model's input, a displacement to the right is stretched by another factor
+    than one downwards. A difference of less than a pixel over the whole picture does not count.
+    """
+    if preprocessing.pad or isinstance(preprocessing.resize, int):
+        return False
+    left, top, right, bottom = seen_region(size, preprocessing)
+    width, height = resized_size(size, preprocessing)
+    stretched = width / (right - left) * (bottom - top) / height
+    return abs(stretched - 1) * max(width, height) >= 1
+
+
 def resized_size(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[int, int]:
-    """The (width, height) that a picture of this (width, height) is resized to before the centre crop."""
+    """The (width, height) that a picture of this (width, height) is resized to before it is cropped or padded."""
+    if preprocessing.pad:
+        width, height = size
+        scale = min(preprocessing.height / height, preprocessing.width / width)
+        return max(1, int(width * scale)), max(1, int(height * scale))  # truncated, as in transformers
     if preprocessing.resize is None:
         return preprocessing.width, preprocessing.height
     if isinstance(preprocessing.resize, tuple):

@@ -130,6 +130,7 @@ def _preprocessing(values: JsonObject) -> Preprocessing:
         bit_depth=values.integer("bit_depth", 8, 16) if "bit_depth" in values else 8,
         roi=_roi(values),
         max_megapixels=values.number("max_megapixels", 1e-6, 1e4) if "max_megapixels" in values else MAX_MEGAPIXELS,
+        pad=values.flag("pad") if "pad" in values else False,
     )
     values.done()
     return preprocessing

@@ -18,6 +18,7 @@ from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import ONE_CLASS, Classifier, head_parameters
 from frame_vit.model.hub import class_names, from_hub
 from frame_vit.model.metadata import ModelMetadata
+from frame_vit.model.positions import check_size, resized
 from frame_vit.model.probe import check_numbers, check_shapes
 from frame_vit.system.progress import log
 
@@ -52,6 +53,9 @@ def check_base(model: ModelConfig, preprocessing: Preprocessing) -> None:
             module = AutoModelForImageClassification.from_config(config)
     except Exception as error:  # whatever the architecture makes of a config.json that does not fit it
         raise ModelError(f"model {model.name} cannot be made: {' '.join(str(error).split())[:300]}") from None
+    if model.image_size is not None:
+        check_size(module, model.image_size, model.name)
+        module = resized(module, model.image_size, model.name)
     check_shapes(module, preprocessing, model.name)
 
 
@@ -73,6 +77,8 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
         output_loading_info=True,
         **options,
     )
+    if model.image_size is not None:
+        module = resized(module, model.image_size, model.name)
     head = head_parameters(module)
     missing = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} - {*head})
     if missing:

@@ -20,14 +20,53 @@ from frame_vit.model.processor_config import configured
 from frame_vit.system.progress import log
 
 
-def load_processor(model: ModelConfig) -> Any:
-    """The processor of the model that a training starts from; a plain one for an untrained model."""
-    if model.init == "pretrained":
-        return own_processor(model.name)
+def load_processor(model: ModelConfig, fit: str | None = None) -> Any:
+    """The processor for the model that a training starts from, at `model.image_size` and with `data.fit`.
+
+    A pretrained model's own is kept as it is unless that asks for something else.
+    """
+    if model.init == "scratch":
+        side = model.scratch.image_size
+        return _plain(Preprocessing(side, side, pad=fit == "pad"))
+    own = own_processor(model.name)
+    before = _configured(own)
+    own_fit = "pad" if before.pad else "squash" if before.resize is None else "processor"
+    wanted = fit or ("squash" if own_fit == "processor" else own_fit)
+    if wanted != own_fit and fit is None:
+        log.info("this model's processor crops the margins of pictures; it is given the whole frame instead (data.fit)")
+    height, width = (model.image_size or side for side in (before.height, before.width))
+    if (wanted in (own_fit, "processor")) and (height, width) == (before.height, before.width):
+        return own
+    resize = before.resize if wanted == "processor" else None
+    if isinstance(resize, int):
+        resize = round(resize * height / before.height)
+    elif resize is not None:
+        resize = round(resize[0] * height / before.height), round(resize[1] * width / before.width)
+    pad = before.pad if wanted == "processor" else wanted == "pad"
+    return _plain(replace(before, height=height, width=width, resize=resize, pad=pad))
+
+
+def _plain(preprocessing: Preprocessing) -> Any:
+    """A ViT's processor, which every model can have, that does what the preprocessing does with 8-bit pictures."""
     from transformers import ViTImageProcessor
 
-    side = model.scratch.image_size
-    return ViTImageProcessor(size={"height": side, "width": side})
+    size = {"height": preprocessing.height, "width": preprocessing.width}
+    resize, crop = preprocessing.resize, None if preprocessing.resize is None and not preprocessing.pad else size
+    if preprocessing.pad:
+        size = {"max_height": preprocessing.height, "max_width": preprocessing.width}
+    elif isinstance(resize, int):
+        size = {"shortest_edge": resize}
+    elif resize is not None:
+        size = {"height": resize[0], "width": resize[1]}
+    return ViTImageProcessor(
+        size=size,
+        resample=preprocessing.resample,
+        do_center_crop=crop is not None,
+        crop_size=crop,
+        rescale_factor=preprocessing.scale,
+        image_mean=list(preprocessing.mean),
+        image_std=list(preprocessing.std),
+    )
 
 
 def preprocessing_of(processor: Any, data: DataConfig | None = None) -> Preprocessing:
@@ -36,13 +75,22 @@ def preprocessing_of(processor: Any, data: DataConfig | None = None) -> Preproce
     Raises `ModelError` where its result on probe pictures differs from the processor's by more than two grey levels.
     """
     data = data or DataConfig()
+    preprocessing = replace(
+        _configured(processor),
+        bit_depth=data.bit_depth,
+        roi=None if data.roi is None else (data.roi[0], data.roi[1], data.roi[2], data.roi[3]),
+        max_megapixels=data.max_megapixels,
+    )
+    _check_equivalence(processor, preprocessing)
+    if preprocessing.resize is not None:
+        log.warning("this model's processor crops the margins of each picture; the model cannot see what is in them")
+    return preprocessing
+
+
+def _configured(processor: Any) -> Preprocessing:
+    """What a processor's settings say, of 8-bit pictures. Raises `ModelError` where framevit cannot do that."""
     try:
-        preprocessing = replace(
-            configured(processor.to_dict()),
-            bit_depth=data.bit_depth,
-            roi=None if data.roi is None else (data.roi[0], data.roi[1], data.roi[2], data.roi[3]),
-            max_megapixels=data.max_megapixels,
-        )
+        return configured(processor.to_dict())
     except KeyError as error:
         raise ModelError(f"the model's image processor ({type(processor).__name__}) lacks {error}") from None
     except (TypeError, ValueError) as error:
@@ -50,10 +98,6 @@ def preprocessing_of(processor: Any, data: DataConfig | None = None) -> Preproce
             f"the model's image processor ({type(processor).__name__}) cannot be used: {error}",
             "Processors that resize, crop the centre, rescale and normalise RGB pictures are supported",
         ) from None
-    _check_equivalence(processor, preprocessing)
-    if preprocessing.resize is not None:
-        log.warning("this model's processor crops the margins of each picture; the model cannot see what is in them")
-    return preprocessing
 
 
 def own_processor(place: str) -> Any:

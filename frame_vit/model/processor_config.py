@@ -7,7 +7,7 @@ model's weights with framevit.json: both describe how pictures are prepared, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,8 @@ def check_agreement(folder: Path, preprocessing: Preprocessing, metadata_file: s
         raise DamagedModelError(f"{path}: damaged: {error}", "Copy the whole model folder again") from None
     of_camera = {key: getattr(preprocessing, key) for key in ("bit_depth", "roi", "max_megapixels")}
     if replace(found, **of_camera) != preprocessing:
-        differing = [key for key, value in preprocessing.to_json().items() if found.to_json()[key] != value]
-        keys = [key for key in differing if key not in of_camera]
+        described, stored = asdict(found), asdict(preprocessing)
+        keys = [key for key, value in stored.items() if described[key] != value and key not in of_camera]
         raise DamagedModelError(
             f"{path} and {metadata_file} beside it describe different preprocessing ({', '.join(keys)})",
             "Copy both from the same model folder",
@@ -68,8 +68,12 @@ def _of_rgb(settings: Mapping[str, Any], key: str) -> tuple[float, float, float]
 
 
 def _geometry(settings: Mapping[str, Any], size: Mapping[str, int]) -> dict[str, Any]:
-    """height, width and resize of `Preprocessing` from a processor's size, crop_size and crop_pct."""
+    """height, width, resize and pad of `Preprocessing` from a processor's size, crop_size and crop_pct."""
     crop = {**settings["crop_size"]} if settings.get("do_center_crop") else None
+    if "max_height" in size:  # a crop that is larger than the picture pads it with black
+        if crop != {"height": size["max_height"], "width": size["max_width"]}:
+            raise ValueError("it keeps the aspect, but does not fill pictures up to one size by do_center_crop")
+        return {**crop, "pad": True}
     if "height" in size:
         height, width = size["height"], size["width"]
         return {"height": height, "width": width} if crop is None else {**crop, "resize": (height, width)}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from transformers import set_seed
 
-from frame_vit.audit.audit import warn_of_errors
+from frame_vit.audit.audit import refuse_distorting_turns, warn_of_errors
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.load import dump_config, load_config
 from frame_vit.config.schema import Config
@@ -129,11 +129,12 @@ def resume(run: Path, tick: Tick = silent) -> Trained | None:
 
 def _inputs(config: Config, tick: Tick) -> _Inputs:
     """Reads the data and the model; random first weights follow from the config's seed."""
-    processor = load_processor(config.model)
+    processor = load_processor(config.model, config.data.fit)
     preprocessing = preprocessing_of(processor, config.data)
     if config.model.init == "pretrained":
         check_base(config.model, preprocessing)
     dataset = read_dataset(config, preprocessing, tick)
+    refuse_distorting_turns(dataset, config.data.audit, preprocessing)
     check_costs(dataset.labels, config.decision.costs)
     set_seed(config.training.seed)
     start_model = create if config.model.init == "scratch" else load_pretrained

@@ -200,8 +200,13 @@ def _directions(planted: Planted) -> None:
         planted.add(demo.jpeg(frame), demo.response(frame).replace(label, wrong), codes="FV601")
 
 
-def audited(source: str | Path, preprocessing: Preprocessing = SIDE, names: Any = None, **data: Any) -> Audit:
+def audited(
+    source: str | Path, preprocessing: Preprocessing = SIDE, names: Any = None, turns: Any = None, **data: Any
+) -> Audit:
+    """The audit of a data set; `turns` is what a quarter turn does to the classes."""
     labels = LABELS | ({"names": names} if names else {})
+    if turns:
+        labels = labels | {"symmetries": demo.SYMMETRIES | {"rot90": turns}}
     config = Config.model_validate({"labels": labels, "data": {"train": str(source), **data}})
     return audit(read_dataset(config, preprocessing, tolerant=True), config.data, preprocessing)
 

@@ -20,7 +20,7 @@ from tests.audit.planted import LABELS, SIDE, Planted, audited, drawn, encoded, 
 
 IN_ROWS = sorted(
     {*KINDS}
-    - {"FV105", "FV401", "FV402", "FV403", "FV404", "FV405", "FV504", "FV510", "FV602"}
+    - {"FV105", "FV401", "FV402", "FV403", "FV404", "FV405", "FV504", "FV510", "FV511", "FV602"}
     - {"FV210", "FV211", "FV306", "FV307"}
     - {"FV701", "FV702", "FV703", "FV704", "FV705", "FV706", "FV707", "FV708"}  # about the source, not its rows
 )

@@ -35,6 +35,13 @@ def test_pictures_smaller_than_the_models_input_are_a_note(tmp_path: Path) -> No
     assert [finding.severity for finding in result.findings] == ["warning", "note"]
 
 
+def test_a_padded_picture_is_enlarged_by_one_factor(tmp_path: Path) -> None:
+    folder = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40)).write()
+    stretched = audited(folder, Preprocessing(140, 140))
+    assert {finding.kind.code for finding in stretched.findings} == {"FV510"}, "120 pixels become 140"
+    assert not audited(folder, Preprocessing(140, 140, pad=True)).findings
+
+
 def test_a_region_that_cuts_boxes_off_is_found(tmp_path: Path) -> None:
     frames = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40))
     result = audited(frames.write(), replace(SIDE, roi=(0.1, 0.1, 0.6, 0.9)))
@@ -62,3 +69,14 @@ def test_an_exif_tag_that_turns_nothing_is_no_finding(tmp_path: Path) -> None:
     frame = frames.frame("passed")
     frames.add(encoded(shown(frame), exif=exif), demo.response(frame))
     assert keys_by_code(audited(frames.write())) == {}
+
+
+def test_quarter_turns_of_pictures_that_are_stretched_are_an_error(tmp_path: Path) -> None:
+    folder = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40)).write()
+    turns = {"Xplus": "Yminus", "Yminus": "Xminus", "Xminus": "Yplus", "Yplus": "Xplus"}
+    (finding,) = audited(folder, turns=turns).findings
+    assert (finding.kind.code, finding.severity, finding.count) == ("FV511", "error", 200)
+    assert finding.rows[0].detail == "160 x 120"
+    assert not audited(folder).findings
+    assert not audited(folder, replace(SIDE, pad=True), turns=turns).findings
+    assert not audited(folder, replace(SIDE, roi=(20, 0, 140, 120)), turns=turns).of("error")

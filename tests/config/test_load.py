@@ -170,6 +170,12 @@ def test_every_mistake_hints_at_where_all_keys_stand(tmp_path: Path) -> None:
         assert "--print-config" in caught.value.hint
 
 
+def test_a_new_model_has_its_size_in_the_scratch_section(tmp_path: Path) -> None:
+    (reported,) = mistakes(tmp_path, "model: {init: scratch, image_size: 64}")
+    assert reported.startswith("model.image_size: is for pretrained models")
+    assert loaded(tmp_path, "model: {image_size: 336}").model.image_size == 336
+
+
 # Flips
 
 

@@ -66,7 +66,7 @@ def test_numbers_and_words_are_what_they_look_like(call: Call) -> None:  # noqa:
         ("training.batch_size=0", "training.batch_size: input should be greater than or equal to 1"),
         ("training.epochs=-1", "training.epochs: input should be greater than 0"),
         ("model.scratch.image_size=33", "model.scratch.image_size: 33 is not a multiple of patch_size, 16"),
-        ("model.image_size=384", "model.image_size: unknown key"),
+        ("model.image_size=384", "model.image_size: is for pretrained models"),
         ("training.device=gpu", "unknown device 'gpu'"),
         ("training.precision=fp8", "training.precision: input should be 'auto', 'fp32', 'fp16' or 'bf16'"),
         ("decision.max_escape_rate=2", "decision.max_escape_rate: input should be less than 1"),

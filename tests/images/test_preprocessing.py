@@ -11,8 +11,9 @@ import pytest
 from PIL import Image, ImageOps
 from transformers import ViTImageProcessor
 
+from frame_vit.data import demo
 from frame_vit.errors import RowError
-from frame_vit.images.geometry import GENERATORS
+from frame_vit.images.geometry import GENERATORS, IDENTITY, View
 from frame_vit.images.pixel_array import UInt8
 from frame_vit.images.preprocessing import (
     Preprocessing,
@@ -23,6 +24,7 @@ from frame_vit.images.preprocessing import (
     region,
     resize,
     resized_size,
+    turns_distort,
 )
 
 SMALL = Preprocessing(8, 8)
@@ -166,8 +168,14 @@ def test_a_centre_crop_takes_the_middle() -> None:
 
 @pytest.mark.parametrize(
     "preprocessing",
-    [Preprocessing(40, 50), Preprocessing(40, 50, roi=(0.1, 0.2, 0.9, 1.0)), Preprocessing(40, 40, resize=60)],
-    ids=["whole", "region", "centre crop"],
+    [
+        Preprocessing(40, 50),
+        Preprocessing(40, 50, roi=(0.1, 0.2, 0.9, 1.0)),
+        Preprocessing(40, 40, resize=60),
+        Preprocessing(40, 40, pad=True),
+        Preprocessing(60, 30, pad=True, roi=(0.1, 0.2, 0.9, 1.0)),
+    ],
+    ids=["whole", "region", "centre crop", "padded", "padded region"],
 )
 def test_a_box_is_placed_where_its_pixels_are(preprocessing: Preprocessing) -> None:
     pixels = np.zeros((200, 320, 3), np.uint8)
@@ -190,3 +198,63 @@ def test_a_view_of_a_batch_is_a_view_of_each_picture(key: str) -> None:
     }
     for picture, moved in zip(batch, in_view(batch, GENERATORS[key]), strict=True):
         assert np.array_equal(moved, np.asarray(Image.fromarray(picture).transpose(transposes[key])))
+
+
+@pytest.mark.parametrize(("size", "height"), [((160, 120), 30), ((120, 160), 40), ((50, 50), 40), ((400, 1), 1)])
+def test_a_padded_picture_keeps_its_aspect_on_a_black_ground(size: tuple[int, int], height: int) -> None:
+    pixels = resize(Image.new("RGB", size, (200, 100, 50)), Preprocessing(40, 40, pad=True))
+    lit = pixels[:, 20].sum(axis=1) > 0
+    assert pixels.shape == (40, 40, 3)
+    assert lit.sum() == height
+    assert not pixels[: (40 - height) // 2].any(), "the margins are alike"
+    assert {tuple(pixel) for pixel in pixels.reshape(-1, 3).tolist()} <= {(200, 100, 50), (0, 0, 0)}
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("label", demo.NAMES)
+def test_a_turned_frame_is_seen_as_the_turned_input(label: str, turns: int) -> None:
+    frame, view, preprocessing = demo.sample(label, 3), View(turns, False), Preprocessing(64, 64, pad=True)
+    image = Image.fromarray(demo.draw(frame))
+    turned = Image.fromarray(np.rot90(np.asarray(image), turns))
+    inputs = in_view(resize(image, preprocessing)[None], view)[0]
+    assert np.abs(resize(turned, preprocessing).astype(int) - inputs).max() <= 2
+    box = view.box(placed(frame.box, image.size, preprocessing), 64, 64)
+    of_turned = placed(view.box(frame.box, *image.size), turned.size, preprocessing)
+    assert of_turned == pytest.approx(box, abs=1e-6)
+
+
+@pytest.mark.parametrize("pad", [True, False])
+def test_a_displacement_of_a_turned_frame_is_as_long_as_one_that_the_camera_sees(pad: bool) -> None:
+    """12 pixels to the right, turned, against 12 pixels upwards in a frame that was not turned."""
+    preprocessing, quarter = Preprocessing(64, 64, pad=pad), GENERATORS["rot90"]
+
+    def seen_at(x: int, y: int, view: View) -> tuple[float, float]:
+        box = placed((70 + x, 50 + y, 90 + x, 70 + y), (160, 120), preprocessing)
+        x1, y1, *_ = view.box(box, 64, 64)
+        return x1, y1
+
+    (_, rest), (_, turned) = seen_at(0, 0, quarter), seen_at(12, 0, quarter)
+    (_, start), (_, upwards) = seen_at(0, 0, IDENTITY), seen_at(0, -12, IDENTITY)
+    ratio = (upwards - start) / (turned - rest)
+    assert ratio == pytest.approx(1 if pad else 160 / 120)
+
+
+@pytest.mark.parametrize(
+    ("size", "preprocessing", "distorts"),
+    [
+        ((160, 120), Preprocessing(64, 64), True),
+        ((160, 160), Preprocessing(64, 64), False),
+        ((1000, 999), Preprocessing(64, 64), False),
+        ((100, 97), Preprocessing(64, 64), True),
+        ((160, 120), Preprocessing(64, 64, pad=True), False),
+        ((160, 120), Preprocessing(64, 64, resize=80), False),
+        ((160, 120), Preprocessing(64, 64, resize=(80, 80)), True),
+        ((160, 120), Preprocessing(64, 64, roi=(20, 0, 140, 120)), False),
+        ((160, 160), Preprocessing(64, 64, roi=(0, 0, 1, 0.5)), True),
+    ],
+    ids=str,
+)
+def test_quarter_turns_distort_where_the_aspect_changes(
+    size: tuple[int, int], preprocessing: Preprocessing, distorts: bool
+) -> None:
+    assert turns_distort(size, preprocessing) == distorts

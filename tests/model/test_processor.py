@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from transformers import BitImageProcessor, ConvNextImageProcessor, DeiTImageProcessor, ViTImageProcessor
 
-from frame_vit.config.schema import DataConfig
+from frame_vit.config.schema import DataConfig, ModelConfig
 from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import normalise, resize
 from frame_vit.model.processor import load_processor, preprocessing_of
@@ -78,3 +79,55 @@ def test_bit_depth_and_region_of_interest_are_kept() -> None:
 def test_an_untrained_model_has_a_processor_of_its_size() -> None:
     preprocessing = preprocessing_of(load_processor(SCRATCH))
     assert (preprocessing.height, preprocessing.width) == (32, 32)
+
+
+WIDE = {"shortest_edge": 40}
+
+
+def saved(processor: object, folder: Path) -> ModelConfig:
+    """The config of a model whose processor this is."""
+    processor.save_pretrained(folder)  # type: ignore[attr-defined]
+    (folder / "config.json").write_text('{"model_type": "vit"}')
+    return ModelConfig(name=str(folder))
+
+
+def test_a_processor_that_would_crop_is_given_the_whole_frame(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = saved(BitImageProcessor(size=WIDE, crop_size={"height": 32, "width": 32}), tmp_path)
+    with caplog.at_level(logging.INFO, "framevit"):
+        preprocessing = preprocessing_of(load_processor(model))
+    assert (preprocessing.height, preprocessing.width, preprocessing.resize, preprocessing.pad) == (32, 32, None, False)
+    assert preprocessing.resample == Image.Resampling.BICUBIC
+    assert "it is given the whole frame instead (data.fit)" in caplog.text
+    assert preprocessing_of(load_processor(model, "processor")).resize == 40
+
+
+@pytest.mark.parametrize("fit", ["squash", "pad", "processor"])
+@pytest.mark.parametrize("side", [None, 48])
+@pytest.mark.parametrize(
+    "processor",
+    [
+        ViTImageProcessor(size={"height": 32, "width": 32}),
+        BitImageProcessor(size=WIDE, crop_size={"height": 32, "width": 32}),
+        DeiTImageProcessor(size={"height": 40, "width": 40}, crop_size={"height": 32, "width": 32}),
+        ConvNextImageProcessor(size={"shortest_edge": 32}),
+    ],
+    ids=lambda p: type(p).__name__,
+)
+def test_every_fit_and_size_is_what_the_saved_processor_does(
+    tmp_path: Path, processor: object, side: int | None, fit: str
+) -> None:
+    """`preprocessing_of` compares the two on pictures; both are read back as a model folder has them."""
+    model = saved(processor, tmp_path / "base").model_copy(update={"image_size": side})
+    made = load_processor(model, fit)
+    preprocessing = preprocessing_of(made)
+    assert (preprocessing.height, preprocessing.width) == (side or 32, side or 32)
+    assert preprocessing.pad == (fit == "pad")
+    assert (preprocessing.resize is not None) == (fit == "processor" and not isinstance(processor, ViTImageProcessor))
+    again = saved(made, tmp_path / "again")
+    assert preprocessing_of(load_processor(again, "processor")) == preprocessing
+
+
+def test_a_model_that_was_trained_with_padding_keeps_it(tmp_path: Path) -> None:
+    model = saved(load_processor(saved(ViTImageProcessor(), tmp_path / "base"), "pad"), tmp_path / "padded")
+    assert preprocessing_of(load_processor(model)).pad
+    assert not preprocessing_of(load_processor(model, "squash")).pad

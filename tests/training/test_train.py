@@ -12,7 +12,7 @@ import pytest
 
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import Config
-from frame_vit.errors import FrameVitError, Interrupted, UsageError
+from frame_vit.errors import DataError, FrameVitError, Interrupted, UsageError
 from frame_vit.model.saving import load_trained
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.system.progress import Tick
@@ -93,6 +93,23 @@ def test_what_cannot_work_is_refused_before_a_run_folder_is_made(
     with pytest.raises(UsageError, match=message):
         train(tiny(tmp_path, *settings), "small")
     assert not Path("runs").exists()
+
+
+def test_quarter_turns_of_stretched_frames_are_refused_and_of_padded_ones_learnt(tmp_path: Path) -> None:
+    settings = [
+        "training.epochs=1",
+        "labels.symmetries.rot90={Xplus: Yminus, Yminus: Xminus, Xminus: Yplus, Yplus: Xplus}",
+    ]
+    with pytest.raises(DataError, match="70 pictures would be distorted") as caught:
+        train(tiny(tmp_path, *settings), "turned", tmp_path / "run")
+    assert "160 x 120" in caught.value.message
+    assert "data.fit: pad" in caught.value.hint
+    assert not (tmp_path / "run").exists()
+    trained = train(tiny(tmp_path, *settings, "data.fit=pad"), "turned", tmp_path / "run")
+    assert trained is not None
+    predictor = Predictor(Torch(load_trained(str(tmp_path / "run" / "model")), "cpu", "fp32"))
+    assert predictor.preprocessing.pad
+    assert len(predictor.views) == 8
 
 
 def test_a_folder_with_content_is_not_written_into(tmp_path: Path) -> None:
