@@ -220,8 +220,9 @@ class TrainingConfig(Section):
     compile: bool = False
     """torch.compile: minutes of compiling at the start, then somewhat faster steps; for long trainings on large GPUs"""
     freeze: Freeze = "none"
-    """what is not trained: backbone trains only the head; a number freezes the embeddings and this many first blocks.
-    Outputs of frozen blocks are computed once per view, without random changes of brightness, contrast and shift"""
+    """what is not trained: backbone fits only the head, by logistic regression; a number freezes the embeddings and
+    this many first blocks. Outputs of frozen blocks are computed once per view, without random brightness, contrast
+    and shift"""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """highest learning rate of the schedule"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

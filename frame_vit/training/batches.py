@@ -125,7 +125,7 @@ class FeatureBatches:
     """Stored activations of frozen blocks: `train` (views, N, ...) and `val` (1, M, ...), both float16."""
 
     def __init__(self, split: Split, train: Any, val: Any, augment: Augmentation, device: torch.device) -> None:
-        self.augment, self.device = augment, device
+        self.augment, self.device, self.train, self.val = augment, device, train, val
         self._labels = split.labels
         views, self._count = train.shape[:2]
         # View and row become one axis, so that choosing a view is one index.

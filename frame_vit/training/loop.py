@@ -1,7 +1,8 @@
 """One training: from a classifier and splits to the classifier with its best weights.
 
     task   the module to train and its batches come from `batches`
-    fit    the Trainer runs; where memory is short, it is started again with smaller batches
+    fit    the Trainer runs; where memory is short, it is started again with smaller batches. The head of a frozen
+           backbone needs no steps: `logistic_regression` fits it
     best   the weights of the best validation are loaded from their checkpoint
 
 Of the run folder it writes checkpoints/, history.csv and logs/. What else is in there, `train` knows.
@@ -39,7 +40,8 @@ from frame_vit.training.arguments import out_of_memory, schedule_evaluations, sm
 from frame_vit.training.batches import Compute, RowNumbers, Task, prepare_task
 from frame_vit.training.callback import TrainingCallback, stopped_early
 from frame_vit.training.frozen import cut_model
-from frame_vit.training.loss import Loss
+from frame_vit.training.logistic_regression import can_fit, fit_head
+from frame_vit.training.optimizer import Loss
 from frame_vit.training.trainer import FrameTrainer
 from frame_vit.training.transforms import augmentation
 
@@ -88,6 +90,8 @@ def train(
     compute = Compute(device, resolve_precision(config.training.precision, device))
     log.info("device: %s, precision %s", describe(device), compute.precision)
     task = prepare_task(model, splits, config, compute, tick)
+    if can_fit(task):
+        return _fit_head(task, model, config, run, tick)
     existing = sum(file.stat().st_size for each in checkpoints_in(run / CHECKPOINTS) for file in each.folder.iterdir())
     needed = _checkpoint_bytes(task.module, config.training) - existing
     check_room(run, needed, "the checkpoints", "Make room, or lower training.save_total_limit")
@@ -100,6 +104,16 @@ def train(
     return Outcome(
         state.best_metric, best.step, state.global_step, callback.pictures_per_second, callback.batching_share
     )
+
+
+def _fit_head(task: Task, model: Classifier, config: Config, run: Path, tick: Tick) -> Outcome:
+    """The head of a frozen backbone, by logistic regression; after an interruption all of it is fitted again."""
+    log.info(
+        "the head is fitted by logistic regression: epochs, learning_rate and other settings of steps are not used"
+    )
+    fitted, rows = fit_head(task, model.labels, config.training, tick)
+    write_history(run / "history.csv", rows)
+    return Outcome(fitted.row["eval_macro_f1"], int(fitted.row["step"]), len(rows), float("nan"), float("nan"))
 
 
 def check_trainable(model: Classifier, config: Config, pictures: int, processes: int) -> None:
