@@ -77,7 +77,7 @@ def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick
     """Runs every check over all splits of a data set that was read tolerantly."""
     limits = data.audit
     table, space = Table.of(dataset), dataset.labels
-    measures = measure([split.pixels for split in dataset.splits.values()], tick)
+    measures = measure([split.pixels for split in dataset.splits.values()], tick, preprocessing.pad)
     limit, duplicates = _near_duplicates(table, dataset, measures, limits, preprocessing, tick)
     directions = displacement(table.examples, space, limits.max_contradiction, limits.min_separation)
     results = chain(

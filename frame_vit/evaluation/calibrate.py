@@ -69,7 +69,7 @@ def reference_of(
     """
     known = [split for name, split in splits.items() if name != "test"]
     examples = [example for split in known for example in split.examples]
-    measures = measure([split.pixels for split in known], tick)
+    measures = measure([split.pixels for split in known], tick, predictor.preprocessing.pad)
     train = splits["train"].pixels
     embeddings = predictor.embeddings(PixelArray(train, np.array(sample_rows(len(train)), np.int64)))
     held_out_distances = distances(predictor.embeddings(held_out.pixels), embeddings)

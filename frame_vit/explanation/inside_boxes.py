@@ -139,7 +139,9 @@ def _answers(predictor: Predictor, split: Split, rows: list[int], tick: Tick) ->
         batch_rows = rows[start : start + AT_ONCE]
         pixels = np.asarray(split.pixels[batch_rows])  # (n, height, width, 3) uint8
         examples, answers = [split.examples[row] for row in batch_rows], predictor.answer(pixels)
-        judged = predictor.judge(answers, predictor.novelty_flags(examples, answers, measured(pixels)))
+        judged = predictor.judge(
+            answers, predictor.novelty_flags(examples, answers, measured(pixels, predictor.preprocessing.pad))
+        )
         predictions += predictor.predictions([example.key for example in examples], judged)
         parts.append(maps(predictor, pixels, judged.predicted))
         without_part = predictor.logits(painted_over(pixels, examples, predictor.preprocessing)).mean(axis=1)

@@ -55,13 +55,16 @@ class Measures:
     """(N, CELLS * CELLS), each of mean 0 and mean square 1; all 0 if the picture is flat"""
 
 
-def measure(splits: Sequence[PixelArray], tick: Tick = silent) -> Measures:
-    """The measures of all pictures of several splits, in order. Each split is (N, height, width, 3) uint8."""
+def measure(splits: Sequence[PixelArray], tick: Tick = silent, padded: bool = False) -> Measures:
+    """The measures of all pictures of several splits, in order. Each split is (N, height, width, 3) uint8.
+
+    Of `padded` pictures, the black ground that they stand on is not measured.
+    """
     from threadpoolctl import (
         threadpool_limits,  # imported here, because prediction measures in one thread and must start fast
     )
 
-    chunks = [(rows, slice(start, start + CHUNK)) for rows in splits for start in range(0, len(rows), CHUNK)]
+    chunks = [(rows, slice(start, start + CHUNK), padded) for rows in splits for start in range(0, len(rows), CHUNK)]
     total, workers = sum(map(len, splits)), os.cpu_count() or 1
     measures: list[Measures] = []
     done, rest = 0, iter(chunks)
@@ -76,9 +79,31 @@ def measure(splits: Sequence[PixelArray], tick: Tick = silent) -> Measures:
     return Measures(*(np.concatenate(parts) for parts in zip(*map(_fields, measures), strict=True)))
 
 
-def measured(pixels: UInt8) -> Measures:
+def measured(pixels: UInt8, padded: bool = False) -> Measures:
     """The measures of one batch (N, height, width, 3) uint8, in this thread."""
     grey = pixels @ LUMA  # (N, height, width)
+    if not padded:
+        return Measures(*_levels(grey), _fingerprints(grey))
+    levels = np.empty((5, len(grey)), np.float32)
+    areas = [_lit_area(picture) for picture in grey]
+    for area in set(areas):  # pictures of a batch are nearly always of one size
+        rows = [row for row, other in enumerate(areas) if other == area]
+        top, bottom, left, right = area
+        levels[:, rows] = _levels(grey[rows, top:bottom, left:right])
+    light, contrast, darkest, brightest, sharpness = levels
+    return Measures(light, contrast, darkest, brightest, sharpness, _fingerprints(grey))
+
+
+def _lit_area(grey: Float32) -> tuple[int, int, int, int]:
+    """top, bottom, left, right of what is not black at the edges of (height, width) grey levels; all of a black one."""
+    rows, columns = (np.flatnonzero(grey.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return 0, grey.shape[0], 0, grey.shape[1]
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def _levels(grey: Float32) -> tuple[Float32, Float32, Float32, Float32, Float32]:
+    """Light, contrast, darkest, brightest and sharpness, each (N,), of (N, height, width) grey levels."""
     fine = _cells(grey, min(FINE, grey.shape[1]), min(FINE, grey.shape[2]))
     inner = fine[:, 1:-1, 1:-1]
     # four times the level less its four neighbours: the discrete Laplacian
@@ -87,7 +112,7 @@ def measured(pixels: UInt8) -> Measures:
     sharpness = edges.std(axis=(1, 2)) / spread if edges.size else np.ones(len(grey), np.float32)
     darkest, brightest = np.quantile(fine.reshape(len(fine), -1), (0.002, 0.998), axis=1).astype(np.float32)
     light, contrast = grey.mean(axis=(1, 2)), grey.std(axis=(1, 2))
-    return Measures(light, contrast, darkest, brightest, sharpness, _fingerprints(grey))
+    return light, contrast, darkest, brightest, sharpness
 
 
 def fingerprints_of(pixels: UInt8) -> Float32:
@@ -103,8 +128,8 @@ def _fields(measures: Measures) -> tuple[Float32, ...]:
     return tuple(getattr(measures, field.name) for field in fields(measures))
 
 
-def _measure_chunk(rows: PixelArray, part: slice) -> Measures:
-    return measured(rows[part])
+def _measure_chunk(rows: PixelArray, part: slice, padded: bool) -> Measures:
+    return measured(rows[part], padded)
 
 
 def _fingerprints(grey: Float32) -> Float32:

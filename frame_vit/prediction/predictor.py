@@ -235,18 +235,17 @@ class Predictor:
 
     def judge_examples(self, examples: Sequence[Example], pixels: PixelArray, tick: Tick = silent) -> Judged:
         """The same for labelled examples and their pixels (N, height, width, 3) uint8."""
-        answers, measures = self.answer_all(pixels, tick), measure([pixels])
-        flags = self.novelty_flags(examples, answers, measures)
-        judged = self.judge(answers, flags)
+        answers, measures = self.answer_all(pixels, tick), measure([pixels], padded=self.preprocessing.pad)
+        judged = self.judge(answers, self.novelty_flags(examples, answers, measures))
         return Judged(
             judged.logits,
             judged.scores,
             judged.verdicts,
-            flags,
+            judged.flags,
             space=self.labels,
             labels=np.array([example.label for example in examples], np.int64),
             single_logits=answers.single,
-            single_verdicts=self.verdicts(answers.single, flags),
+            single_verdicts=self.verdicts(answers.single, judged.flags),
             light=measures.light,
         )
 
@@ -288,7 +287,8 @@ class Predictor:
         answers = self.answer(pixels)
         flags: list[PictureFlags] = [{} for _ in named]
         if self.metadata.novelty:
-            flags = self.novelty_flags([picture for _, picture in named], answers, measured(pixels))
+            measures = measured(pixels, self.preprocessing.pad)
+            flags = self.novelty_flags([picture for _, picture in named], answers, measures)
         return self.predictions([name for name, _ in named], self.judge(answers, flags))
 
     def predictions(self, names: Sequence[str], judged: JudgedPictures) -> list[Prediction]:

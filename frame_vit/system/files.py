@@ -155,7 +155,10 @@ def writing_explained(folder: Path) -> Iterator[None]:
         with full_disk_explained(folder, lambda: f"Make room, or {way_out}"):
             yield
     except OSError as error:
-        if error.errno not in (*NOT_USABLE, errno.EEXIST) or not str(error.filename).startswith(str(folder)):
+        # Below /proc a folder cannot be made because "No such file or directory".
+        if error.errno not in (*NOT_USABLE, errno.EEXIST, errno.ENOENT) or not str(error.filename).startswith(
+            str(folder)
+        ):
             raise
         hint = way_out[0].upper() + way_out[1:]
         raise UsageError(f"cannot write into {folder}: {error.strerror}", hint) from None

@@ -5,7 +5,7 @@
 R1  step rate / a bare PyTorch loop with the same model, batch and number format, on tensors that lie ready
 R2  training from 1280 x 960 JPEGs, everything counted / the notebook's recipe, in its own and in the same format
 R3  pictures fed a second / the notebook's pipeline
-R4  15 epochs of the head on cached views / 15 epochs of everything: time
+R4  the head on cached views, by logistic regression / 15 epochs of everything: time
 R9  share of the training time in which batches are made
 
 Medians of interleaved repeats, with the smallest and the largest. Not part of the tests: what is measured here is a

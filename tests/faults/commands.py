@@ -105,7 +105,7 @@ BY_NAME: dict[str, list[str]] = {
     "data": DATA,
     "config": CONFIGS,
     "explain": OUTPUTS,
-    "watch": ["gone", "text.txt", ""],
+    "watch": ["nowhere", "text.txt", ""],
     "resume": ["runs/tiny-001", "gone", "text.txt", "classes", ""],
     "split": ["test", "val", "train", "gone", "", "calibration"],
     "device": ["cpu", "auto", "cuda", "cuda:7", "mps", "tpu", ""],

@@ -53,6 +53,13 @@ def test_a_disk_that_fills_up_leaves_no_half_report(work: Path, pictures: Path) 
     assert after == before
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="folders that nobody can make are Linux's")
+def test_a_place_in_which_no_folder_can_be_made_is_no_bug(work: Path) -> None:
+    (answer,) = run_many(work, [["evaluate", "--backend", "onnxruntime", "-o", "/proc/nowhere"]])
+    assert "cannot write into /proc/nowhere: No such file or directory" in " ".join(answer.stderr.split())
+    assert answer.returncode == 2
+
+
 def test_a_place_that_cannot_be_written_is_told_before_the_work(work: Path) -> None:
     (work / "file").touch()
     run = work / "runs" / "tiny-001"

@@ -32,6 +32,22 @@ def test_a_flat_picture_has_its_level_no_contrast_and_no_fingerprint(level: int)
     assert not result.fingerprints.any()
 
 
+def test_the_ground_of_a_padded_picture_is_not_measured() -> None:
+    drawn = [Image.fromarray(demo.draw(demo.sample("Xplus", seed))) for seed in range(3)]
+    drawn += [
+        Image.new("RGB", (160, 120), (90, 90, 90)),
+        drawn[0].rotate(90, expand=True),
+        Image.new("RGB", (160, 120)),
+    ]
+    padded = np.stack([resize(image, Preprocessing(80, 80, pad=True)) for image in drawn])
+    alone = [resize(image, Preprocessing(image.height // 2, image.width // 2)) for image in drawn]
+    result = measure([PixelArray.of(padded)], padded=True)
+    for name in ("light", "contrast", "darkest", "brightest", "sharpness"):
+        wanted = [float(getattr(of(picture), name)[0]) for picture in alone]
+        assert getattr(result, name) == pytest.approx(wanted, abs=1e-3), name
+    assert result.contrast[3] == pytest.approx(0, abs=0.01), "a covered lens is seen"
+
+
 def test_light_is_that_of_pillows_grey() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     grey = np.asarray(Image.fromarray(picture).convert("L"), np.float32)
