@@ -24,7 +24,7 @@ from frame_vit.errors import DataError
 from frame_vit.findings import KINDS, SEVERITIES, Finding, Severity
 from frame_vit.images.measures import Measures, measure
 from frame_vit.images.pixel_array import Float32
-from frame_vit.images.preprocessing import Preprocessing
+from frame_vit.images.preprocessing import Preprocessing, padded_areas
 from frame_vit.system.progress import Tick, log, silent
 
 
@@ -77,7 +77,9 @@ def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick
     """Runs every check over all splits of a data set that was read tolerantly."""
     limits = data.audit
     table, space = Table.of(dataset), dataset.labels
-    measures = measure([split.pixels for split in dataset.splits.values()], tick, preprocessing.pad)
+    measures = measure(
+        [split.pixels for split in dataset.splits.values()], tick, padded_areas(table.examples, preprocessing)
+    )
     limit, duplicates = _near_duplicates(table, dataset, measures, limits, preprocessing, tick)
     directions = displacement(table.examples, space, limits.max_contradiction, limits.min_separation)
     results = chain(
@@ -91,6 +93,7 @@ def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick
     )
     divided = not dataset.obstacle and (data.on_bad_row == "skip" or not dataset.rejects)
     findings = to_findings(results, limits)
+    divided = divided and not any(f.kind.code == "FV511" and f.severity == "error" for f in findings)
     return Audit(dataset, findings, table, measures, directions, limit, duplicates, divided)
 
 

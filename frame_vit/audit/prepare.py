@@ -61,14 +61,12 @@ def prepare(config: Config, output: Path, tick: Tick = silent) -> Preparation:
     dataset = read_dataset(config, preprocessing, tick, tolerant=True)
     result = audit(dataset, config.data, preprocessing, tick)
     in_use = {Path(name).expanduser().resolve() for name in (config.data.exclude, config.data.splits) if name}
-    with filling(output, last="manifest.json") as part:
+    stale = [output / name for name in STALE if (output / name).resolve() not in in_use]
+    with filling(output, "manifest.json", stale) as part:
         draw_samples(part / "samples.png", dataset.splits["train"], dataset.labels, preprocessing)
         exclude = "exclude-more.csv" if (output / "exclude.csv").resolve() in in_use else "exclude.csv"
         write_audit(part, result, preprocessing, exclude)
         if result.divided:
             write_json(part / "manifest.json", dataset.manifest())
         written = {file.name for file in part.iterdir()}
-        for name in STALE:
-            if name not in written and (output / name).resolve() not in in_use:
-                (output / name).unlink(missing_ok=True)
     return Preparation(result, {what: output / name for name, what in FILES.items() if name in written})

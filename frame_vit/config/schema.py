@@ -148,7 +148,7 @@ class DataConfig(Section):
     max_megapixels: Annotated[float, Field(gt=0, le=10_000)] = 100.0
     """larger pictures are refused before they are decoded; one of 100 megapixels takes 0.7 GB of memory"""
     fit: Literal["squash", "pad", "processor"] | None = None
-    """how a picture comes to the model's size: squash stretches it to the square, pad keeps its aspect on a black
+    """how a picture is brought to the model's size: squash stretches it to the square, pad keeps its aspect on a black
     ground, processor does what the model's own image processor does; null: that, but squash where it would crop"""
     roi: Annotated[list[float], Field(min_length=4, max_length=4)] | None = None
     """region of interest [x1, y1, x2, y2], the same for all pictures; shares if no number is over 1, else pixels"""

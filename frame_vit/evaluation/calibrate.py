@@ -24,6 +24,7 @@ from frame_vit.decision.verdicts import scores
 from frame_vit.errors import DataError, UsageError
 from frame_vit.images.measures import measure
 from frame_vit.images.pixel_array import PixelArray
+from frame_vit.images.preprocessing import padded_areas
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import METADATA_FILE, write_metadata
 from frame_vit.model.saving import divide_logits, load_trained, save
@@ -69,7 +70,7 @@ def reference_of(
     """
     known = [split for name, split in splits.items() if name != "test"]
     examples = [example for split in known for example in split.examples]
-    measures = measure([split.pixels for split in known], tick, predictor.preprocessing.pad)
+    measures = measure([split.pixels for split in known], tick, padded_areas(examples, predictor.preprocessing))
     train = splits["train"].pixels
     embeddings = predictor.embeddings(PixelArray(train, np.array(sample_rows(len(train)), np.int64)))
     held_out_distances = distances(predictor.embeddings(held_out.pixels), embeddings)

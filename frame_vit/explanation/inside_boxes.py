@@ -25,7 +25,7 @@ from frame_vit.explanation.attention import Maps, cover, maps
 from frame_vit.images.geometry import Box
 from frame_vit.images.measures import measured
 from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.images.preprocessing import Preprocessing, placed
+from frame_vit.images.preprocessing import Preprocessing, padded_areas, placed
 from frame_vit.prediction.predictor import Prediction, Predictor
 from frame_vit.system.progress import Tick, silent
 
@@ -139,9 +139,8 @@ def _answers(predictor: Predictor, split: Split, rows: list[int], tick: Tick) ->
         batch_rows = rows[start : start + AT_ONCE]
         pixels = np.asarray(split.pixels[batch_rows])  # (n, height, width, 3) uint8
         examples, answers = [split.examples[row] for row in batch_rows], predictor.answer(pixels)
-        judged = predictor.judge(
-            answers, predictor.novelty_flags(examples, answers, measured(pixels, predictor.preprocessing.pad))
-        )
+        measures = measured(pixels, padded_areas(examples, predictor.preprocessing))
+        judged = predictor.judge(answers, predictor.novelty_flags(examples, answers, measures))
         predictions += predictor.predictions([example.key for example in examples], judged)
         parts.append(maps(predictor, pixels, judged.predicted))
         without_part = predictor.logits(painted_over(pixels, examples, predictor.preprocessing)).mean(axis=1)

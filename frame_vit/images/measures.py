@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,15 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601, as Pillow's conversion to grey."""
 
 
+class Area(NamedTuple):
+    """A part of a picture: rows from `top` to before `bottom`, columns from `left` to before `right`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
 @dataclass(frozen=True)
 class Measures:
     """The measures of N pictures; each (N,) float32, but for the fingerprints. Levels are grey levels, 0 to 255."""
@@ -55,16 +64,21 @@ class Measures:
     """(N, CELLS * CELLS), each of mean 0 and mean square 1; all 0 if the picture is flat"""
 
 
-def measure(splits: Sequence[PixelArray], tick: Tick = silent, padded: bool = False) -> Measures:
+def measure(splits: Sequence[PixelArray], tick: Tick = silent, areas: Sequence[Area] | None = None) -> Measures:
     """The measures of all pictures of several splits, in order. Each split is (N, height, width, 3) uint8.
 
-    Of `padded` pictures, the black ground that they stand on is not measured.
+    Of padded pictures, only the `areas` that they cover are measured, one for each picture.
     """
     from threadpoolctl import (
         threadpool_limits,  # imported here, because prediction measures in one thread and must start fast
     )
 
-    chunks = [(rows, slice(start, start + CHUNK), padded) for rows in splits for start in range(0, len(rows), CHUNK)]
+    starts = [sum(map(len, splits[:number])) for number in range(len(splits))]
+    chunks = [
+        (rows, slice(start, start + CHUNK), areas and areas[first + start : first + min(start + CHUNK, len(rows))])
+        for rows, first in zip(splits, starts, strict=True)
+        for start in range(0, len(rows), CHUNK)
+    ]
     total, workers = sum(map(len, splits)), os.cpu_count() or 1
     measures: list[Measures] = []
     done, rest = 0, iter(chunks)
@@ -79,27 +93,17 @@ def measure(splits: Sequence[PixelArray], tick: Tick = silent, padded: bool = Fa
     return Measures(*(np.concatenate(parts) for parts in zip(*map(_fields, measures), strict=True)))
 
 
-def measured(pixels: UInt8, padded: bool = False) -> Measures:
+def measured(pixels: UInt8, areas: Sequence[Area] | None = None) -> Measures:
     """The measures of one batch (N, height, width, 3) uint8, in this thread."""
     grey = pixels @ LUMA  # (N, height, width)
-    if not padded:
+    if areas is None:
         return Measures(*_levels(grey), _fingerprints(grey))
     levels = np.empty((5, len(grey)), np.float32)
-    areas = [_lit_area(picture) for picture in grey]
     for area in set(areas):  # pictures of a batch are nearly always of one size
         rows = [row for row, other in enumerate(areas) if other == area]
-        top, bottom, left, right = area
-        levels[:, rows] = _levels(grey[rows, top:bottom, left:right])
+        levels[:, rows] = _levels(grey[rows, area.top : area.bottom, area.left : area.right])
     light, contrast, darkest, brightest, sharpness = levels
     return Measures(light, contrast, darkest, brightest, sharpness, _fingerprints(grey))
-
-
-def _lit_area(grey: Float32) -> tuple[int, int, int, int]:
-    """top, bottom, left, right of what is not black at the edges of (height, width) grey levels; all of a black one."""
-    rows, columns = (np.flatnonzero(grey.any(axis=axis)) for axis in (1, 0))
-    if not len(rows):
-        return 0, grey.shape[0], 0, grey.shape[1]
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 def _levels(grey: Float32) -> tuple[Float32, Float32, Float32, Float32, Float32]:
@@ -128,8 +132,8 @@ def _fields(measures: Measures) -> tuple[Float32, ...]:
     return tuple(getattr(measures, field.name) for field in fields(measures))
 
 
-def _measure_chunk(rows: PixelArray, part: slice, padded: bool) -> Measures:
-    return measured(rows[part], padded)
+def _measure_chunk(rows: PixelArray, part: slice, areas: Sequence[Area] | None) -> Measures:
+    return measured(rows[part], areas)
 
 
 def _fingerprints(grey: Float32) -> Float32:

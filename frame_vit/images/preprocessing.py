@@ -8,9 +8,10 @@ pictures when it makes one, that is for `prepare`, for a training, and for a mod
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -18,6 +19,7 @@ from PIL import Image
 from frame_vit.errors import RowError
 from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode
 from frame_vit.images.geometry import Box, View
+from frame_vit.images.measures import Area
 from frame_vit.images.pixel_array import Float32, UInt8
 
 Array = TypeVar("Array", UInt8, Float32)
@@ -150,8 +152,31 @@ def placed(box: Box, size: tuple[int, int], preprocessing: Preprocessing) -> Box
     )
 
 
+class Sized(Protocol):
+    """A picture, or an example, that knows the size of its upright original."""
+
+    @property
+    def width(self) -> int: ...
+
+    @property
+    def height(self) -> int: ...
+
+
+def padded_areas(pictures: Iterable[Sized], preprocessing: Preprocessing) -> list[Area] | None:
+    """What each picture covers of the model's input, whose rest is black ground; None where nothing is padded."""
+    if not preprocessing.pad:
+        return None
+    areas = []
+    for picture in pictures:
+        x1, y1, x2, y2 = seen_region((picture.width, picture.height), preprocessing)
+        width, height = resized_size((x2 - x1, y2 - y1), preprocessing)
+        left, top = (preprocessing.width - width) // 2, (preprocessing.height - height) // 2
+        areas.append(Area(top, top + height, left, left + width))
+    return areas
+
+
 def turns_distort(size: tuple[int, int], preprocessing: Preprocessing) -> bool:
-    """Whether a quarter turn of a picture of this (width, height) looks otherwise to the model than a turned part.
+    """Whether a quarter turn of a picture of this (width, height) is another picture than that of a turned part.
 
     Where the aspect changes on the way to the model's input, a displacement to the right is stretched by another factor
     than one downwards. A difference of less than a pixel over the whole picture does not count.

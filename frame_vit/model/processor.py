@@ -37,6 +37,7 @@ def load_processor(model: ModelConfig, fit: str | None = None) -> Any:
     height, width = (model.image_size or side for side in (before.height, before.width))
     if (wanted in (own_fit, "processor")) and (height, width) == (before.height, before.width):
         return own
+    _check_colours(own, before)
     resize = before.resize if wanted == "processor" else None
     if isinstance(resize, int):
         resize = round(resize * height / before.height)
@@ -108,6 +109,28 @@ def own_processor(place: str) -> Any:
     return from_hub(AutoImageProcessor, place).value
 
 
+def _check_colours(processor: Any, preprocessing: Preprocessing) -> None:
+    """Raises `ModelError` where a processor that is replaced does more to colours than its settings say.
+
+    Pictures of one colour show it whatever their geometry: channels in another order, or normalised twice.
+    """
+    for colour in ((250, 20, 90), (0, 200, 130)):
+        image = Image.new("RGB", (320, 240), colour)
+        seen = np.asarray(processor(image, return_tensors="pt")["pixel_values"][0])
+        theirs = seen[:, seen.shape[1] // 2, seen.shape[2] // 2]  # the edges may be padding
+        ours = normalise(np.full((1, 1, 1, 3), colour, np.uint8), preprocessing)[0, :, 0, 0]
+        level = preprocessing.scale / min(preprocessing.std)
+        if theirs.shape != ours.shape or np.abs(theirs - ours).max() > 2.01 * level:
+            raise _not_reproduced(processor)
+
+
+def _not_reproduced(processor: Any) -> ModelError:
+    return ModelError(
+        f"{type(processor).__name__} prepares pictures in a way that framevit does not reproduce",
+        "Processors that resize, crop the centre, rescale and normalise are supported",
+    )
+
+
 def _check_equivalence(processor: Any, preprocessing: Preprocessing) -> None:
     """Raises `ModelError` unless the preprocessing gives what the processor gives, for a wide and a tall picture."""
     random = np.random.default_rng(0)
@@ -118,7 +141,4 @@ def _check_equivalence(processor: Any, preprocessing: Preprocessing) -> None:
         ours = normalise(resize(image, preprocessing)[None], preprocessing)[0]
         level = preprocessing.scale / min(preprocessing.std)
         if theirs.shape != ours.shape or np.abs(theirs - ours).max() > 2.01 * level:
-            raise ModelError(
-                f"{type(processor).__name__} prepares pictures in a way that framevit does not reproduce",
-                "Processors that resize, crop the centre, rescale and normalise are supported",
-            )
+            raise _not_reproduced(processor)

@@ -72,7 +72,7 @@ def _geometry(settings: Mapping[str, Any], size: Mapping[str, int]) -> dict[str,
     crop = {**settings["crop_size"]} if settings.get("do_center_crop") else None
     if "max_height" in size:  # a crop that is larger than the picture pads it with black
         if crop != {"height": size["max_height"], "width": size["max_width"]}:
-            raise ValueError("it keeps the aspect, but does not fill pictures up to one size by do_center_crop")
+            raise ValueError("pictures of another aspect have another size; do_center_crop with that size is needed")
         return {**crop, "pad": True}
     if "height" in size:
         height, width = size["height"], size["width"]

@@ -32,7 +32,7 @@ from frame_vit.images.decoders import Decoders, decode_here, decoding_threads
 from frame_vit.images.formats import misnamed
 from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.images.preprocessing import Picture, Preprocessing, in_view
+from frame_vit.images.preprocessing import Picture, Preprocessing, in_view, padded_areas
 from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.inputs import Input
@@ -235,7 +235,8 @@ class Predictor:
 
     def judge_examples(self, examples: Sequence[Example], pixels: PixelArray, tick: Tick = silent) -> Judged:
         """The same for labelled examples and their pixels (N, height, width, 3) uint8."""
-        answers, measures = self.answer_all(pixels, tick), measure([pixels], padded=self.preprocessing.pad)
+        answers = self.answer_all(pixels, tick)
+        measures = measure([pixels], silent, padded_areas(examples, self.preprocessing))
         judged = self.judge(answers, self.novelty_flags(examples, answers, measures))
         return Judged(
             judged.logits,
@@ -283,12 +284,11 @@ class Predictor:
                 yield next(predictions)
 
     def _predictions(self, named: list[tuple[str, Picture]]) -> list[Prediction]:
-        pixels = np.stack([picture.pixels for _, picture in named])
-        answers = self.answer(pixels)
-        flags: list[PictureFlags] = [{} for _ in named]
+        found = [picture for _, picture in named]
+        pixels = np.stack([picture.pixels for picture in found])
+        answers, flags = self.answer(pixels), [PictureFlags() for _ in named]
         if self.metadata.novelty:
-            measures = measured(pixels, self.preprocessing.pad)
-            flags = self.novelty_flags([picture for _, picture in named], answers, measures)
+            flags = self.novelty_flags(found, answers, measured(pixels, padded_areas(found, self.preprocessing)))
         return self.predictions([name for name, _ in named], self.judge(answers, flags))
 
     def predictions(self, names: Sequence[str], judged: JudgedPictures) -> list[Prediction]:

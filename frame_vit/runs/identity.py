@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from frame_vit.config.schema import Config
 from frame_vit.errors import UsageError
+from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.runs.environment import Environment
 from frame_vit.system.progress import log
 
@@ -55,12 +56,13 @@ class Identity:
     values: Mapping[str, Any]
 
     @classmethod
-    def of(cls, config: Config, weights: str, environment: Environment) -> Identity:
+    def of(cls, config: Config, weights: str, preprocessing: Preprocessing, environment: Environment) -> Identity:
         """The identity of a training that starts now; `weights` is the fingerprint of the model's first weights."""
         settings = {key: value for key, value in _flat(config.model_dump()).items() if not _free(key)}
         pictures = {f"pictures and labels of {name}": value for name, value in environment.data.splits.items()}
         step = config.training.batch_size * config.training.gradient_accumulation * environment.processes
         values = settings | pictures | {"weights at the start": weights, "pictures a step": step}
+        values["preprocessing"] = preprocessing.to_json()
         values |= {
             "device": environment.device,
             "precision": environment.precision,
@@ -79,6 +81,10 @@ class Identity:
 
     def to_json(self) -> dict[str, Any]:
         return dict(self.values)
+
+    def with_default(self, key: str, value: Any) -> Identity:
+        """The same with this value, if the framevit that recorded it did not record the key."""
+        return Identity({key: json.loads(json.dumps(value)), **self.values})
 
     @property
     def processes(self) -> int | None:

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,12 @@ def make_folder(folder: Path, option: str = "-o/--output", fresh: bool = False) 
 
 
 @contextmanager
-def filling(folder: Path, last: str) -> Iterator[Path]:
+def filling(folder: Path, last: str, stale: Iterable[Path] = ()) -> Iterator[Path]:
     """An empty folder whose files all move into `folder` when the block ends well; after an error none of them does.
 
-    Other files in `folder` stay. The file `last` moves last: where it is, the others are complete. Raises `UsageError`
-    where the folder cannot be written, `FrameVitError` for a full disk; the folder is then as it was, or gone again.
+    Other files in `folder` stay, but for the `stale` ones that are not written anew. The file `last` moves last: where
+    it is, the others are complete. Raises `UsageError` where the folder cannot be written, `FrameVitError` for a full
+    disk; the folder is then as it was, or gone again.
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     part = folder / f".{os.getpid()}.part"
@@ -136,6 +137,8 @@ def filling(folder: Path, last: str) -> Iterator[Path]:
             files = sorted(part.iterdir(), key=lambda file: file.name == last)
             for file in files:
                 flush(file)
+            for old in {*stale} - {folder / file.name for file in files}:
+                old.unlink(missing_ok=True)
             for file in files:
                 file.replace(folder / file.name)
             flush(folder)

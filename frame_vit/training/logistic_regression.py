@@ -20,6 +20,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from frame_vit.config.schema import TrainingConfig
+from frame_vit.errors import DataError
 from frame_vit.evaluation.metrics import score
 from frame_vit.images.pixel_array import Float32
 from frame_vit.labels import LabelSpace
@@ -29,8 +30,11 @@ from frame_vit.training.batches import FeatureBatches, Task
 PENALTIES = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
 """Strengths of the L2 penalty that are tried, per picture: half the squared weights, against the mean loss."""
 MOST_NUMBERS = 1_000_000_000
-"""Activations that are fitted at once, as float32: 4 GB. Of larger sets every second, third ... view is taken."""
+"""Numbers that are fitted at once: 4 GB as float32, and half as much again while they are read. Of larger sets, every
+picture is taken in every second, third ... of its views."""
 MOST_ITERATIONS = 1000
+LEAST_SPREAD = 1e-4
+"""A number whose deviation is below this share of its mean is a constant but for rounding; it is not scaled up."""
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,19 @@ def fit_head(task: Task, labels: LabelSpace, training: TrainingConfig, tick: Tic
     assert isinstance(batches, FeatureBatches)
     activations, classes = _training_set(task)
     held_out = np.asarray(batches.val[0], np.float32)
-    mean, scale = activations.mean(axis=0), activations.std(axis=0)
-    scale[scale == 0] = 1
-    activations -= mean
-    activations /= scale
+    mean = activations.mean(axis=0, dtype=np.float64)
+    activations -= mean.astype(np.float32)
+    scale = np.sqrt(np.einsum("ij,ij->j", activations, activations, dtype=np.float64) / len(activations))
+    scale[scale <= LEAST_SPREAD * np.abs(mean) + 1e-6] = 1
+    activations /= scale.astype(np.float32)
     weights = "balanced" if training.class_weights == "balanced" else None
     model = LogisticRegression(max_iter=MOST_ITERATIONS, warm_start=True, class_weight=weights)
     best, rows, began = None, [], time.perf_counter()
     for number, penalty in enumerate(PENALTIES, start=1):
         tick("fitting the head", number - 1, len(PENALTIES), f"penalty {penalty:g}")
         model.set_params(C=1 / (penalty * len(classes))).fit(activations, classes)
+        if max(model.n_iter_) >= MOST_ITERATIONS:
+            log.warning("penalty %g: not settled after %d iterations", penalty, MOST_ITERATIONS)
         weight, bias = _linear(model, len(labels))
         weight, bias = weight / scale, bias - (weight / scale) @ mean
         logits = (held_out @ weight.T + bias).astype(np.float32)
@@ -96,7 +103,7 @@ def fit_head(task: Task, labels: LabelSpace, training: TrainingConfig, tick: Tic
         rows.append(fitted.row)
     tick("fitting the head", len(PENALTIES), len(PENALTIES), "")
     assert best is not None
-    log.info("the head was fitted to %d activations in %.0f s", len(classes), time.perf_counter() - began)
+    log.info("the head was fitted to %d views of pictures in %.0f s", len(classes), time.perf_counter() - began)
     head = _head(task)
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(best.weight))
@@ -115,10 +122,12 @@ def _training_set(task: Task) -> tuple[Float32, Any]:
     views, pictures, size = batches.train.shape
     # A view changes the class with the picture: a mirrored Xplus is an Xminus.
     classes = np.array([view.classes for view in task.views])[:, labels].ravel()
-    step = math.ceil(views * pictures * size / MOST_NUMBERS)
+    step = min(views, math.ceil(views * pictures * size / MOST_NUMBERS))
     if step > 1:
-        log.info("one in %d views of the pictures is used: all of them would take too much memory", step)
-    rows = np.arange(0, views * pictures, step)
+        log.info("one in %d views of each picture is used: all of them would take too much memory", step)
+    rows = np.flatnonzero(np.add.outer(np.arange(views), np.arange(pictures)).ravel() % step == 0)
+    if len(set(classes[rows].tolist())) < 2:
+        raise DataError("all pictures to train on show one class, so there is nothing to tell apart", "Add the others")
     return batches.train.reshape(views * pictures, size)[rows].astype(np.float32), classes[rows]
 
 

@@ -91,7 +91,7 @@ def train(
     log.info("device: %s, precision %s", describe(device), compute.precision)
     task = prepare_task(model, splits, config, compute, tick)
     if can_fit(task):
-        return _fit_head(task, model, config, run, tick)
+        return _fit_head(task, model, config, run, tick) if _is_main() else Outcome(0.0, 0, 0, 0.0, 0.0)
     existing = sum(file.stat().st_size for each in checkpoints_in(run / CHECKPOINTS) for file in each.folder.iterdir())
     needed = _checkpoint_bytes(task.module, config.training) - existing
     check_room(run, needed, "the checkpoints", "Make room, or lower training.save_total_limit")
@@ -111,9 +111,16 @@ def _fit_head(task: Task, model: Classifier, config: Config, run: Path, tick: Ti
     log.info(
         "the head is fitted by logistic regression: epochs, learning_rate and other settings of steps are not used"
     )
+    if config.training.report_to:
+        log.warning("training.report_to: nothing is reported of a head that is fitted; history.csv has the numbers")
     fitted, rows = fit_head(task, model.labels, config.training, tick)
     write_history(run / "history.csv", rows)
-    return Outcome(fitted.row["eval_macro_f1"], int(fitted.row["step"]), len(rows), float("nan"), float("nan"))
+    return Outcome(fitted.row["eval_macro_f1"], int(fitted.row["step"]), len(rows), 0.0, 0.0)
+
+
+def _is_main() -> bool:
+    """Whether this process is the one that writes the run."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def check_trainable(model: Classifier, config: Config, pictures: int, processes: int) -> None:

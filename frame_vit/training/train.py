@@ -186,7 +186,8 @@ def _describe(run: Path, inputs: _Inputs, processes: int, is_new: bool) -> None:
     """
     config, dataset = inputs.config.with_names(inputs.dataset.labels.names), inputs.dataset
     environment = Environment.of(dataset, config.training, inputs.classifier.revision, processes)
-    current = Identity.of(config, fingerprint(inputs.classifier.module), environment)
+    preprocessing = inputs.classifier.preprocessing
+    current = Identity.of(config, fingerprint(inputs.classifier.module), preprocessing, environment)
     path = run / "environment.json"
     if is_new:
         write_json(path, environment.to_json() | {"identity": current.to_json()})
@@ -198,7 +199,9 @@ def _describe(run: Path, inputs: _Inputs, processes: int, is_new: bool) -> None:
         raise UsageError(
             f"{path} is missing or damaged, so nothing shows that this is still the same run", "Start a new run"
         ) from None
-    check(recorded, current)
+    # Before there was data.fit, pictures were prepared as the model's own processor does it, which may crop.
+    before = preprocessing_of(load_processor(config.model, "processor"), config.data)
+    check(recorded.with_default("preprocessing", before.to_json()), current)
 
 
 def _newest_checkpoint(folder: Path) -> checkpoints.Checkpoint | None:

@@ -74,7 +74,9 @@ def test_an_exif_tag_that_turns_nothing_is_no_finding(tmp_path: Path) -> None:
 def test_quarter_turns_of_pictures_that_are_stretched_are_an_error(tmp_path: Path) -> None:
     folder = drawn(tmp_path / "set", dict.fromkeys(demo.NAMES, 40)).write()
     turns = {"Xplus": "Yminus", "Yminus": "Xminus", "Xminus": "Yplus", "Yplus": "Xplus"}
-    (finding,) = audited(folder, turns=turns).findings
+    stretched = audited(folder, turns=turns)
+    (finding,) = stretched.findings
+    assert not stretched.divided, "a training would refuse it"
     assert (finding.kind.code, finding.severity, finding.count) == ("FV511", "error", 200)
     assert finding.rows[0].detail == "160 x 120"
     assert not audited(folder).findings

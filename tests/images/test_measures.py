@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 from frame_vit.data import demo
 from frame_vit.images.measures import CELLS, Measures, fingerprints_of, measure
 from frame_vit.images.pixel_array import PixelArray, UInt8
-from frame_vit.images.preprocessing import Preprocessing, resize
+from frame_vit.images.preprocessing import Preprocessing, padded_areas, resize
 
 
 def of(*pictures: UInt8) -> Measures:
@@ -39,9 +39,10 @@ def test_the_ground_of_a_padded_picture_is_not_measured() -> None:
         drawn[0].rotate(90, expand=True),
         Image.new("RGB", (160, 120)),
     ]
-    padded = np.stack([resize(image, Preprocessing(80, 80, pad=True)) for image in drawn])
+    square = Preprocessing(80, 80, pad=True)
+    padded = np.stack([resize(image, square) for image in drawn])
     alone = [resize(image, Preprocessing(image.height // 2, image.width // 2)) for image in drawn]
-    result = measure([PixelArray.of(padded)], padded=True)
+    result = measure([PixelArray.of(padded[:2]), PixelArray.of(padded[2:])], areas=padded_areas(drawn, square))
     for name in ("light", "contrast", "darkest", "brightest", "sharpness"):
         wanted = [float(getattr(of(picture), name)[0]) for picture in alone]
         assert getattr(result, name) == pytest.approx(wanted, abs=1e-3), name

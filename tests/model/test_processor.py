@@ -127,6 +127,22 @@ def test_every_fit_and_size_is_what_the_saved_processor_does(
     assert preprocessing_of(load_processor(again, "processor")) == preprocessing
 
 
+class Swapped(ViTImageProcessor):  # type: ignore[misc]
+    """Gives the channels in another order, as MobileViT's does, which its size and means do not say."""
+
+    def rescale_and_normalize(self, images: object, *args: object, **options: object) -> object:
+        return super().rescale_and_normalize(images, *args, **options).flip(-3)
+
+
+@pytest.mark.parametrize("model", [{"image_size": 48}, {}])
+def test_what_a_processor_does_to_colours_is_not_dropped_with_it(
+    monkeypatch: pytest.MonkeyPatch, model: dict[str, int]
+) -> None:
+    monkeypatch.setattr("frame_vit.model.processor.own_processor", lambda place: Swapped())
+    with pytest.raises(ModelError, match="does not reproduce"):
+        load_processor(ModelConfig.model_validate({"name": "here", **model}), "pad")
+
+
 def test_a_model_that_was_trained_with_padding_keeps_it(tmp_path: Path) -> None:
     model = saved(load_processor(saved(ViTImageProcessor(), tmp_path / "base"), "pad"), tmp_path / "padded")
     assert preprocessing_of(load_processor(model)).pad

@@ -10,6 +10,7 @@ import pytest
 
 from frame_vit.config.schema import Config
 from frame_vit.errors import UsageError
+from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.runs.environment import DataFacts, Environment
 from frame_vit.runs.identity import PACKAGES, Identity, IdentityDifference, check
 
@@ -28,9 +29,18 @@ ENVIRONMENT = Environment(
 )
 
 
-def of(*, weights: str = "w", environment: Environment = ENVIRONMENT, **training: Any) -> Identity:
+SQUARE = Preprocessing(32, 32)
+
+
+def of(
+    *,
+    weights: str = "w",
+    preprocessing: Preprocessing = SQUARE,
+    environment: Environment = ENVIRONMENT,
+    **training: Any,
+) -> Identity:
     config = Config.model_validate({"training": training, "labels": {"symmetries": {"hflip": {"a": "b", "b": "a"}}}})
-    return Identity.of(config, weights, environment)
+    return Identity.of(config, weights, preprocessing, environment)
 
 
 TWO_PROCESSES = replace(ENVIRONMENT, processes=2)
@@ -110,3 +120,13 @@ def test_a_fact_that_the_recorded_run_lacks_is_a_difference() -> None:
 def test_what_is_no_object_is_no_identity(values: object) -> None:
     with pytest.raises(TypeError):
         Identity.from_json(values)
+
+
+def test_other_pixels_are_another_run_also_where_an_earlier_framevit_did_not_record_them() -> None:
+    cropped, whole = Preprocessing(32, 32, resize=40), Preprocessing(32, 32)
+    with pytest.raises(UsageError, match="preprocessing: was"):
+        check(of(preprocessing=cropped), of(preprocessing=whole))
+    earlier = {key: value for key, value in of().to_json().items() if key != "preprocessing"}
+    check(Identity(earlier).with_default("preprocessing", whole.to_json()), of(preprocessing=whole))
+    with pytest.raises(UsageError, match="preprocessing: was"):
+        check(Identity(earlier).with_default("preprocessing", cropped.to_json()), of(preprocessing=whole))

@@ -12,6 +12,7 @@ from torch import nn
 
 from frame_vit.config.schema import TrainingConfig
 from frame_vit.data.examples import Example, Split
+from frame_vit.errors import DataError
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.labels import LabelSpace
 from frame_vit.system.progress import silent
@@ -118,10 +119,26 @@ def test_balanced_weights_help_a_rare_class() -> None:
 
 
 def test_of_a_set_that_is_too_large_some_views_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logistic_regression, "MOST_NUMBERS", 60 * SIZE)
-    found = task([0, 1, 2] * 31, [0, 1, 2] * 10)
+    monkeypatch.setattr(logistic_regression, "MOST_NUMBERS", 90 * SIZE)
+    found = task([0, 1, 2] * 30, [0, 1, 2] * 10)
+    activations, classes = logistic_regression._training_set(found)
+    assert len(activations) == 90
+    assert np.bincount(classes).tolist() == [30, 30, 30], "every picture, in one of its two views"
     fit_head(found, THREE_CLASSES, TrainingConfig(), silent)
     assert predicted(found) == [0, 1, 2] * 10
+
+
+def test_pictures_of_one_class_are_refused() -> None:
+    with pytest.raises(DataError, match="show one class"):
+        fit_head(task([0] * 20, [0, 1]), THREE_CLASSES, TrainingConfig(), silent)
+
+
+def test_a_number_that_is_constant_but_for_rounding_gets_no_weight_to_speak_of() -> None:
+    found = task([0, 1, 2] * 60, [0, 1, 2] * 10)
+    batches: Any = found.batches
+    batches.train[..., 0], batches.val[..., 0] = 0.1, 0.1
+    best, _ = fit_head(found, THREE_CLASSES, TrainingConfig(), silent)
+    assert np.abs(best.weight[:, 0]).max() < 0.01
 
 
 def test_only_a_linear_head_on_stored_vectors_is_fitted() -> None:

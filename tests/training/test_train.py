@@ -191,6 +191,7 @@ def test_what_makes_a_run_the_same_is_recorded_under_keys_that_stay(tmp_path: Pa
     settings = {key for key in identity if key.partition(".")[0] in Config.model_fields}
     assert set(identity) - settings == packages | splits | {
         "weights at the start",
+        "preprocessing",
         "pictures a step",
         "device",
         "precision",
