@@ -282,8 +282,9 @@ def test_of_a_single_picture_libraries_say_nothing_of_their_own(exported: Path, 
     at = whole.index(samples) + len(samples)
     (tmp_path / "many.tif").write_bytes(whole[:at] + b"\xff\0" + whole[at + 2 :])
     (tmp_path / "exif.jpg").write_bytes(beginning_with(segment(0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"), WHOLE))
+    options: list[str | Path] = ["--model", exported / "runs/tiny-001", "--precision", "fp32"]
     for name, code in (("many.tif", 3), ("exif.jpg", 0)):
-        done = run_framevit(tmp_path, "predict", name, "--model", exported / "runs/tiny-001", PYTHONWARNINGS="default")
+        done = run_framevit(tmp_path, "predict", name, *options, PYTHONWARNINGS="default")
         assert done.returncode == code
         first, *others = done.stderr.splitlines()
         assert first.startswith("model: ")
