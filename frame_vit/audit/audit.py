@@ -39,8 +39,13 @@ class Audit:
     displacement: Displacement
     limit: Limit
     near_duplicates: NearDuplicates
-    divided: bool
-    """whether a training would accept the data as it was divided here"""
+    refusal: str
+    """why a training would refuse the data, and what to do; empty if it would accept them as they were divided here"""
+
+    @property
+    def divided(self) -> bool:
+        """Whether a training would accept the data as they were divided here."""
+        return not self.refusal
 
     def of(self, severity: Severity) -> list[Finding]:
         """The findings of this severity."""
@@ -91,10 +96,23 @@ def audit(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing, tick
         picture_checks.check_region(table, preprocessing),
         picture_checks.check_turns(table, space, preprocessing),
     )
-    divided = not dataset.obstacle and (data.on_bad_row == "skip" or not dataset.rejects)
     findings = to_findings(results, limits)
-    divided = divided and not any(f.kind.code == "FV511" and f.severity == "error" for f in findings)
-    return Audit(dataset, findings, table, measures, directions, limit, duplicates, divided)
+    refusal = _refusal(dataset, data, preprocessing)
+    return Audit(dataset, findings, table, measures, directions, limit, duplicates, refusal)
+
+
+def _refusal(dataset: Dataset, data: DataConfig, preprocessing: Preprocessing) -> str:
+    """Why a training would refuse the data, and what to do; empty if it would accept them."""
+    if dataset.obstacle:
+        return dataset.obstacle
+    if dataset.rejects and data.on_bad_row == "error":
+        way_out = "correct them, list them in data.exclude, or set data.on_bad_row=skip"
+        return f"{len(dataset.rejects)} rows cannot be used: {way_out}"
+    try:
+        refuse_distorting_turns(dataset, data.audit, preprocessing)
+    except DataError as error:
+        return f"{error.message}. {error.hint}"
+    return ""
 
 
 def quick_checks(dataset: Dataset, table: Table, limits: AuditConfig) -> Iterable[CheckResult]:

@@ -64,14 +64,9 @@ def show_audit(audit: Audit, files: Mapping[str, Path]) -> None:
             "lie inside it, too",
             soft_wrap=True,
         )
-    if dataset.obstacle:
-        out.print(plain(f"training would refuse the data, so manifest.json was not written: {dataset.obstacle}"))
-    elif not audit.divided:
-        out.print(
-            f"{len(dataset.rejects)} rows cannot be used, so training would refuse the data and manifest.json was not "
-            "written: correct them, list them in data.exclude, or set data.on_bad_row=skip",
-            soft_wrap=True,
-        )
+    if audit.refusal:
+        message = f"training would refuse the data, so manifest.json was not written: {audit.refusal}"
+        out.print(plain(message), soft_wrap=True)
     out.print()
     show_files(files)
 

@@ -13,6 +13,15 @@ Box = tuple[float, float, float, float]
 """x1, y1, x2, y2 in pixels of the picture; x grows to the right, y grows downwards."""
 
 
+class Area(NamedTuple):
+    """A part of a picture: rows from `top` to before `bottom`, columns from `left` to before `right`."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
 class View(NamedTuple):
     """`turns` quarter turns counter-clockwise, as `numpy.rot90`; then, if `mirror`, a left-right flip."""
 

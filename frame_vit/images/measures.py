@@ -13,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import cache
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from frame_vit.images.geometry import Area
 from frame_vit.images.pixel_array import Float32, UInt8
 from frame_vit.system.progress import Tick, silent
 
@@ -35,15 +36,6 @@ CHUNK = 64
 """Pictures that one thread measures at a time."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601, as Pillow's conversion to grey."""
-
-
-class Area(NamedTuple):
-    """A part of a picture: rows from `top` to before `bottom`, columns from `left` to before `right`."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ from PIL import Image
 
 from frame_vit.errors import RowError
 from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode
-from frame_vit.images.geometry import Box, View
-from frame_vit.images.measures import Area
+from frame_vit.images.geometry import Area, Box, View
 from frame_vit.images.pixel_array import Float32, UInt8
 
 Array = TypeVar("Array", UInt8, Float32)

@@ -43,22 +43,29 @@ def draw_confusion(path: Path, counts: Sequence[Sequence[int]], names: Sequence[
 
 
 def draw_curves(path: Path, rows: list[dict[str, float]], best_step: int) -> None:
-    """Loss, validation scores and learning rate over the steps, with a line at the step of the chosen checkpoint."""
+    """Loss, validation scores and learning rate over the steps, with a line at the step of the chosen checkpoint.
+
+    A head fitted by logistic regression has a penalty for each fit instead of learning rates.
+    """
+    fitted = any("penalty" in row for row in rows)
+    x = "fit" if fitted else "step"
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     panels = figure.subplots(1, 3)
     for axes, title, keys in zip(
         panels,
-        ("loss", "validation", "learning rate"),
-        (("loss", "val_loss"), ("val_accuracy", "val_macro_f1"), ("learning_rate",)),
+        ("loss", "validation", "penalty" if fitted else "learning rate"),
+        (("loss", "val_loss"), ("val_accuracy", "val_macro_f1"), ("penalty" if fitted else "learning_rate",)),
         strict=True,
     ):
         for key in keys:
             _curve(axes, rows, key)
-        axes.axvline(best_step, color="grey", linestyle=":", label=f"chosen: step {best_step}")
-        axes.set(title=title, xlabel="step")
+        axes.axvline(best_step, color="grey", linestyle=":", label=f"chosen: {x} {best_step}")
+        axes.set(title=title, xlabel=x)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)
     panels[1].set_ylim(-0.02, 1.02)
+    if fitted:
+        panels[2].set_yscale("log")
     _save(figure, path)
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from frame_vit.system.files import replacing
 
-COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "val_loss", "val_accuracy", "val_macro_f1")
+COLUMNS = ("step", "epoch", "loss", "grad_norm", "learning_rate", "val_loss", "val_accuracy", "val_macro_f1", "penalty")
+"""`penalty` is that of a head fitted by logistic regression, whose rows are one fit each; such rows have no rate."""
 
 
 def history_rows(log_history: list[dict[str, float]]) -> list[dict[str, float]]:

@@ -88,7 +88,7 @@ def fit_head(task: Task, labels: LabelSpace, training: TrainingConfig, tick: Tic
         logits = (held_out @ weight.T + bias).astype(np.float32)
         scores = score(val.labels, logits, labels)
         loss = float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(val.labels)))
-        row = {"step": number, "epoch": number, "eval_loss": loss, "eval_accuracy": scores.accuracy}
+        row = {"step": number, "epoch": number, "penalty": penalty, "eval_loss": loss, "eval_accuracy": scores.accuracy}
         fitted = Fitted(weight.astype(np.float32), bias.astype(np.float32), row | {"eval_macro_f1": scores.macro_f1})
         is_best = fitted.is_better_than(best)
         log.info(

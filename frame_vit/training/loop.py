@@ -101,6 +101,7 @@ def train(
         if stop.requested:
             raise Interrupted(stop.requested, "stopped; the training is complete and saved")
     best = _load_best(task.module, state, run)
+    log.info("best model: step %d of %d, validation macro-F1 %.4f", best.step, state.global_step, state.best_metric)
     return Outcome(
         state.best_metric, best.step, state.global_step, callback.pictures_per_second, callback.batching_share
     )

@@ -199,15 +199,16 @@ def _describe(run: Path, inputs: _Inputs, processes: int, is_new: bool) -> None:
         raise UsageError(
             f"{path} is missing or damaged, so nothing shows that this is still the same run", "Start a new run"
         ) from None
-    # Before there was data.fit, pictures were prepared as the model's own processor does it, which may crop.
-    before = preprocessing_of(load_processor(config.model, "processor"), config.data)
-    check(recorded.with_default("preprocessing", before.to_json()), current)
+    if "preprocessing" not in recorded.values:  # before data.fit it was what the model's own processor does
+        own = load_processor(config.model, "processor")
+        recorded = recorded.with_preprocessing(preprocessing_of(own, config.data))
+    check(recorded, current)
 
 
 def _newest_checkpoint(folder: Path) -> checkpoints.Checkpoint | None:
     start = checkpoints.newest(folder)
     if start is None:
-        log.warning("no checkpoint was written yet: the training starts at the first step")
+        log.warning("no checkpoint was written yet: the training starts from the beginning")
     else:
         log.info("resuming after step %d (%s)", start.step, start.folder)
     return start
@@ -216,9 +217,6 @@ def _newest_checkpoint(folder: Path) -> checkpoints.Checkpoint | None:
 def _finish(run: Path, inputs: _Inputs, outcome: Outcome, tick: Tick) -> Trained:
     """Saves the best model with its thresholds, evaluates what was saved, and writes the reports."""
     config, dataset = inputs.config, inputs.dataset
-    log.info(
-        "best model: step %d of %d, validation macro-F1 %.4f", outcome.best_step, outcome.steps, outcome.best_macro_f1
-    )
     if outcome.pictures_per_second:
         rate, share = speed(outcome.pictures_per_second), 100 * outcome.batching_share
         log.info("training speed: %s; making batches took %.1f %% of the time", rate, share)

@@ -59,6 +59,7 @@ def test_of_a_source_that_refuses_several_labels_the_rows_are_errors(tmp_path: P
     result = audited(frames.write(), multi="error")
     assert keys_by_code(result) == {"FV210": {two}}
     assert not result.divided
+    assert result.refusal
     assert [e.key for e in result.exclusions()] == [two]
 
 

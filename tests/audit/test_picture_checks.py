@@ -76,7 +76,9 @@ def test_quarter_turns_of_pictures_that_are_stretched_are_an_error(tmp_path: Pat
     turns = {"Xplus": "Yminus", "Yminus": "Xminus", "Xminus": "Yplus", "Yplus": "Xplus"}
     stretched = audited(folder, turns=turns)
     (finding,) = stretched.findings
-    assert not stretched.divided, "a training would refuse it"
+    assert "200 pictures would be distorted" in stretched.refusal
+    assert "data.fit: pad" in stretched.refusal
+    assert not stretched.divided
     assert (finding.kind.code, finding.severity, finding.count) == ("FV511", "error", 200)
     assert finding.rows[0].detail == "160 x 120"
     assert not audited(folder).findings

@@ -70,7 +70,7 @@ def test_warnings_fail_only_a_strict_preparation(sound: Planted, tmp_path: Path)
     assert [finding.kind.code for finding in preparation.audit.findings] == ["FV402"]
     assert preparation.passes(strict=False)
     assert not preparation.passes(strict=True)
-    undivided = Preparation(replace(preparation.audit, divided=False), preparation.files)
+    undivided = Preparation(replace(preparation.audit, refusal="rows cannot be used"), preparation.files)
     assert not undivided.passes(strict=False)
 
 

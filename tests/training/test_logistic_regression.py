@@ -153,4 +153,5 @@ def test_a_frozen_training_writes_the_history_of_its_penalties(tmp_path: Path) -
     outcome = train(model, dataset.splits, config, tmp_path)
     lines = (tmp_path / "history.csv").read_text().splitlines()
     assert len(lines) == 1 + len(PENALTIES) == 1 + outcome.steps
+    assert [float(line.split(",")[-1]) for line in lines[1:]] == [*PENALTIES]
     assert not (tmp_path / "checkpoints").exists()

@@ -170,7 +170,7 @@ def test_a_run_without_a_checkpoint_starts_at_the_first_step(tmp_path: Path, cap
     resumed = resume(run)
     assert resumed is not None
     assert resumed.outcome.steps == 6
-    assert "no checkpoint was written yet: the training starts at the first step" in caplog.messages
+    assert "no checkpoint was written yet: the training starts from the beginning" in caplog.messages
 
 
 def test_a_changed_config_is_another_run(tmp_path: Path) -> None:
