@@ -1,11 +1,14 @@
 """Where a Vision Transformer looks: attention rollout, and a map of what matters for one class.
 
 - Rollout (Abnar and Zuidema 2020): attention averaged over the heads, mixed half and half with the residual path, and
-  multiplied through the blocks. It shows what reaches the class token, whatever the class.
+  multiplied through the blocks. It shows what reaches the answer, whatever the class.
 - Relevance (after Chefer, Gur and Wolf 2021): attention weighted by a gradient and accumulated through the blocks. The
   gradient is that of the class's lead, its logit minus the mean of the others, and its sign is dropped: evidence for
   and against the class both matter. The paper keeps the positive part of one logit's gradient only, which misses a
   class that a model knows by the absence of the others.
+
+What counts is what reaches the tokens that the head reads: the class token in a ViT, the patches in BEiT, CLIP, SigLIP
+and I-JEPA, both in DINOv2. A token weighs as much as the gradient at it: of the lead and, for rollout, of all logits.
 
 Both maps have one value a patch. With test-time augmentation they are averaged over the views, each turned back first.
 
@@ -29,6 +32,7 @@ from frame_vit.images.geometry import Box, View
 from frame_vit.images.pixel_array import Float32, UInt8
 from frame_vit.images.preprocessing import Preprocessing, in_view, placed
 from frame_vit.images.tensors import normalise
+from frame_vit.model.classifier import vision_config
 from frame_vit.prediction.predictor import Predictor
 
 
@@ -52,7 +56,7 @@ class Maps(NamedTuple):
 def maps(predictor: Predictor, pixels: UInt8, classes: NDArray[np.int64]) -> Maps:
     """The maps of pictures (N, height, width, 3) uint8 for the class ids (N,), averaged over the predictor's views.
 
-    Raises `ModelError` for a model without a class token that attends to all patches.
+    Raises `ModelError` for a model whose tokens do not attend to all patches in every block.
     """
     backend = predictor.backend
     assert isinstance(backend, Torch), "maps need the weights"
@@ -95,16 +99,21 @@ def _maps_of_view(backend: Torch, pixels: UInt8, classes: Tensor) -> Maps:
     """The maps of pictures (N, height, width, 3) uint8, each in one view, for class ids (N,)."""
     inputs = normalise(backend.batch(pixels), backend.metadata.preprocessing).requires_grad_(True)  # (N, 3, H, W)
     with torch.enable_grad():
-        outputs = backend.module(pixel_values=inputs, output_attentions=True)
+        try:
+            outputs = backend.module(pixel_values=inputs, output_attentions=True, output_hidden_states=True)
+        except ValueError:  # timm's models know no attentions
+            raise _has_no_maps(backend.module) from None
         attentions: Sequence[Any] = outputs.get("attentions") or ()  # a block each: (N, H, T, T), rows add up to 1
         grid = _grid(backend.module, backend.metadata.preprocessing, attentions)
         logits = outputs.logits  # (N, classes)
         own = logits.gather(1, classes.to(backend.torch_device)[:, None])[:, 0]  # (N,)
         lead = own - (logits.sum(dim=1) - own) / (logits.shape[1] - 1)  # (N,)
-        gradients = torch.autograd.grad(lead.sum(), attentions)
+        tokens = outputs.hidden_states[-1]  # (N, T, D): what the head reads, of some or of all of them
+        (for_all,) = torch.autograd.grad(logits.square().sum(), tokens, retain_graph=True)
+        for_class, *gradients = torch.autograd.grad(lead.sum(), [tokens, *attentions])
     with torch.no_grad():
         rollout, relevance = _accumulated(attentions, gradients)
-    return Maps(_patch_shares(rollout, grid), _patch_shares(relevance, grid))
+    return Maps(_patch_shares(rollout, for_all, grid), _patch_shares(relevance, for_class, grid))
 
 
 def _accumulated(attentions: Sequence[Tensor], gradients: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -120,14 +129,16 @@ def _accumulated(attentions: Sequence[Tensor], gradients: Sequence[Tensor]) -> t
     return rollout, relevance
 
 
-def _patch_shares(tokens: Tensor, grid: tuple[int, int]) -> Float32:
-    """What the class token takes from each patch: (N, T, T) -> (N, R, C), each map divided by its sum.
+def _patch_shares(tokens: Tensor, gradients: Tensor, grid: tuple[int, int]) -> Float32:
+    """What the head takes from each patch through the tokens that it reads: (N, R, C), each map divided by its sum.
 
+    `tokens` (N, T, T) is how much each token takes from each, `gradients` (N, T, D) are those at the head's inputs.
     A map is even if no patch matters for the class.
     """
     rows, columns = grid
     first_patch = tokens.shape[-1] - rows * columns
-    values = tokens[:, 0, first_patch:].reshape(len(tokens), rows, columns).cpu().numpy()
+    taken = torch.einsum("nt,nts->ns", gradients.float().norm(dim=-1), tokens)[:, first_patch:]
+    values = taken.reshape(len(tokens), rows, columns).cpu().numpy()
     total = values.sum(axis=(1, 2), keepdims=True)
     even = np.full_like(values, 1 / (rows * columns))
     return np.asarray(np.where(total > 0, values / np.where(total > 0, total, 1), even), np.float32)
@@ -135,15 +146,21 @@ def _patch_shares(tokens: Tensor, grid: tuple[int, int]) -> Float32:
 
 def _grid(module: Any, preprocessing: Preprocessing, attentions: Sequence[Any]) -> tuple[int, int]:
     """(R, C), the rows and columns of patches. Raises `ModelError` for a model of another kind."""
-    patch = getattr(module.config, "patch_size", None)
-    uniform = attentions and all(a.ndim == 4 and a.shape == attentions[0].shape for a in attentions)
-    if isinstance(patch, int) and uniform:
+    patch = getattr(vision_config(module.config), "patch_size", None)
+    whole = attentions and all(
+        isinstance(a, Tensor) and a.ndim == 4 and a.shape == attentions[0].shape for a in attentions
+    )
+    if isinstance(patch, int) and whole and attentions[0].shape[-2] == attentions[0].shape[-1]:
         rows, columns = preprocessing.height // patch, preprocessing.width // patch
-        if attentions[0].shape[-1] > rows * columns:
+        if attentions[0].shape[-1] >= rows * columns:
             return rows, columns
-    raise ModelError(
-        f"{type(module).__name__} has no class token that attends to all patches, so there is no attention map of it",
-        "Maps are drawn for ViT, DeiT, DINOv2 and similar models",
+    raise _has_no_maps(module)
+
+
+def _has_no_maps(module: Any) -> ModelError:
+    return ModelError(
+        f"the tokens of {type(module).__name__} do not attend to all patches, so there is no attention map of it",
+        "Maps are drawn for ViT, DeiT, BEiT, DINOv2, SigLIP, CLIP, I-JEPA and similar models",
     )
 
 

@@ -27,13 +27,15 @@ class Classifier:
     """A model with its metadata: `module(pixel_values=(N, 3, H, W) float32).logits` is (N, C).
 
     `processor` is the Hugging Face image processor that is saved with it (None: it is not saved again), `revision` the
-    commit on the hub that the weights came from ("" for a folder).
+    commit on the hub that the weights came from ("" for a folder). `has_new_head` says that a pretrained model was
+    given a head that has learnt nothing yet.
     """
 
     module: Any
     metadata: ModelMetadata
     processor: Any = None
     revision: str = ""
+    has_new_head: bool = False
 
     @property
     def labels(self) -> LabelSpace:
@@ -64,19 +66,35 @@ def head_module(module: Any) -> Any:
     return module.get_submodule(paths.pop())
 
 
-def blocks(module: Any) -> tuple[str, Any]:
-    """The transformer blocks: their path in the module, and the list of them.
+def vision_config(config: Any) -> Any:
+    """The part of a config that describes the vision model; of CLIP and SigLIP it is one of two."""
+    return getattr(config, "vision_config", config)
 
-    Raises `ModelError` where the model is not a stack of blocks, such as a ResNet.
+
+def blocks(module: Any) -> tuple[str, Any]:
+    """The transformer blocks or, of a model in stages, the stages: their path in the module, and the list of them.
+
+    Raises `ModelError` where the model is no such stack.
     """
-    count = getattr(module.config, "num_hidden_layers", None)
+    config = vision_config(module.config)
+    count = getattr(config, "num_hidden_layers", None) or len(getattr(config, "depths", None) or ())
     for name, child in module.named_modules():
         if isinstance(child, torch.nn.ModuleList) and len(child) == count:
             return name, child
+        if not count and _is_a_stack(child, module):  # timm's configs do not say how many blocks there are
+            return name, child
     raise ModelError(
-        f"{type(module).__name__} is not a stack of transformer blocks",
+        f"{type(module).__name__} is not a stack of blocks",
         "Use training.freeze none or backbone, and training.layer_decay 1",
     )
+
+
+def _is_a_stack(child: Any, module: Any) -> bool:
+    """Whether `child` holds several modules of one kind, and most of the weights of `module`."""
+    if not isinstance(child, (torch.nn.ModuleList, torch.nn.Sequential)) or len(child) < 2:
+        return False
+    own, whole = (sum(parameter.numel() for parameter in each.parameters()) for each in (child, module))
+    return len({type(block) for block in child}) == 1 and own > whole / 2
 
 
 def fingerprint(module: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +64,8 @@ def _explained(place: str, error: Exception) -> FrameVitError:
             f"{place}: the weights do not fit config.json: another number of classes, or other sizes",
             "Without id2label, config.json stands for two classes; it must name as many as the head has rows",
         )
+    if "timm" in text.lower() and find_spec("timm") is None:
+        return ModelError(f"{place} is a model of timm, which is not installed", "Install it: pip install timm")
     if Path(place).is_dir():
         return ModelError(f"{place}: not a usable model folder: {text[:300]}")
     if "is not a valid model identifier" in text or "Repository Not Found" in text or "Incorrect path" in text:

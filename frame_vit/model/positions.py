@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from frame_vit.errors import ModelError, UsageError
+from frame_vit.model.classifier import vision_config
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, as a share of the largest, between the new model and the old one's interpolation."""
@@ -22,7 +23,7 @@ TOLERANCE = 1e-4
 
 def check_size(module: Any, side: int, place: str) -> None:
     """Raises `UsageError` where pictures of `side` x `side` pixels are no whole number of the model's patches."""
-    patch = getattr(_vision(module.config), "patch_size", None)
+    patch = getattr(vision_config(module.config), "patch_size", None)
     if isinstance(patch, int) and side % patch:
         below, above = side // patch * patch, (side // patch + 1) * patch
         near = " or ".join(str(size) for size in (below, above) if size)
@@ -54,7 +55,8 @@ def resized(module: Any, side: int, place: str) -> Any:
             "Leave model.image_size out",
         )
     config = copy.deepcopy(module.config)
-    _vision(config).image_size = side
+    vision = vision_config(config)
+    vision.image_size = side if isinstance(vision.image_size, int) else [side, side]
     with torch.device(module.device):
         new = type(module)(config)
     weights, shapes = module.state_dict(), {name: tensor.shape for name, tensor in new.state_dict().items()}
@@ -67,11 +69,6 @@ def resized(module: Any, side: int, place: str) -> Any:
     if module.device.type != "meta":
         _check_same(module.eval(), new.eval(), side, place)
     return new
-
-
-def _vision(config: Any) -> Any:
-    """The part of a config that describes the vision model; of CLIP and SigLIP it is one of two."""
-    return getattr(config, "vision_config", config)
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
+from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForImageClassification, ViTConfig
 
 from frame_vit.config.schema import ModelConfig
 from frame_vit.errors import ModelError
@@ -20,6 +20,7 @@ from frame_vit.model.hub import class_names, from_hub
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.model.positions import check_size, resized
 from frame_vit.model.probe import check_numbers, check_shapes
+from frame_vit.model.processor import describe_to_timm
 from frame_vit.system.progress import log
 
 
@@ -48,6 +49,10 @@ def check_base(model: ModelConfig, preprocessing: Preprocessing) -> None:
     """
     config, _ = from_hub(AutoConfig, model.name)
     class_names(config, model.name)
+    if hasattr(config, "pretrained_cfg"):
+        describe_to_timm(config, preprocessing)
+    _check_kind(config, model.name)
+    config.num_labels = config.num_labels or 2  # timm has models without a head
     try:
         with torch.device("meta"):
             module = AutoModelForImageClassification.from_config(config)
@@ -59,6 +64,24 @@ def check_base(model: ModelConfig, preprocessing: Preprocessing) -> None:
     check_shapes(module, preprocessing, model.name)
 
 
+def _check_kind(config: Any, place: str) -> None:
+    """Raises `ModelError` for models that transformers has no classifier of, or none that takes whole pictures."""
+    kind = config.model_type
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        same = (
+            "; timm has DINOv3 as classifiers (timm/vit_small_patch16_dinov3...)" if kind.startswith("dinov3") else ""
+        )
+        raise ModelError(
+            f"{place}: transformers has no image classifier for {kind}",
+            f"`framevit help models` lists what works{same}",
+        )
+    if kind == "siglip2":
+        raise ModelError(
+            f"{place}: this SigLIP 2 (NaFlex) takes lists of patches, not pictures",
+            "Use a SigLIP 2 of a fixed size, such as google/siglip2-base-patch16-224",
+        )
+
+
 def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Preprocessing, processor: Any) -> Classifier:
     """The model `model.name` with a head for these labels.
 
@@ -68,7 +91,15 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
     config, revision = from_hub(AutoConfig, model.name)
     names = class_names(config, model.name)
     same_names = sorted(names) == sorted(labels.names)
-    options: dict[str, Any] = {} if same_names else {**_label_maps(labels), "ignore_mismatched_sizes": True}
+    options: dict[str, Any] = (
+        {}
+        if same_names
+        else {
+            **_label_maps(labels),
+            "num_labels": len(labels),  # a config of timm's also has a number of its own
+            "ignore_mismatched_sizes": True,
+        }
+    )
     (module, info), _ = from_hub(
         AutoModelForImageClassification,
         model.name,
@@ -83,7 +114,8 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
     missing = sorted({*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])} - {*head})
     if missing:
         log.warning("%s has no weights for %s: they are initialised at random", model.name, ", ".join(missing))
-    if same_names and not {*head} & {*info["missing_keys"]}:
+    has_new_head = not same_names or bool({*head} & {*info["missing_keys"]})
+    if not has_new_head:
         _reorder(module, head, [names.index(name) for name in labels.names])
         log.info(
             "%s knows these classes: its head is kept%s",
@@ -94,9 +126,11 @@ def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Prepr
         _initialise(module, head)
         log.info("%s: a new head for %d classes (%s)", model.name, len(labels), _why_new(names, labels))
     _say_meaning(module.config, labels)
+    if hasattr(module.config, "pretrained_cfg"):
+        describe_to_timm(module.config, preprocessing)
     check_shapes(module, preprocessing, model.name)
     check_numbers(module, preprocessing, model.name)
-    return Classifier(module, ModelMetadata(labels, preprocessing), processor, revision)
+    return Classifier(module, ModelMetadata(labels, preprocessing), processor, revision, has_new_head)
 
 
 def _label_maps(labels: LabelSpace) -> dict[str, Any]:
@@ -111,6 +145,8 @@ def _say_meaning(config: Any, labels: LabelSpace) -> None:
     """
     for key, value in _label_maps(labels).items():
         setattr(config, key, value)
+    if hasattr(config, "label_names"):  # where timm's configs name the classes
+        config.label_names = [*labels.names]
     config.problem_type = ONE_CLASS
     config.return_dict, config.output_hidden_states, config.output_attentions = True, False, False
     for key in ("function_to_apply", "task_specific_params", "auto_map", "custom_pipelines"):

@@ -6,6 +6,8 @@ in training, evaluation and on the line PC, and tests on probe pictures that the
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -106,7 +108,46 @@ def own_processor(place: str) -> Any:
     # Imported here: processors import torchvision, which takes seconds and is not needed to predict with own models.
     from transformers import AutoImageProcessor
 
-    return from_hub(AutoImageProcessor, place).value
+    processor = from_hub(AutoImageProcessor, place).value
+    return _of_timm(processor.data_config) if hasattr(processor, "data_config") else processor
+
+
+def _of_timm(settings: Mapping[str, Any]) -> Any:
+    """A processor that does what timm's own configuration says; timm's models have no preprocessor_config.json."""
+    _, height, width = settings["input_size"]
+    if settings["crop_mode"] not in ("center", "squash"):
+        raise ModelError(f"this model's crop_mode {settings['crop_mode']} (timm) is not supported")
+    large = tuple(math.floor(side / settings["crop_pct"]) for side in (height, width))
+    cut = large[0] if settings["crop_mode"] == "center" else large
+    return _plain(
+        Preprocessing(
+            height,
+            width,
+            resize=None if cut == (height, width) else cut,
+            mean=tuple(settings["mean"]),
+            std=tuple(settings["std"]),
+            resample=int(Image.Resampling[settings["interpolation"].upper()]),
+        )
+    )
+
+
+def describe_to_timm(config: Any, preprocessing: Preprocessing) -> None:
+    """Puts the preprocessing into a config of timm's, where transformers' pipeline looks for it.
+
+    Raises `ModelError` where timm cannot do the same.
+    """
+    p = preprocessing
+    if p.pad or not (p.resize is None or isinstance(p.resize, int)):
+        raise ModelError("data.fit pad: models of timm cannot be given padded pictures", "Set data.fit to squash")
+    config.pretrained_cfg |= {
+        "input_size": [3, p.height, p.width],
+        "mean": list(p.mean),
+        "std": list(p.std),
+        "interpolation": Image.Resampling(p.resample).name.lower(),
+        "crop_mode": "squash" if p.resize is None else "center",
+        # timm rounds height / crop_pct down; half a pixel more keeps rounding errors away
+        "crop_pct": 1.0 if p.resize is None else p.height / (p.resize + 0.5),
+    }
 
 
 def _check_colours(processor: Any, preprocessing: Preprocessing) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -105,33 +106,38 @@ class _Head(nn.Module):
 
 
 class _PassThrough(nn.Module):
-    """Takes the place of the embeddings: the tail's input already is the output of the frozen blocks."""
+    """Takes the place of what comes before the blocks: the tail's input already is the output of the frozen ones."""
 
-    def __init__(self, embeddings: nn.Module) -> None:
+    def __init__(self, replaced: nn.Module) -> None:
         super().__init__()
         # Models look up the type of their patch weights; not a submodule, or the weights would count as trained.
-        object.__setattr__(self, "patch_embeddings", getattr(embeddings, "patch_embeddings", None))
+        object.__setattr__(self, "patch_embeddings", getattr(replaced, "patch_embeddings", None))
 
-    def forward(self, pixel_values: Tensor, **_: Any) -> Tensor:
+    def forward(self, pixel_values: Tensor, *_: Any, **__: Any) -> Tensor:
         return pixel_values
 
 
 def _tail(module: Any, path: str, first: int) -> nn.Module:
-    """A copy of the model that shares all weights, without the embeddings and without the first blocks."""
-    base = module.base_model_prefix
-    tail = _shallow_copy(module)
-    replacements: dict[str, nn.Module] = {path: nn.ModuleList(list(module.get_submodule(path))[first:])}
-    replacements[f"{base}.embeddings"] = _PassThrough(module.get_submodule(f"{base}.embeddings"))
-    for name, replacement in replacements.items():
-        *parents, last = name.split(".")
-        node = tail
-        for depth, parent in enumerate(parents, start=1):
-            if node._modules[parent] is module.get_submodule(".".join(parents[:depth])):
-                node._modules[parent] = _shallow_copy(node._modules[parent])
-            node = node._modules[parent]
-        node._modules[last] = replacement
+    """A copy of the model that shares all weights, without what comes before the blocks and without the first ones."""
+    tail = node = _shallow_copy(module)
+    *parents, last = path.split(".")
+    for parent in parents:
+        _skip_before(node, parent)
+        node._modules[parent] = _shallow_copy(node._modules[parent])
+        node = node._modules[parent]
+    _skip_before(node, last)
+    kept = list(module.get_submodule(path))[first:]
+    node._modules[last] = (
+        nn.Sequential(*kept) if isinstance(node._modules[last], nn.Sequential) else nn.ModuleList(kept)
+    )
     assert isinstance(tail, nn.Module)
     return tail
+
+
+def _skip_before(node: Any, name: str) -> None:
+    """Modules are registered in the order of computation: those before `name` have done their work already."""
+    for earlier in itertools.takewhile(lambda other: other != name, list(node._modules)):
+        node._modules[earlier] = _PassThrough(node._modules[earlier])
 
 
 def _shallow_copy(module: Any) -> Any:

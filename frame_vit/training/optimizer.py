@@ -7,6 +7,7 @@ and no files.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -65,20 +66,20 @@ def parameter_groups(module: nn.Module, training: TrainingConfig, blocks_path: s
     """Groups for torch's optimizers (`params`, `lr`, `weight_decay`), the head's first.
 
     `blocks_path` is the path of the list of blocks in `module`; None where there is no such list. Parameters d blocks
-    below the head learn at learning_rate * layer_decay ** d; the embeddings count as one block below the lowest
-    (Clark et al. 2020; Bao et al. 2021). Norms and biases have no weight decay. Frozen parameters are in no group.
+    below the head learn at learning_rate * layer_decay ** d; what comes before the blocks counts as one block below the
+    lowest (Clark et al. 2020; Bao et al. 2021). Norms and biases have no weight decay, frozen parameters no group.
     """
     decayed = set(Trainer.get_decay_parameter_names(None, module))
-    head_depth = _head_depth(module, blocks_path)
+    below = _blocks_below(module, blocks_path)
     members: dict[_Kind, list[Tensor]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            below = 0 if training.layer_decay == 1 else head_depth - _depth(name, blocks_path, head_depth)
-            members.setdefault(_Kind(below, name in decayed), []).append(parameter)
+            kind = _Kind(0 if training.layer_decay == 1 else below[name], name in decayed)
+            members.setdefault(kind, []).append(parameter)
     return [
         {
             "params": members[kind],
-            "lr": training.learning_rate * training.layer_decay**kind.below,
+            "lr": float(training.learning_rate) * training.layer_decay**kind.below,
             "weight_decay": training.weight_decay if kind.decay else 0.0,
         }
         for kind in sorted(members, key=lambda kind: (kind.below, not kind.decay))
@@ -97,17 +98,18 @@ def blocks_path(model: Classifier, training: TrainingConfig) -> str | None:
     return path
 
 
-def _head_depth(module: nn.Module, blocks_path: str | None) -> int:
-    """The depth of what comes after the blocks: one more than there are blocks."""
-    layers = module.get_submodule(blocks_path) if blocks_path else None
-    return 1 + len(layers) if isinstance(layers, nn.ModuleList) else 0
+def _blocks_below(module: nn.Module, blocks_path: str | None) -> dict[str, int]:
+    """How many blocks each parameter lies below the head: 0 for what comes after the blocks, such as the head itself.
 
-
-def _depth(name: str, blocks_path: str | None, head_depth: int) -> int:
-    """0 for the embeddings, i + 1 for block i, `head_depth` for what comes after the blocks."""
-    if blocks_path and name.startswith(blocks_path + "."):
-        return 1 + int(name[len(blocks_path) + 1 :].split(".", 1)[0])
-    return 0 if "embeddings." in name else head_depth
+    Modules are registered in the order of computation, so what comes before the blocks is named before them.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    if blocks_path is None:
+        return dict.fromkeys(names, 0)
+    count, start = len(list(module.get_submodule(blocks_path).children())), f"{blocks_path}."
+    before = {*itertools.takewhile(lambda name: not name.startswith(start), names)}
+    inside = {name: int(name[len(start) :].split(".", 1)[0]) for name in names if name.startswith(start)}
+    return {name: count + 1 if name in before else count - inside.get(name, count) for name in names}
 
 
 class OptimizerState(NamedTuple):

@@ -106,7 +106,9 @@ def test_two_blocks_are_multiplied_in_their_order() -> None:
 def test_patches_follow_the_class_token_and_further_tokens() -> None:
     tokens = torch.zeros(2, 8, 8)  # class token, one register token, 2 x 3 patches
     tokens[0, 0] = torch.tensor([9.0, 9.0, 0.0, 1.0, 0.0, 0.0, 0.0, 3.0])
-    shares = _patch_shares(tokens, (2, 3))
+    reads = torch.zeros(2, 8, 5)
+    reads[:, 0] = 1  # the head reads the class token
+    shares = _patch_shares(tokens, reads, (2, 3))
     assert shares[0].tolist() == [[0.0, 0.25, 0.0], [0.0, 0.0, 0.75]]
     assert shares[1] == pytest.approx(np.full((2, 3), 1 / 6)), "even where nothing matters"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ from transformers import (
 
 from frame_vit.errors import ModelError
 from frame_vit.model.classifier import blocks, fingerprint, head_module, head_parameters
+from tests.faults.architectures import ARCHITECTURES
 from tests.small import THREE_CLASSES, logits_of, tiny_classifier
 
 
@@ -54,10 +57,37 @@ def test_the_blocks_are_found_by_their_number() -> None:
     assert module.get_submodule(path) is layers
 
 
-def test_a_model_without_blocks_is_refused() -> None:
+def test_a_model_in_stages_has_them_for_blocks() -> None:
     resnet = ResNetForImageClassification(ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1]))
-    with pytest.raises(ModelError, match="not a stack of transformer blocks"):
-        blocks(resnet)
+    assert blocks(resnet) == ("resnet.encoder.stages", resnet.resnet.encoder.stages)
+
+
+def test_the_vision_part_of_two_counts() -> None:
+    """SigLIP's config has a text model and a vision model; only the latter is in the classifier."""
+    config, kind, _ = ARCHITECTURES["SigLIP"]
+    path, layers = blocks(kind(config))
+    assert path.endswith("encoder.layers")
+    assert len(layers) == 2
+
+
+class Other(nn.Module):
+    """A classifier whose config does not say how many blocks there are."""
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__()
+        self.config = SimpleNamespace()
+        self.parts = nn.ModuleList(parts)
+
+
+def test_a_stack_that_no_config_tells_of_is_the_one_with_most_of_the_weights() -> None:
+    small, large = (nn.Sequential(nn.Linear(size, size), nn.Linear(size, size)) for size in (2, 8))
+    module = Other(nn.Conv2d(3, 2, 1), small, large)
+    assert blocks(module) == ("parts.2", large)
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    with pytest.raises(ModelError, match="Other is not a stack of blocks"):
+        blocks(Other(nn.Linear(2, 2), nn.Conv2d(3, 3, 1)))
 
 
 def test_a_fingerprint_changes_with_any_weight() -> None:

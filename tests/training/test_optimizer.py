@@ -60,7 +60,7 @@ def test_what_is_frozen_is_in_no_group() -> None:
     module = vit()
     for parameter in module.vit.parameters():
         parameter.requires_grad = False
-    assert set(by_name(module, parameter_groups(module, TrainingConfig(), None))) == {
+    assert set(by_name(module, parameter_groups(module, TrainingConfig(learning_rate=1e-3), None))) == {
         "classifier.weight",
         "classifier.bias",
     }
