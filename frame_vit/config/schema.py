@@ -37,6 +37,12 @@ Source = Annotated[str, Field(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
+LearningRate = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[float, Field(gt=0, le=1), Tag("number")],
+    Discriminator(lambda value: "auto" if value == "auto" else "number"),
+]
+PRETRAINED_RATE, SCRATCH_RATE, HEAD_RATE = 5e-5, 5e-4, 2e-3
+"""What `learning_rate: auto` stands for; `framevit help training` shows how they were chosen."""
 Freeze = Annotated[
     Annotated[int, Field(ge=1), Tag("number")] | Annotated[Literal["none", "backbone"], Tag("word")],
     Discriminator(lambda value: "number" if isinstance(value, int) else "word"),
@@ -223,8 +229,12 @@ class TrainingConfig(Section):
     """what is not trained: backbone fits only the head, by logistic regression; a number freezes the embeddings and
     this many first blocks. Outputs of frozen blocks are computed once per view, without random brightness, contrast
     and shift"""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """highest learning rate of the schedule"""
+    head: Literal["fitted", "random"] = "fitted"
+    """how the new head of a pretrained model starts: fitted by logistic regression to what the backbone gives before it
+    is trained, or random"""
+    learning_rate: LearningRate = "auto"
+    """highest learning rate of the schedule; auto: 5e-5 for a pretrained model, 5e-4 for a new one (init: scratch),
+    2e-3 where only the head is trained"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """how the learning rate falls after the warmup"""
     warmup: Fraction = 0.1
@@ -318,6 +328,15 @@ class Config(Section):
         """The symmetries that augmentation uses: those that are declared and not switched off."""
         declared = self.labels.symmetries
         return [key for key in GENERATORS if key in declared and getattr(self.augment, key) is not False]
+
+    def with_rate(self) -> Config:
+        """The same configuration with a number instead of `learning_rate: auto`."""
+        training = self.training
+        if training.learning_rate != "auto":
+            return self
+        own = PRETRAINED_RATE if self.model.init == "pretrained" else SCRATCH_RATE
+        rate = HEAD_RATE if training.freeze == "backbone" else own
+        return self.model_copy(update={"training": training.model_copy(update={"learning_rate": rate})})
 
     def with_names(self, names: Sequence[str]) -> Config:
         """The same configuration with these class names instead of auto."""

@@ -82,9 +82,9 @@ class Identity:
     def to_json(self) -> dict[str, Any]:
         return dict(self.values)
 
-    def with_preprocessing(self, preprocessing: Preprocessing) -> Identity:
-        """The same with the preprocessing, which framevit did not record before it could be chosen."""
-        return Identity({**self.values, "preprocessing": json.loads(json.dumps(preprocessing.to_json()))})
+    def completed(self, key: str, value: Any) -> Identity:
+        """The same with a fact that framevit did not record when the run was started; a recorded one stays."""
+        return Identity({key: json.loads(json.dumps(value)), **self.values})
 
     @property
     def processes(self) -> int | None:

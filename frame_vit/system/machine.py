@@ -19,6 +19,10 @@ NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
 """With one of these abilities a processor computes bf16 itself; others emulate it, slower than fp32."""
 
 
+CONTAINER = Path("/sys/fs/cgroup")
+"""Where Linux tells a container its own limits (cgroup v2)."""
+
+
 class Machine(NamedTuple):
     """The machine that a measured speed holds for. `cores` are those it has; None where the system does not tell."""
 
@@ -57,6 +61,20 @@ def cores() -> int:
     """
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, available // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def free_memory() -> int | None:
+    """Bytes that this process can still get, within the limit of its container; None where the system does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, ValueError, StopIteration):
+        return None
+    try:
+        limit, used = (int((CONTAINER / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return min(free, max(0, limit - used))
 
 
 def _cpuinfo(key: str) -> str:

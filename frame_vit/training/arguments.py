@@ -49,7 +49,7 @@ def training_arguments(training: TrainingConfig, run: Path, device: torch.device
         activation_checkpointing=training.gradient_checkpointing and training.freeze != "backbone",
         torch_compile=training.compile,
         full_determinism=training.deterministic and device.type == "cuda",
-        learning_rate=training.learning_rate,
+        learning_rate=float(training.learning_rate),
         lr_scheduler_type=SCHEDULES.get(training.schedule, training.schedule),
         warmup_steps=training.warmup,
         weight_decay=training.weight_decay,

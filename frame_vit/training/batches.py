@@ -7,8 +7,9 @@ blocks, where the same draws choose the view. The labels change with the view in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -33,6 +34,9 @@ from frame_vit.training.frozen import FrozenFeatures, cut_model
 from frame_vit.training.optimizer import blocks_path
 from frame_vit.training.transforms import Augmentation, augmentation
 
+ENOUGH = 2000
+"""Activations of training pictures, counted in every view, to which the head is fitted before the whole model is
+trained: of large sets one view will do, of small ones all views are worth it."""
 RowIds = NDArray[np.int64]
 """(N,) positions in a split."""
 
@@ -172,21 +176,39 @@ def prepare_task(
 ) -> Task:
     """The whole model on augmented pictures or, with frozen blocks, the part above them on stored activations."""
     augment, freeze = augmentation(config, model.labels, model.preprocessing), config.training.freeze
-    train_split, val = splits["train"], splits["val"]
     if freeze == "none":
-        pixels = PixelBatches(train_split, val, augment, model.preprocessing, compute.device)
+        pixels = PixelBatches(splits["train"], splits["val"], augment, model.preprocessing, compute.device)
         alone = trains_on_one_picture(model.module, model.preprocessing)
         return Task(model.module, pixels, splits, augment.views, blocks_path(model, config.training), alone)
     if augment.brightness or augment.contrast or augment.shift:
         log.info("frozen blocks are computed once for each view: brightness, contrast and shift are not used")
-    parts = cut_model(model, freeze)
-    cache = cache_folder(config.data.cache)
-    frozen = FrozenFeatures(parts, model.preprocessing, compute.device, compute.precision, cache)
-    train_features = frozen.features(train_split, augment.views, tick)
-    val_features = frozen.features(val, augment.views[:1], tick)
-    features = FeatureBatches(train_split, train_features, val_features, augment, compute.device)
+    frozen = _frozen(model, freeze, config, compute)
     path = None if freeze == "backbone" else blocks_path(model, config.training)
-    return Task(parts.tail, features, splits, augment.views, path)
+    return Task(frozen.parts.tail, _stored(frozen, splits, augment, tick), splits, augment.views, path)
+
+
+def prepare_head(
+    model: Classifier, splits: Mapping[str, Split], config: Config, compute: Compute, tick: Tick = silent
+) -> Task:
+    """The head alone, on the activations of the backbone as it is, in as many views as make `ENOUGH` of them.
+
+    Raises `ModelError` where the model has more than one head.
+    """
+    augment = augmentation(config, model.labels, model.preprocessing)
+    few = replace(augment, views=augment.views[: math.ceil(ENOUGH / len(splits["train"]))])
+    frozen = _frozen(model, "backbone", config, compute)
+    return Task(frozen.parts.tail, _stored(frozen, splits, few, tick), splits, few.views, None)
+
+
+def _frozen(model: Classifier, freeze: int | str, config: Config, compute: Compute) -> FrozenFeatures:
+    cache = cache_folder(config.data.cache)
+    return FrozenFeatures(cut_model(model, freeze), model.preprocessing, compute.device, compute.precision, cache)
+
+
+def _stored(frozen: FrozenFeatures, splits: Mapping[str, Split], augment: Augmentation, tick: Tick) -> FeatureBatches:
+    train = frozen.features(splits["train"], augment.views, tick)
+    val = frozen.features(splits["val"], augment.views[:1], tick)
+    return FeatureBatches(splits["train"], train, val, augment, frozen.device)
 
 
 def fits(count: int, device: torch.device) -> bool:

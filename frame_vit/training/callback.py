@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,15 +19,28 @@ from transformers import TrainerCallback
 from frame_vit.errors import FrameVitError, Interrupted
 from frame_vit.evaluation.metrics import score
 from frame_vit.labels import LabelSpace
+from frame_vit.runs.estimates import Work, duration
 from frame_vit.runs.history import write_history
 from frame_vit.system.devices import later
 from frame_vit.system.progress import Tick, log, speed
 from frame_vit.system.signals import GracefulStop
 from frame_vit.training.trainer import SKIPPED_IN_A_ROW, FrameTrainer
 
+UNTIMED_STEPS, TIMED_STEPS = 2, 4
+"""The first steps allocate memory and choose algorithms; the next ones show how fast the training goes."""
+LONG = 3600.0
+"""Seconds on a CPU after which another way is worth naming."""
+
+
+class _Clock(NamedTuple):
+    """Seconds of training, and the pictures of that time."""
+
+    seconds: float
+    pictures: int
+
 
 class TrainingCallback(TrainerCallback):  # type: ignore[misc]
-    """Set `trainer` before the training starts.
+    """Set `trainer` before the training starts, and `work` for a word on how long it will take.
 
     `patience` is how many validations without a better macro-F1 end the training early (None: it always runs to the
     end). `pictures_per_second` and `batching_share` (the share of the time spent on making batches) leave out
@@ -37,6 +50,8 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
     def __init__(self, run: Path, tick: Tick, labels: LabelSpace, stop: GracefulStop, patience: int | None) -> None:
         self.run, self.tick, self.labels, self.stop, self.patience = run, tick, labels, stop, patience
         self.trainer: FrameTrainer | None = None
+        self.work: Work | None = None
+        self._steps, self._timed_from = 0, _Clock(0.0, 0)
         self.pictures_per_second, self.batching_share, self.loss = 0.0, 0.0, float("nan")
         self._began, self._skipped = 0.0, 0
         self._signal = 0
@@ -67,12 +82,34 @@ class TrainingCallback(TrainerCallback):  # type: ignore[misc]
         self.batching_share = self.trainer.batching_s / seconds
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
+        self._tell_time(seconds, args, state)
         self._signal = self._signal_to_any_process()
         if self._signal:
             control.should_save = True
         loss = "" if math.isnan(self.loss) else f"loss {self.loss:.3f}, "
         note = f"epoch {state.epoch:.1f}, {loss}{speed(self.pictures_per_second)}"
         self.tick("training", state.global_step, state.max_steps, note)
+
+    def _tell_time(self, seconds: float, args: Any, state: Any) -> None:
+        """Says how long the rest will take, once the first steps have shown how fast it goes."""
+        assert self.trainer is not None
+        self._steps += 1
+        if self._steps == UNTIMED_STEPS:
+            self._timed_from = _Clock(seconds, self.trainer.pictures_seen)
+        if self._steps != UNTIMED_STEPS + TIMED_STEPS or self.work is None or not state.is_world_process_zero:
+            return
+        rate = (self.trainer.pictures_seen - self._timed_from.pictures) / (seconds - self._timed_from.seconds)
+        steps = state.max_steps - state.global_step
+        left = self.work.seconds(steps, math.ceil(steps / args.eval_steps), rate)
+        log.info("about %s to go, at %s", duration(left), speed(rate))
+        frozen = self.work.frozen_seconds(rate)
+        if frozen is not None and left > LONG:
+            log.warning(
+                "training all weights takes about %s on this CPU; training.freeze backbone fits only the head, in "
+                "about %s, and is usually less accurate",
+                duration(left),
+                duration(frozen),
+            )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **_: Any) -> None:
         self.loss = logs.get("loss", self.loss)

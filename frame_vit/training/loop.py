@@ -13,10 +13,12 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
@@ -25,19 +27,20 @@ from transformers.trainer_callback import PrinterCallback
 
 from frame_vit.config.schema import Config, TrainingConfig
 from frame_vit.data.examples import Split
-from frame_vit.errors import ConfigError, FrameVitError, Interrupted
+from frame_vit.errors import ConfigError, FrameVitError, Interrupted, ModelError
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.hub import silence_transformers
 from frame_vit.model.probe import trains_on_one_picture
 from frame_vit.runs import checkpoints
 from frame_vit.runs.checkpoints import CHECKPOINTS, Checkpoint, checkpoints_in, step_folder
+from frame_vit.runs.estimates import Work, estimate_memory, free_bytes, in_words
 from frame_vit.runs.history import write_history
 from frame_vit.system.devices import describe, resolve_device, resolve_precision
-from frame_vit.system.files import check_room
+from frame_vit.system.files import check_room, size
 from frame_vit.system.progress import Tick, log, silent
 from frame_vit.system.signals import GracefulStop
 from frame_vit.training.arguments import out_of_memory, schedule_evaluations, smaller_batches, training_arguments
-from frame_vit.training.batches import Compute, RowNumbers, Task, prepare_task
+from frame_vit.training.batches import Compute, RowNumbers, Task, prepare_head, prepare_task
 from frame_vit.training.callback import TrainingCallback, stopped_early
 from frame_vit.training.frozen import cut_model
 from frame_vit.training.logistic_regression import can_fit, fit_head
@@ -84,19 +87,26 @@ def train(
     With `start` it resumes from that checkpoint, bit for bit as if it had never been interrupted. After a SIGINT or
     SIGTERM it saves a checkpoint and raises `Interrupted`.
     """
+    config = config.with_rate()
     silence_transformers()
     os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(run / "logs"))
     device = resolve_device(config.training.device)
     compute = Compute(device, resolve_precision(config.training.precision, device))
     log.info("device: %s, precision %s", describe(device), compute.precision)
+    fits_first = model.has_new_head and config.training.head == "fitted" and config.training.freeze != "backbone"
+    if fits_first and start is None and _is_main():
+        _fit_new_head(model, splits, config, compute, tick)
     task = prepare_task(model, splits, config, compute, tick)
     if can_fit(task):
         return _fit_head(task, model, config, run, tick) if _is_main() else Outcome(0.0, 0, 0, 0.0, 0.0)
+    _tell_memory(task, config.training, compute)
+    _tell_memory(task, config.training, compute)
     existing = sum(file.stat().st_size for each in checkpoints_in(run / CHECKPOINTS) for file in each.folder.iterdir())
     needed = _checkpoint_bytes(task.module, config.training) - existing
     check_room(run, needed, "the checkpoints", "Make room, or lower training.save_total_limit")
     with GracefulStop() as stop:
         callback = TrainingCallback(run, tick, model.labels, stop, config.training.early_stopping)
+        callback.work = _work(task, model, config, compute)
         state = _fit(_Session(task, run, callback, compute), config.training, start)
         if stop.requested:
             raise Interrupted(stop.requested, "stopped; the training is complete and saved")
@@ -117,6 +127,54 @@ def _fit_head(task: Task, model: Classifier, config: Config, run: Path, tick: Ti
     fitted, rows = fit_head(task, model.labels, config.training, tick)
     write_history(run / "history.csv", rows)
     return Outcome(fitted.row["eval_macro_f1"], int(fitted.row["step"]), len(rows), 0.0, 0.0)
+
+
+def _tell_memory(task: Task, training: TrainingConfig, compute: Compute) -> None:
+    """Says before the first step what it will take, and what to do where that is more than there is."""
+    if training.gradient_checkpointing or len(task.splits["val"]) < 2:
+        return
+    module, pictures = task.module.to(compute.device), task.batches.validation(np.arange(2))
+    try:
+        estimate = estimate_memory(module, pictures, training.batch_size, compute.precision, training.ema is not None)
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        return  # not even two pictures fit; the first step says so
+    log.info("%s", in_words(estimate, training.batch_size, compute.precision))
+    free = free_bytes(compute.device)
+    if free is not None and estimate.total > free + sum(tensor.nbytes for tensor in module.state_dict().values()):
+        log.warning(
+            "only %s are free: with a smaller training.batch_size, as many times more training.gradient_accumulation "
+            "trains alike; training.gradient_checkpointing saves memory, too",
+            size(free),
+        )
+
+
+def _work(task: Task, model: Classifier, config: Config, compute: Compute) -> Work:
+    training, train_split, val = config.training, task.splits["train"], task.splits["val"]
+    frozen = None
+    if compute.device.type == "cpu" and training.freeze == "none":
+        with suppress(ModelError):
+            cut_model(model, "backbone")
+            frozen = len(train_split) * len(task.views) + len(val)
+    return Work(min(len(train_split), training.batch_size * training.gradient_accumulation), len(val), frozen)
+
+
+def _fit_new_head(model: Classifier, splits: Mapping[str, Split], config: Config, compute: Compute, tick: Tick) -> None:
+    """Fits a new head before anything else is trained.
+
+    The first gradients of a random head would undo what the backbone has learnt (Kumar et al. 2022, "Fine-tuning can
+    distort pretrained features"). The other processes of a distributed training take the weights of this one over.
+    """
+    try:
+        task = prepare_head(model, splits, config, compute, tick)
+    except ModelError as error:
+        log.info("the new head starts at random: %s", error.message)
+        return
+    if can_fit(task):
+        fit_head(task, model.labels, config.training, tick)
+    else:
+        log.info("the new head starts at random: it is more than one linear layer")
 
 
 def _is_main() -> bool:

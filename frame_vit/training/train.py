@@ -95,7 +95,7 @@ def train(config: Config, name: str, output: Path | None = None, tick: Tick = si
     """
     processes = ProcessGroup(config.training.device)
     with remembered() as early_log:
-        config = located(config)
+        config = located(config).with_rate()
         check_new(output)
         check_apart(output or RUNS, config.data.train, config.data.test)
         check_trackers(config.training.report_to)
@@ -201,7 +201,9 @@ def _describe(run: Path, inputs: _Inputs, processes: int, is_new: bool) -> None:
         ) from None
     if "preprocessing" not in recorded.values:  # before data.fit it was what the model's own processor does
         own = load_processor(config.model, "processor")
-        recorded = recorded.with_preprocessing(preprocessing_of(own, config.data))
+        recorded = recorded.completed("preprocessing", preprocessing_of(own, config.data).to_json())
+    # Before training.head every new head was random; from a checkpoint on it makes no difference.
+    recorded = recorded.completed("training.head", config.training.head)
     check(recorded, current)
 
 

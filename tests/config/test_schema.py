@@ -195,3 +195,21 @@ def test_names_are_put_in_place_of_auto_and_the_config_itself_stays() -> None:
     changed = named.model_dump()
     changed["labels"]["names"] = "auto"
     assert changed == config.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("model", "training", "rate"),
+    [
+        ({}, {}, 5e-5),
+        ({"init": "scratch"}, {}, 5e-4),
+        ({}, {"freeze": 3}, 5e-5),
+        ({}, {"freeze": "backbone"}, 2e-3),
+        ({"init": "scratch"}, {"learning_rate": 0.01}, 0.01),
+    ],
+)
+def test_the_automatic_learning_rate_depends_on_what_is_trained(
+    model: dict[str, str], training: dict[str, object], rate: float
+) -> None:
+    config = Config.model_validate({"model": model, "training": training})
+    assert config.with_rate().training.learning_rate == rate
+    assert config.with_rate().with_rate() == config.with_rate()

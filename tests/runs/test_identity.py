@@ -127,6 +127,6 @@ def test_other_pixels_are_another_run_also_where_an_earlier_framevit_did_not_rec
     with pytest.raises(UsageError, match="preprocessing: was"):
         check(of(preprocessing=cropped), of(preprocessing=whole))
     earlier = {key: value for key, value in of().to_json().items() if key != "preprocessing"}
-    check(Identity(earlier).with_preprocessing(whole), of(preprocessing=whole))
+    check(Identity(earlier).completed("preprocessing", whole.to_json()), of(preprocessing=whole))
     with pytest.raises(UsageError, match="preprocessing: was"):
-        check(Identity(earlier).with_preprocessing(cropped), of(preprocessing=whole))
+        check(Identity(earlier).completed("preprocessing", cropped.to_json()), of(preprocessing=whole))

@@ -6,10 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from frame_vit.system.machine import NUMBER_FORMATS, Machine, cores, machine, processor_flags, processor_name
+from frame_vit.system.machine import (
+    NUMBER_FORMATS,
+    Machine,
+    cores,
+    free_memory,
+    machine,
+    processor_flags,
+    processor_name,
+)
 
 
 def test_a_machine_is_the_same_after_json() -> None:
@@ -46,3 +55,16 @@ def test_processes_on_one_machine_share_its_cores(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists what a processor can do")
 def test_the_flags_are_words_and_those_we_look_for_are_written_as_linux_writes_them() -> None:
     assert all(flag == flag.lower() and " " not in flag for flag in (*processor_flags(), *NUMBER_FORMATS))
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="Linux")
+def test_free_memory_stays_within_the_limit_of_a_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("frame_vit.system.machine.CONTAINER", tmp_path)
+    without = free_memory()
+    assert without is not None
+    assert without > 1_000_000
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("400\n")
+    assert free_memory() == pytest.approx(without, rel=0.2)
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert free_memory() == 600

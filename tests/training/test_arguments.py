@@ -28,7 +28,7 @@ def rates(tmp_path: Path, steps: int, **settings: Any) -> list[float]:
     """The learning rate of each step, by the scheduler that the arguments name."""
     training = TrainingConfig(learning_rate=1.0, **settings)
     arguments = training_arguments(training, tmp_path, CPU, "fp32")
-    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=training.learning_rate)
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=arguments.learning_rate)
     warmup = arguments.get_warmup_steps(steps)
     schedule = get_scheduler(arguments.lr_scheduler_type, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
     values = []
@@ -85,20 +85,20 @@ def test_the_notebooks_arguments_reach_the_trainer(tmp_path: Path) -> None:
 def test_every_epoch_becomes_a_number_of_steps(
     tmp_path: Path, settings: dict[str, int], evaluations: int, saves: int
 ) -> None:
-    training = TrainingConfig.model_validate(settings)
+    training = TrainingConfig.model_validate({"learning_rate": 0.1, **settings})
     arguments = schedule_evaluations(training_arguments(training, tmp_path, CPU, "fp32"), training, 40)
     assert (arguments.eval_steps, arguments.save_steps) == (evaluations, saves)
 
 
 def test_an_epoch_whose_last_picture_joins_is_a_step_shorter(tmp_path: Path) -> None:
-    training = TrainingConfig(batch_size=13)
+    training = TrainingConfig(batch_size=13, learning_rate=1e-3)
     for joins, steps in ((False, 4), (True, 3)):
         arguments = training_arguments(training, tmp_path, CPU, "fp32")
         assert schedule_evaluations(arguments, training, 40, joins).eval_steps == steps
 
 
 def test_the_checkpoints_of_a_run_stay_in_its_folder(tmp_path: Path) -> None:
-    arguments = training_arguments(TrainingConfig(), tmp_path / "run", CPU, "fp32")
+    arguments = training_arguments(TrainingConfig(learning_rate=1e-3), tmp_path / "run", CPU, "fp32")
     assert arguments.output_dir == str((tmp_path / "run" / "checkpoints").resolve())
     assert arguments.use_cpu
     assert not (arguments.fp16 or arguments.bf16 or arguments.load_best_model_at_end)
@@ -107,7 +107,9 @@ def test_the_checkpoints_of_a_run_stay_in_its_folder(tmp_path: Path) -> None:
 def test_frozen_backbones_recompute_no_activations(tmp_path: Path) -> None:
     """They have none: the head is trained on stored activations."""
     for freeze, expected in (("none", True), (2, True), ("backbone", False)):
-        training = TrainingConfig.model_validate({"gradient_checkpointing": True, "freeze": freeze})
+        training = TrainingConfig.model_validate(
+            {"gradient_checkpointing": True, "freeze": freeze, "learning_rate": 0.1}
+        )
         assert training_arguments(training, tmp_path, CPU, "fp32").activation_checkpointing is expected
 
 
@@ -118,7 +120,7 @@ def test_frozen_backbones_recompute_no_activations(tmp_path: Path) -> None:
 def test_smaller_batches_keep_the_pictures_of_a_step(
     batch: int, accumulation: int, smaller: tuple[int, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    training = TrainingConfig(batch_size=batch, gradient_accumulation=accumulation)
+    training = TrainingConfig(learning_rate=1e-3, batch_size=batch, gradient_accumulation=accumulation)
     with caplog.at_level(logging.WARNING, "framevit"):
         changed = smaller_batches(training, RuntimeError("CUDA out of memory"))
     assert (changed.batch_size, changed.gradient_accumulation) == smaller
@@ -127,7 +129,7 @@ def test_smaller_batches_keep_the_pictures_of_a_step(
 
 
 def test_batches_of_one_picture_cannot_be_smaller() -> None:
-    training = TrainingConfig(batch_size=1, gradient_accumulation=8)
+    training = TrainingConfig(learning_rate=1e-3, batch_size=1, gradient_accumulation=8)
     with pytest.raises(FrameVitError, match="out of memory with batches of 1: CUDA out of memory") as error:
         smaller_batches(training, RuntimeError("CUDA out of memory"))
     assert "gradient_checkpointing" in error.value.hint

@@ -5,23 +5,34 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import load_file
-from transformers import ResNetConfig, ResNetForImageClassification
+from transformers import (
+    ResNetConfig,
+    ResNetForImageClassification,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTImageProcessor,
+)
 
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import Config
-from frame_vit.data.dataset import Dataset
+from frame_vit.data.dataset import Dataset, read_dataset
 from frame_vit.errors import ConfigError, FrameVitError, UsageError
 from frame_vit.evaluation.metrics import score
 from frame_vit.model.classifier import Classifier
+from frame_vit.model.pretrained import load_pretrained
+from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.checkpoints import newest
 from frame_vit.runs.history import read_history
+from frame_vit.training import callback, loop
 from frame_vit.training.loop import check_trainable, train
+from tests.faults.architectures import save_base
 from tests.small import begin, tiny
 
 
@@ -172,3 +183,83 @@ def test_settings_that_make_little_sense_are_warned_of(tmp_path: Path, caplog: p
         "training.freeze with model.init scratch: the frozen weights are random and stay random",
         "one step could take 64 pictures, but there are only 40 to train on: an epoch is one step",
     ]
+
+
+class TestWhatIsToldBefore:
+    """Memory before the first step, time after the first few."""
+
+    def test_memory_and_time_are_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO, "framevit")
+        config = tiny(tmp_path, "training.epochs=3")
+        classifier, prepared = begin(config)
+        train(classifier, prepared.splits, config, tmp_path)
+        told = [record.message for record in caplog.records]
+        memory = next(i for i, message in enumerate(told) if message.startswith("memory: about"))
+        first = next(i for i, message in enumerate(told) if message.startswith("epoch"))
+        assert memory < first
+        assert sum(" to go, at " in message for message in told) == 1
+        assert "freeze backbone" not in caplog.text, "not for a training of seconds"
+
+    def test_a_long_training_on_a_cpu_names_the_frozen_way(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(callback, "LONG", 0.0)
+        config = tiny(tmp_path, "training.epochs=3")
+        classifier, prepared = begin(config)
+        train(classifier, prepared.splits, config, tmp_path)
+        assert "training.freeze backbone fits only the head, in about" in caplog.text
+
+    def test_too_little_memory_is_said_before_it_runs_out(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(loop, "free_bytes", lambda device: 1000)
+        config = tiny(tmp_path)
+        classifier, prepared = begin(config)
+        train(classifier, prepared.splits, config, tmp_path)
+        assert "only 1 kB are free" in caplog.text.replace("1e+03 B", "1 kB")
+
+
+class TestNewHead:
+    """A pretrained model of other classes: its new head is fitted before the first step."""
+
+    NO_STEPS = ("training.epochs=1", "training.learning_rate=1e-12", "training.warmup=0")
+    """With such a rate nothing but the fit can have changed the model."""
+
+    def started(self, tmp_path: Path, *overrides: str) -> tuple[Config, Classifier, Dataset]:
+        sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+        vit = ViTConfig(image_size=32, patch_size=8, intermediate_size=32, initializer_range=0.3, **sizes)
+        torch.manual_seed(0)
+        ViTForImageClassification(vit).save_pretrained(base := tmp_path / "base")
+        ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(base)
+        config = tiny(tmp_path, "model.init=pretrained", f"model.name={base}", *self.NO_STEPS, *overrides)
+        processor = load_processor(config.model)
+        preprocessing = preprocessing_of(processor)
+        dataset = read_dataset(config, preprocessing)
+        return config, load_pretrained(config.model, dataset.labels, preprocessing, processor), dataset
+
+    def test_it_starts_as_good_as_a_fitted_head(self, tmp_path: Path) -> None:
+        found = {}
+        for head, freeze in (("fitted", "none"), ("fitted", "1"), ("random", "none"), ("random", "backbone")):
+            run = tmp_path / f"{head}-{freeze}"
+            run.mkdir()
+            config, classifier, data = self.started(run, f"training.head={head}", f"training.freeze={freeze}")
+            found[head, freeze] = train(classifier, data.splits, config, run).best_macro_f1
+        alone = found["random", "backbone"]
+        assert found["fitted", "none"] == found["fitted", "1"] == pytest.approx(alone, abs=0.02)
+        assert found["random", "none"] < alone - 0.2
+
+    def test_a_head_that_is_kept_is_not_fitted(self, tmp_path: Path) -> None:
+        config, classifier, data = self.started(tmp_path)
+        kept = replace(classifier, has_new_head=False)
+        before = kept.module.classifier.weight.detach().clone()
+        train(kept, data.splits, config, tmp_path)
+        assert torch.allclose(kept.module.classifier.weight, before, atol=1e-6)
+
+    def test_a_head_that_cannot_be_fitted_starts_at_random(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "framevit")
+        save_base("DeiT distilled", tmp_path / "two")
+        config, classifier, data = self.started(tmp_path, f"model.name={tmp_path / 'two'}")
+        train(classifier, data.splits, config, tmp_path)
+        assert "the new head starts at random: DeiTForImageClassificationWithTeacher has 2 heads" in caplog.text

@@ -249,7 +249,7 @@ def stopped(nursery: Nursery, whole: Path) -> Path:
     ("key", "value", "said"),
     [
         ("training.seed", 5, "training.seed: was 0, is 5"),
-        ("training.learning_rate", 0.01, "training.learning_rate: was 0.0002, is 0.01"),
+        ("training.learning_rate", 0.01, "training.learning_rate: was 0.0005, is 0.01"),
         ("labels.ok", ["passed", "Xplus"], 'labels.ok: was ["passed"], is ["passed", "Xplus"]'),
         ("labels.names", ["passed", "Xminus", "Xplus", "Yplus", "Yminus"], "labels.names: was"),
         ("data.demo", {"train": 61, "test": 10, "seed": 9}, "pictures and labels of train: was"),

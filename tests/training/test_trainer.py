@@ -142,7 +142,7 @@ class TestMemory:
 
     def test_in_the_middle_of_a_run_the_batch_is_not_changed(self, tmp_path: Path) -> None:
         with pytest.raises(FrameVitError, match="out of memory with batches of 16: "):
-            run(tmp_path, change=limited(4, after=4))
+            run(tmp_path, change=limited(4, after=8))  # passes before the first step: two for memory, two to cut
 
     def test_a_validation_goes_on_with_fewer_at_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         (tmp_path / "free").mkdir()
