@@ -41,7 +41,7 @@ LearningRate = Annotated[
     Annotated[Literal["auto"], Tag("auto")] | Annotated[float, Field(gt=0, le=1), Tag("number")],
     Discriminator(lambda value: "auto" if value == "auto" else "number"),
 ]
-PRETRAINED_RATE, SCRATCH_RATE, HEAD_RATE = 5e-5, 5e-4, 2e-3
+PRETRAINED_RATE, SCRATCH_RATE, HEAD_RATE = 3e-5, 5e-4, 2e-3
 """What `learning_rate: auto` stands for; `framevit help training` shows how they were chosen."""
 Freeze = Annotated[
     Annotated[int, Field(ge=1), Tag("number")] | Annotated[Literal["none", "backbone"], Tag("word")],
@@ -233,7 +233,7 @@ class TrainingConfig(Section):
     """how the new head of a pretrained model starts: fitted by logistic regression to what the backbone gives before it
     is trained, or random"""
     learning_rate: LearningRate = "auto"
-    """highest learning rate of the schedule; auto: 5e-5 for a pretrained model, 5e-4 for a new one (init: scratch),
+    """highest learning rate of the schedule; auto: 3e-5 for a pretrained model, 5e-4 for a new one (init: scratch),
     2e-3 where only the head is trained"""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     """how the learning rate falls after the warmup"""

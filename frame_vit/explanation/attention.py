@@ -101,8 +101,10 @@ def _maps_of_view(backend: Torch, pixels: UInt8, classes: Tensor) -> Maps:
     with torch.enable_grad():
         try:
             outputs = backend.module(pixel_values=inputs, output_attentions=True, output_hidden_states=True)
-        except ValueError:  # timm's models know no attentions
-            raise _has_no_maps(backend.module) from None
+        except ValueError:
+            if not hasattr(backend.module.config, "pretrained_cfg"):
+                raise
+            raise _has_no_maps(backend.module, "does not return its attention") from None  # a model of timm
         attentions: Sequence[Any] = outputs.get("attentions") or ()  # a block each: (N, H, T, T), rows add up to 1
         grid = _grid(backend.module, backend.metadata.preprocessing, attentions)
         logits = outputs.logits  # (N, classes)
@@ -154,12 +156,15 @@ def _grid(module: Any, preprocessing: Preprocessing, attentions: Sequence[Any]) 
         rows, columns = preprocessing.height // patch, preprocessing.width // patch
         if attentions[0].shape[-1] >= rows * columns:
             return rows, columns
-    raise _has_no_maps(module)
+    returned = any(isinstance(attention, Tensor) for attention in attentions)
+    raise _has_no_maps(
+        module, "has tokens that do not attend to all patches" if returned else "does not return its attention"
+    )
 
 
-def _has_no_maps(module: Any) -> ModelError:
+def _has_no_maps(module: Any, why: str) -> ModelError:
     return ModelError(
-        f"the tokens of {type(module).__name__} do not attend to all patches, so there is no attention map of it",
+        f"{type(module).__name__} {why}, so there is no attention map of it",
         "Maps are drawn for ViT, DeiT, BEiT, DINOv2, SigLIP, CLIP, I-JEPA and similar models",
     )
 

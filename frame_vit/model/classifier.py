@@ -77,24 +77,31 @@ def blocks(module: Any) -> tuple[str, Any]:
     Raises `ModelError` where the model is no such stack.
     """
     config = vision_config(module.config)
-    count = getattr(config, "num_hidden_layers", None) or len(getattr(config, "depths", None) or ())
-    for name, child in module.named_modules():
-        if isinstance(child, torch.nn.ModuleList) and len(child) == count:
-            return name, child
-        if not count and _is_a_stack(child, module):  # timm's configs do not say how many blocks there are
-            return name, child
+    if layers := getattr(config, "num_hidden_layers", None):
+        stacks = [(n, m) for n, m in module.named_modules() if isinstance(m, torch.nn.ModuleList) and len(m) == layers]
+    else:  # stages, or one of timm's models, whose configs do not say how many blocks there are
+        stages = len(getattr(config, "depths", None) or ())
+        lists = [(n, m) for n, m in module.named_modules() if _holds_most(m, module)]
+        stacks = [(n, m) for n, m in lists if len(m) == stages or (not stages and _is_uniform(m))]
+    if stacks:
+        return max(stacks, key=lambda stack: _size(stack[1]))
     raise ModelError(
         f"{type(module).__name__} is not a stack of blocks",
         "Use training.freeze none or backbone, and training.layer_decay 1",
     )
 
 
-def _is_a_stack(child: Any, module: Any) -> bool:
-    """Whether `child` holds several modules of one kind, and most of the weights of `module`."""
-    if not isinstance(child, (torch.nn.ModuleList, torch.nn.Sequential)) or len(child) < 2:
-        return False
-    own, whole = (sum(parameter.numel() for parameter in each.parameters()) for each in (child, module))
-    return len({type(block) for block in child}) == 1 and own > whole / 2
+def _holds_most(child: Any, module: Any) -> bool:
+    """Whether `child` is a list of modules with most of the weights of `module`."""
+    return isinstance(child, (torch.nn.ModuleList, torch.nn.Sequential)) and _size(child) > _size(module) / 2
+
+
+def _is_uniform(modules: Any) -> bool:
+    return len(modules) > 1 and len({type(each) for each in modules}) == 1
+
+
+def _size(module: Any) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def fingerprint(module: Any) -> str:

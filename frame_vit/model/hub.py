@@ -95,3 +95,24 @@ def class_names(config: Any, place: str) -> list[str]:
             "Correct id2label in config.json: row i of the head is the class with the id i",
         )
     return [names[i] for i in range(len(names))]
+
+
+def check_kind(place: str) -> None:
+    """Raises `ModelError` for models that transformers has no classifier of, or none that takes whole pictures."""
+    from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoConfig
+
+    config = from_hub(AutoConfig, place).value
+    kind = config.model_type
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        same = (
+            "; timm has DINOv3 as classifiers (timm/vit_small_patch16_dinov3...)" if kind.startswith("dinov3") else ""
+        )
+        raise ModelError(
+            f"{place}: transformers has no image classifier for {kind}",
+            f"`framevit help models` lists what works{same}",
+        )
+    if kind == "siglip2":
+        raise ModelError(
+            f"{place}: this SigLIP 2 (NaFlex) takes lists of patches, not pictures",
+            "Use a SigLIP 2 of a fixed size, such as google/siglip2-base-patch16-224",
+        )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, AutoConfig, AutoModelForImageClassification, ViTConfig
+from transformers import AutoConfig, AutoModelForImageClassification, ViTConfig
 
 from frame_vit.config.schema import ModelConfig
 from frame_vit.errors import ModelError
@@ -51,7 +51,6 @@ def check_base(model: ModelConfig, preprocessing: Preprocessing) -> None:
     class_names(config, model.name)
     if hasattr(config, "pretrained_cfg"):
         describe_to_timm(config, preprocessing)
-    _check_kind(config, model.name)
     config.num_labels = config.num_labels or 2  # timm has models without a head
     try:
         with torch.device("meta"):
@@ -62,24 +61,6 @@ def check_base(model: ModelConfig, preprocessing: Preprocessing) -> None:
         check_size(module, model.image_size, model.name)
         module = resized(module, model.image_size, model.name)
     check_shapes(module, preprocessing, model.name)
-
-
-def _check_kind(config: Any, place: str) -> None:
-    """Raises `ModelError` for models that transformers has no classifier of, or none that takes whole pictures."""
-    kind = config.model_type
-    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
-        same = (
-            "; timm has DINOv3 as classifiers (timm/vit_small_patch16_dinov3...)" if kind.startswith("dinov3") else ""
-        )
-        raise ModelError(
-            f"{place}: transformers has no image classifier for {kind}",
-            f"`framevit help models` lists what works{same}",
-        )
-    if kind == "siglip2":
-        raise ModelError(
-            f"{place}: this SigLIP 2 (NaFlex) takes lists of patches, not pictures",
-            "Use a SigLIP 2 of a fixed size, such as google/siglip2-base-patch16-224",
-        )
 
 
 def load_pretrained(model: ModelConfig, labels: LabelSpace, preprocessing: Preprocessing, processor: Any) -> Classifier:

@@ -17,7 +17,7 @@ from PIL import Image
 from frame_vit.config.schema import DataConfig, ModelConfig
 from frame_vit.errors import ModelError
 from frame_vit.images.preprocessing import Preprocessing, normalise, resize
-from frame_vit.model.hub import from_hub
+from frame_vit.model.hub import check_kind, from_hub
 from frame_vit.model.processor_config import configured
 from frame_vit.system.progress import log
 
@@ -30,6 +30,7 @@ def load_processor(model: ModelConfig, fit: str | None = None) -> Any:
     if model.init == "scratch":
         side = model.scratch.image_size
         return _plain(Preprocessing(side, side, pad=fit == "pad"))
+    check_kind(model.name)
     own = own_processor(model.name)
     before = _configured(own)
     own_fit = "pad" if before.pad else "squash" if before.resize is None else "processor"
@@ -137,16 +138,17 @@ def describe_to_timm(config: Any, preprocessing: Preprocessing) -> None:
     Raises `ModelError` where timm cannot do the same.
     """
     p = preprocessing
-    if p.pad or not (p.resize is None or isinstance(p.resize, int)):
+    if p.pad:
         raise ModelError("data.fit pad: models of timm cannot be given padded pictures", "Set data.fit to squash")
+    height = p.resize if isinstance(p.resize, int) else p.resize[0] if p.resize else p.height
     config.pretrained_cfg |= {
         "input_size": [3, p.height, p.width],
         "mean": list(p.mean),
         "std": list(p.std),
         "interpolation": Image.Resampling(p.resample).name.lower(),
-        "crop_mode": "squash" if p.resize is None else "center",
+        "crop_mode": "center" if isinstance(p.resize, int) else "squash",
         # timm rounds height / crop_pct down; half a pixel more keeps rounding errors away
-        "crop_pct": 1.0 if p.resize is None else p.height / (p.resize + 0.5),
+        "crop_pct": p.height / (height + 0.5) if p.resize else 1.0,
     }
 
 

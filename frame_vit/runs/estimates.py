@@ -74,7 +74,8 @@ def _kept_for_backward(module: nn.Module, pictures: Tensor, precision: str) -> i
 def free_bytes(device: torch.device) -> int | None:
     """Memory that is free on a device now; None where the system does not tell."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by PyTorch, for its next use
+        return torch.cuda.mem_get_info(device)[0] + kept
     return free_memory() if device.type == "cpu" else None
 
 

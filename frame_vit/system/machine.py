@@ -72,7 +72,9 @@ def free_memory() -> int | None:
         return None
     try:
         limit, used = (int((CONTAINER / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no container, or one without a limit
+        counts = dict(line.split() for line in (CONTAINER / "memory.stat").read_text(encoding="ascii").splitlines())
+        used -= int(counts["inactive_file"])  # files that were read and can be read again count as used, too
+    except (OSError, ValueError, KeyError):  # no container, or one without a limit
         return free
     return min(free, max(0, limit - used))
 

@@ -154,6 +154,7 @@ def _check_equivalence(parts: CutModel, preprocessing: Preprocessing) -> None:
     parts.tail.eval()
     generator = torch.Generator().manual_seed(0)
     probe = torch.rand(2, 3, preprocessing.height, preprocessing.width, generator=generator)
+    probe = probe.to(next(parts.module.parameters()).device)
     with contextlib.suppress(AttributeError, TypeError, RuntimeError, ValueError, IndexError, AssertionError):
         whole = parts.module(pixel_values=probe).logits
         joined = parts.tail(pixel_values=parts.front(probe))["logits"]

@@ -2,8 +2,8 @@
 
 A linear head on fixed activations is a convex problem, so it is solved instead of being trained step by step: in
 seconds, with the best strength of regularisation by the validation split. On the activations of a pretrained model that
-matters more than any learning rate (`framevit help training` has the numbers). Knows activations and labels; the model
-and its pictures are the business of `frozen`.
+matters more than any learning rate (`framevit help training` has the numbers). The new head of a model that is trained
+as a whole starts so, too. Activations come from `frozen`, by way of `batches`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from frame_vit.config.schema import TrainingConfig
-from frame_vit.errors import DataError
+from frame_vit.config.schema import Config, TrainingConfig
+from frame_vit.data.examples import Split
+from frame_vit.errors import DataError, ModelError
 from frame_vit.evaluation.metrics import score
 from frame_vit.images.pixel_array import Float32
 from frame_vit.labels import LabelSpace
+from frame_vit.model.classifier import Classifier, head_module, head_parameters
+from frame_vit.system.distributed import ProcessGroup
 from frame_vit.system.progress import Tick, log
-from frame_vit.training.batches import FeatureBatches, Task
+from frame_vit.training.batches import Compute, FeatureBatches, Task, prepare_head
 
 PENALTIES = (0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
 """Strengths of the L2 penalty that are tried, per picture: half the squared weights, against the mean loss."""
@@ -57,6 +60,39 @@ def can_fit(task: Task) -> bool:
     """Whether all that is trained is one linear layer on vectors, and its activations are stored."""
     batches = task.batches
     return isinstance(batches, FeatureBatches) and isinstance(_head(task), nn.Linear) and batches.train.ndim == 3
+
+
+def fit_new_head(model: Classifier, splits: Mapping[str, Split], config: Config, compute: Compute, tick: Tick) -> None:
+    """Fits a new head before the whole model is trained; every process then has the one that the main process fitted.
+
+    The first gradients of a random head would undo what the backbone has learnt (Kumar et al. 2022, "Fine-tuning can
+    distort pretrained features"). A head that cannot be fitted stays random, which is said.
+    """
+    processes = ProcessGroup(config.training.device)
+    if processes.main:
+        _fit_first(model, splits, config, compute, tick)
+    if processes.count > 1:
+        names = head_parameters(model.module)
+        tensors = processes.share({name: model.module.get_parameter(name).detach().cpu() for name in names})
+        model.module.load_state_dict(tensors, strict=False)
+
+
+def _fit_first(model: Classifier, splits: Mapping[str, Split], config: Config, compute: Compute, tick: Tick) -> None:
+    try:
+        if not isinstance(head_module(model.module), nn.Linear):
+            log.info("the new head starts at random: it is more than one linear layer")
+            return
+        log.info("the new head is fitted by logistic regression, before the rest is trained with it")
+        task = prepare_head(model, splits, config, compute, tick)
+    except ModelError as error:
+        log.info("the new head starts at random: %s", error.message)
+        return
+    if can_fit(task):
+        fit_head(task, model.labels, config.training, tick)
+    else:
+        log.info("the new head starts at random: what it is given is not one vector for each picture")
+    if compute.device.type == "cuda":
+        torch.cuda.empty_cache()  # for the pictures, which stay on a card that has room for them
 
 
 def fit_head(task: Task, labels: LabelSpace, training: TrainingConfig, tick: Tick) -> tuple[Fitted, list[Any]]:

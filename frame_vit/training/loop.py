@@ -36,17 +36,21 @@ from frame_vit.runs.checkpoints import CHECKPOINTS, Checkpoint, checkpoints_in, 
 from frame_vit.runs.estimates import Work, estimate_memory, free_bytes, in_words
 from frame_vit.runs.history import write_history
 from frame_vit.system.devices import describe, resolve_device, resolve_precision
+from frame_vit.system.distributed import ProcessGroup
 from frame_vit.system.files import check_room, size
 from frame_vit.system.progress import Tick, log, silent
 from frame_vit.system.signals import GracefulStop
 from frame_vit.training.arguments import out_of_memory, schedule_evaluations, smaller_batches, training_arguments
-from frame_vit.training.batches import Compute, RowNumbers, Task, prepare_head, prepare_task
+from frame_vit.training.batches import Compute, RowNumbers, Task, prepare_task
 from frame_vit.training.callback import TrainingCallback, stopped_early
 from frame_vit.training.frozen import cut_model
-from frame_vit.training.logistic_regression import can_fit, fit_head
+from frame_vit.training.logistic_regression import can_fit, fit_head, fit_new_head
 from frame_vit.training.optimizer import Loss
 from frame_vit.training.trainer import FrameTrainer
 from frame_vit.training.transforms import augmentation
+
+GROUPS_OF_ONE_RATE = 2
+"""Parameters with weight decay, and those without: the optimizer's groups where layers do not differ."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +98,11 @@ def train(
     compute = Compute(device, resolve_precision(config.training.precision, device))
     log.info("device: %s, precision %s", describe(device), compute.precision)
     fits_first = model.has_new_head and config.training.head == "fitted" and config.training.freeze != "backbone"
-    if fits_first and start is None and _is_main():
-        _fit_new_head(model, splits, config, compute, tick)
+    if fits_first and start is None:
+        fit_new_head(model, splits, config, compute, tick)
     task = prepare_task(model, splits, config, compute, tick)
     if can_fit(task):
         return _fit_head(task, model, config, run, tick) if _is_main() else Outcome(0.0, 0, 0, 0.0, 0.0)
-    _tell_memory(task, config.training, compute)
     _tell_memory(task, config.training, compute)
     existing = sum(file.stat().st_size for each in checkpoints_in(run / CHECKPOINTS) for file in each.folder.iterdir())
     needed = _checkpoint_bytes(task.module, config.training) - existing
@@ -120,7 +123,7 @@ def train(
 def _fit_head(task: Task, model: Classifier, config: Config, run: Path, tick: Tick) -> Outcome:
     """The head of a frozen backbone, by logistic regression; after an interruption all of it is fitted again."""
     log.info(
-        "the head is fitted by logistic regression: epochs, learning_rate and other settings of steps are not used"
+        "the head is fitted by logistic regression: head, epochs, learning_rate and other settings of steps are unused"
     )
     if config.training.report_to:
         log.warning("training.report_to: nothing is reported of a head that is fitted; history.csv has the numbers")
@@ -131,7 +134,10 @@ def _fit_head(task: Task, model: Classifier, config: Config, run: Path, tick: Ti
 
 def _tell_memory(task: Task, training: TrainingConfig, compute: Compute) -> None:
     """Says before the first step what it will take, and what to do where that is more than there is."""
-    if training.gradient_checkpointing or len(task.splits["val"]) < 2:
+    if training.gradient_checkpointing:
+        log.info("memory is not estimated with training.gradient_checkpointing")
+        return
+    if len(task.splits["val"]) < 2:
         return
     module, pictures = task.module.to(compute.device), task.batches.validation(np.arange(2))
     try:
@@ -157,24 +163,8 @@ def _work(task: Task, model: Classifier, config: Config, compute: Compute) -> Wo
         with suppress(ModelError):
             cut_model(model, "backbone")
             frozen = len(train_split) * len(task.views) + len(val)
-    return Work(min(len(train_split), training.batch_size * training.gradient_accumulation), len(val), frozen)
-
-
-def _fit_new_head(model: Classifier, splits: Mapping[str, Split], config: Config, compute: Compute, tick: Tick) -> None:
-    """Fits a new head before anything else is trained.
-
-    The first gradients of a random head would undo what the backbone has learnt (Kumar et al. 2022, "Fine-tuning can
-    distort pretrained features"). The other processes of a distributed training take the weights of this one over.
-    """
-    try:
-        task = prepare_head(model, splits, config, compute, tick)
-    except ModelError as error:
-        log.info("the new head starts at random: %s", error.message)
-        return
-    if can_fit(task):
-        fit_head(task, model.labels, config.training, tick)
-    else:
-        log.info("the new head starts at random: it is more than one linear layer")
+    step = training.batch_size * training.gradient_accumulation * ProcessGroup(training.device).count
+    return Work(min(len(train_split), step), len(val), frozen)
 
 
 def _is_main() -> bool:
@@ -228,7 +218,7 @@ def _fit(session: _Session, training: TrainingConfig, start: Checkpoint | None) 
     module, on_card = session.task.module, session.compute.device.type == "cuda"
     original = {name: value.cpu().clone() for name, value in module.state_dict().items()} if on_card else {}
     while True:
-        trainer = _trainer(session, training)
+        trainer = _trainer(session, training, start)
         state = _completed_state(trainer, training, start)
         if state is not None:
             write_history(session.run / "history.csv", state.log_history)
@@ -278,8 +268,10 @@ def _restore(module: nn.Module, original: Mapping[str, Tensor]) -> None:
     torch.cuda.empty_cache()
 
 
-def _trainer(session: _Session, training: TrainingConfig) -> FrameTrainer:
+def _trainer(session: _Session, training: TrainingConfig, start: Checkpoint | None) -> FrameTrainer:
     task, compute = session.task, session.compute
+    # Earlier versions found no blocks in some architectures and trained them at one rate; such a run goes on so.
+    flat = start is not None and len(start.values("state")["rates"]) <= GROUPS_OF_ONE_RATE
     train_split = task.splits["train"]
     arguments = training_arguments(training, session.run, compute.device, compute.precision)
     # Several processes get batches of equal size, so that none is left with a single picture.
@@ -298,7 +290,7 @@ def _trainer(session: _Session, training: TrainingConfig) -> FrameTrainer:
         batches=task.batches,
         training=training,
         keys=[example.key for example in train_split.examples],
-        blocks_path=task.blocks_path,
+        blocks_path=None if flat else task.blocks_path,
         run=session.run,
         joins_lone_picture=joins,
         **options,

@@ -119,6 +119,8 @@ def resume(run: Path, tick: Tick = silent) -> Trained | None:
     if not (run / "config.yaml").is_file():
         raise UsageError(f"{run} is not a run folder (it has no config.yaml)")
     config = load_config(run / "config.yaml")
+    if "head" not in config.training.model_fields_set:  # a run of a version in which every new head was random
+        config = config.model_copy(update={"training": config.training.model_copy(update={"head": "random"})})
     processes = ProcessGroup(config.training.device)
     with remembered() as early_log, _explains_how_to_resume(run, processes):
         check_trackers(config.training.report_to)
@@ -202,8 +204,7 @@ def _describe(run: Path, inputs: _Inputs, processes: int, is_new: bool) -> None:
     if "preprocessing" not in recorded.values:  # before data.fit it was what the model's own processor does
         own = load_processor(config.model, "processor")
         recorded = recorded.completed("preprocessing", preprocessing_of(own, config.data).to_json())
-    # Before training.head every new head was random; from a checkpoint on it makes no difference.
-    recorded = recorded.completed("training.head", config.training.head)
+    recorded = recorded.completed("training.head", "random")
     check(recorded, current)
 
 

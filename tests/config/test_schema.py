@@ -200,9 +200,9 @@ def test_names_are_put_in_place_of_auto_and_the_config_itself_stays() -> None:
 @pytest.mark.parametrize(
     ("model", "training", "rate"),
     [
-        ({}, {}, 5e-5),
+        ({}, {}, 3e-5),
         ({"init": "scratch"}, {}, 5e-4),
-        ({}, {"freeze": 3}, 5e-5),
+        ({}, {"freeze": 3}, 3e-5),
         ({}, {"freeze": "backbone"}, 2e-3),
         ({"init": "scratch"}, {"learning_rate": 0.01}, 0.01),
     ],

@@ -113,6 +113,13 @@ def test_patches_follow_the_class_token_and_further_tokens() -> None:
     assert shares[1] == pytest.approx(np.full((2, 3), 1 / 6)), "even where nothing matters"
 
 
+def test_the_tokens_that_the_head_reads_count_as_much_as_it_reads_them() -> None:
+    tokens = torch.eye(5)[None]  # class token, 2 x 2 patches; each token has taken from itself only
+    reads = torch.zeros(1, 5, 2)
+    reads[0, 2], reads[0, 4] = torch.tensor([3.0, 4.0]), torch.tensor([0.0, -15.0])
+    assert _patch_shares(tokens, reads, (2, 2))[0].tolist() == [[0.0, 0.25], [0.0, 0.75]]
+
+
 def test_a_box_is_placed_through_region_and_cut() -> None:
     assert placed((10, 20, 30, 40), (100, 80), Preprocessing(40, 50)) == (5, 10, 15, 20)
     region = Preprocessing(40, 40, roi=(0.5, 0.0, 1.0, 1.0))

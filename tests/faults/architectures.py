@@ -30,7 +30,7 @@ _TEXT: dict[str, Any] = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16,
     "vocab_size": 10, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1,
 }  # fmt: skip
-_STAGES: dict[str, Any] = {"hidden_sizes": [8, 8], "depths": [1, 1]}
+_STAGES: dict[str, Any] = {"hidden_sizes": [8, 16], "depths": [1, 1]}
 
 ARCHITECTURES: dict[str, tuple[Any, Any, Any]] = {
     "ViT": (hf.ViTConfig(**_VIT), hf.ViTForImageClassification, ViTImageProcessor(size=_SQUARE)),
@@ -124,12 +124,12 @@ ARCHITECTURES: dict[str, tuple[Any, Any, Any]] = {
         ViTImageProcessor(size=_SQUARE),
     ),
     "PoolFormer": (
-        hf.PoolFormerConfig(hidden_sizes=[8, 8, 8, 8], depths=[1, 1, 1, 1]),
+        hf.PoolFormerConfig(hidden_sizes=[8, 16, 16, 32], depths=[1, 1, 1, 1], layer_scale_init_value=1.0),
         hf.PoolFormerForImageClassification,
         PoolFormerImageProcessor(size={"shortest_edge": SIDE}, crop_size=_SQUARE),
     ),
     "MobileNet V2": (
-        hf.MobileNetV2Config(image_size=SIDE, depth_multiplier=0.25),
+        hf.MobileNetV2Config(image_size=SIDE, depth_multiplier=0.25, initializer_range=0.3),
         hf.MobileNetV2ForImageClassification,
         MobileNetV2ImageProcessor(size={"shortest_edge": SIDE + 4}, crop_size=_SQUARE),
     ),
@@ -139,7 +139,7 @@ ARCHITECTURES: dict[str, tuple[Any, Any, Any]] = {
         ConvNextImageProcessor(size={"shortest_edge": SIDE}),
     ),
     "ResNet": (
-        hf.ResNetConfig(embedding_size=8, **_STAGES),
+        hf.ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1]),
         hf.ResNetForImageClassification,
         ConvNextImageProcessor(size={"shortest_edge": SIDE}),
     ),

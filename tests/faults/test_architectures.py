@@ -10,6 +10,7 @@ import pytest
 
 from frame_vit.backends.onnxruntime_backend import OnnxRuntime
 from frame_vit.backends.torch_backend import Torch
+from frame_vit.config.schema import TrainingConfig
 from frame_vit.errors import FrameVitError
 from frame_vit.explanation.attention import maps
 from frame_vit.export.graph import write_onnx
@@ -17,6 +18,7 @@ from frame_vit.model.classifier import Classifier, blocks
 from frame_vit.model.positions import resized
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.training.frozen import cut_model
+from frame_vit.training.optimizer import parameter_groups
 from tests.faults.architectures import ARCHITECTURES, SIDE, save_base, save_timm
 from tests.faults.test_models_from_outside import started_from
 
@@ -46,6 +48,17 @@ def is_exported(classifier: Classifier, folder: Path) -> None:
     assert OnnxRuntime(folder / "model.onnx").run(PIXELS).logits == pytest.approx(expected, abs=1e-3)
 
 
+def is_graded(classifier: Classifier) -> None:
+    """Raises `ModelError` where no stack of blocks is found; the wrong list would leave most weights at one rate."""
+    path, stack = blocks(classifier.module)
+    training = TrainingConfig(learning_rate=1.0, layer_decay=0.5)
+    groups = parameter_groups(classifier.module, training, path)
+    rates = {group["lr"] for group in groups} - {0.5 ** (len(stack) + 1)}  # PVT v2 has nothing before its stages
+    assert rates == {0.5**below for below in range(len(stack) + 1)}
+    slower = sum(p.numel() for group in groups for p in group["params"] if group["lr"] < 1)
+    assert slower > sum(p.numel() for p in classifier.module.parameters()) / 2
+
+
 def works(action: Callable[[], object]) -> str:
     try:
         action()
@@ -65,7 +78,7 @@ def test_every_cell_is_true(tmp_path: Path, name: str) -> None:
     classifier = started_from(save_timm(base) if name == TIMM else save_base(name, base))
     assert table()[name] == {
         "model.image_size": works(lambda: resized(classifier.module, 48, "here")),
-        "layer_decay": works(lambda: blocks(classifier.module)),
+        "layer_decay": works(lambda: is_graded(classifier)),
         "freeze: N": works(lambda: cut_model(classifier, 1)),
         "freeze: backbone": works(lambda: cut_model(classifier, "backbone")),
         "explain": works(lambda: is_explained(classifier)),

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import DINOv3ViTConfig, Siglip2Config, pipeline
+from transformers import AutoConfig, DINOv3ViTConfig, Siglip2Config, pipeline
 
 from frame_vit.backends.backend import Backend
 from frame_vit.backends.onnxruntime_backend import OnnxRuntime
@@ -19,11 +19,10 @@ from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import ModelConfig
 from frame_vit.errors import ModelError
 from frame_vit.export.graph import write_onnx
-from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.model.classifier import Classifier, head_parameters
 from frame_vit.model.hub import from_hub
 from frame_vit.model.pretrained import check_base, load_pretrained
-from frame_vit.model.processor import load_processor, preprocessing_of
+from frame_vit.model.processor import describe_to_timm, load_processor, own_processor, preprocessing_of
 from frame_vit.model.saving import load_trained, save
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.load import PredictorOptions, load_predictor
@@ -102,9 +101,19 @@ def test_a_model_of_timm_is_trained_saved_and_answers_alike_in_transformers(tmp_
         check_base(model, preprocessing_of(load_processor(model, "pad")))
 
 
-def test_timms_own_cut_can_be_kept(tmp_path: Path) -> None:
-    preprocessing = preprocessing_of(load_processor(ModelConfig(name=str(save_timm(tmp_path))), "processor"))
-    assert (preprocessing.resize, preprocessing.height) == (35, SIDE)  # crop_pct 0.9
+@pytest.mark.parametrize(("mode", "resize"), [("center", 35), ("squash", (35, 35))])
+def test_timms_own_cut_can_be_kept(tmp_path: Path, mode: str, resize: object) -> None:
+    """crop_pct 0.9 of 32 pixels; what the saved model tells timm gives the same pictures again."""
+    path = save_timm(tmp_path) / "config.json"
+    config = json.loads(path.read_text())
+    config["pretrained_cfg"]["crop_mode"] = mode
+    path.write_text(json.dumps(config))
+    preprocessing = preprocessing_of(load_processor(ModelConfig(name=str(tmp_path)), "processor"))
+    assert (preprocessing.resize, preprocessing.height) == (resize, SIDE)
+    told = AutoConfig.from_pretrained(tmp_path)
+    describe_to_timm(told, preprocessing)
+    told.save_pretrained(tmp_path)
+    assert preprocessing_of(own_processor(str(tmp_path))) == preprocessing
 
 
 def test_timm_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,8 +136,8 @@ def test_models_that_are_no_image_classifiers_are_refused_in_one_line(tmp_path: 
     dino = DINOv3ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
     dino.save_pretrained(tmp_path / "dino")
     with pytest.raises(ModelError, match="transformers has no image classifier for dinov3_vit") as caught:
-        check_base(ModelConfig(name=str(tmp_path / "dino")), Preprocessing(SIDE, SIDE))
+        load_processor(ModelConfig(name=str(tmp_path / "dino")))
     assert "timm/vit_small_patch16_dinov3" in caught.value.hint
     Siglip2Config().save_pretrained(tmp_path / "siglip2")
     with pytest.raises(ModelError, match="takes lists of patches, not pictures"):
-        check_base(ModelConfig(name=str(tmp_path / "siglip2")), Preprocessing(SIDE, SIDE))
+        load_processor(ModelConfig(name=str(tmp_path / "siglip2")))

@@ -58,7 +58,7 @@ def test_the_blocks_are_found_by_their_number() -> None:
 
 
 def test_a_model_in_stages_has_them_for_blocks() -> None:
-    resnet = ResNetForImageClassification(ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1]))
+    resnet = ResNetForImageClassification(ResNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1]))
     assert blocks(resnet) == ("resnet.encoder.stages", resnet.resnet.encoder.stages)
 
 

@@ -136,11 +136,12 @@ class Swapped(ViTImageProcessor):  # type: ignore[misc]
 
 @pytest.mark.parametrize("model", [{"image_size": 48}, {}])
 def test_what_a_processor_does_to_colours_is_not_dropped_with_it(
-    monkeypatch: pytest.MonkeyPatch, model: dict[str, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: dict[str, int]
 ) -> None:
+    base = saved(ViTImageProcessor(), tmp_path / "base")
     monkeypatch.setattr("frame_vit.model.processor.own_processor", lambda place: Swapped())
     with pytest.raises(ModelError, match="does not reproduce"):
-        load_processor(ModelConfig.model_validate({"name": "here", **model}), "pad")
+        load_processor(ModelConfig.model_validate({"name": base.name, **model}), "pad")
 
 
 def test_a_model_that_was_trained_with_padding_keeps_it(tmp_path: Path) -> None:
