@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import itertools
 import multiprocessing
 import os
@@ -18,23 +17,31 @@ import statistics
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from datasets import DatasetDict, disable_progress_bars
-from recipes import BATCH, BOARD_CLASSES, BOARDS, FRAMES, HALVED, balanced, frames  # type: ignore[import-not-found]
-from transformers import set_seed
+from study import (  # type: ignore[import-not-found]
+    BATCH,
+    BOARDS,
+    FRAMES,
+    HALVED,
+    Place,
+    append,
+    balanced,
+    begin,
+    frames,
+    rows_in,
+    settings,
+)
 
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import Config
-from frame_vit.data import demo
-from frame_vit.data.dataset import read_dataset
 from frame_vit.evaluation.metrics import score
-from frame_vit.model.pretrained import load_pretrained
-from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.prediction.predictor import Predictor
+from frame_vit.system.devices import resolve_device, resolve_precision
 from frame_vit.training import loop
 
 HELD_OUT = 200
@@ -79,30 +86,16 @@ class Row:
     seconds: float
 
 
-class Place(NamedTuple):
-    """Where a worker finds what it needs."""
-
-    model: str
-    image_size: int
-    tables: Path
-    threads: int
-
-
 def measure(run: Run, place: Place) -> Row:
     torch.set_num_threads(place.threads)
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        config = config_of(run, place, Path(folder))
-        processor = load_processor(config.model, config.data.fit)
-        preprocessing = preprocessing_of(processor, config.data)
-        dataset = read_dataset(config, preprocessing)
-        set_seed(run.seed)
-        classifier = load_pretrained(config.model, dataset.labels, preprocessing, processor)
+        classifier, dataset = begin(config := config_of(run, place, Path(folder)))
         began = time.perf_counter()
         outcome = loop.train(classifier, dataset.splits, config, Path(folder) / "run")
         seconds = round(time.perf_counter() - began, 1)
         val = dataset.splits["val"]
-        answers = Predictor(Torch(classifier)).answer_all(val.pixels)
+        answers = Predictor(Torch(classifier, place.device, place.precision)).answer_all(val.pixels)
         one, all_views = (score(val.labels, logits, dataset.labels) for logits in (answers.single, answers.averaged))
         scores = (one.accuracy, one.macro_f1, all_views.accuracy, all_views.macro_f1)
         return Row(*run, *scores, outcome.best_step, outcome.steps, seconds)
@@ -110,23 +103,20 @@ def measure(run: Run, place: Place) -> Row:
 
 def config_of(run: Run, place: Place, folder: Path) -> Config:
     (folder / "run").mkdir()
-    classes = BOARD_CLASSES if run.data == BOARDS else demo.NAMES
-    symmetries = {"hflip": {}, "vflip": {}, "rot90": {}} if run.data == BOARDS else demo.SYMMETRIES
-    data = {"train": str(place.tables / f"{run.data}-{run.pictures}-{run.seed}"), "test_fraction": 0.0}
-    training = BASE | VARIANTS[run.variant] | {"seed": run.seed, "save_total_limit": 1}
-    image_size = training.pop("image_size", place.image_size)
+    training = BASE | {"device": place.device, "precision": place.precision} | VARIANTS[run.variant]
+    training |= {"seed": run.seed, "save_total_limit": 1}
+    model = {"name": place.model, "image_size": training.pop("image_size", place.image_size)}
     return Config.model_validate(
-        {
-            "labels": {"names": [*classes], "ok": ["passed"], "symmetries": symmetries},
-            "data": data | {"cache": str(folder / "cache")},
-            "model": {"name": place.model, "image_size": image_size},
-            "training": training,
-        }
+        settings(run.data, table_of(run, place.tables), folder) | {"model": model, "training": training}
     )
 
 
+def table_of(run: Run, tables: Path) -> Path:
+    return tables / f"{run.data}-{run.pictures}-{run.seed}"
+
+
 def save_table(run: Run, boards: list[str], folder: Path) -> None:
-    place = folder / f"{run.data}-{run.pictures}-{run.seed}"
+    place = table_of(run, folder)
     if place.exists():
         return
     count, seed = run.pictures + HELD_OUT, 2000 + run.seed
@@ -134,25 +124,6 @@ def save_table(run: Run, boards: list[str], folder: Path) -> None:
     drawn = balanced(boards[0], count, seed) if run.data == BOARDS else frames(count, seed, shares[run.data])
     train, validation = drawn.select(range(run.pictures)), drawn.select(range(run.pictures, count))
     DatasetDict({"train": train, "validation": validation}).save_to_disk(str(place))
-
-
-def rows_in(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    kinds = {"data": str, "variant": str, "pictures": int, "seed": int, "best_step": int, "steps": int}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Row(**{key: kinds.get(key, float)(value) for key, value in row.items()}) for row in csv.DictReader(file)
-        ]
-
-
-def append(path: Path, row: Row) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Row.__dataclass_fields__), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(row))
 
 
 def show(rows: list[Row]) -> None:
@@ -174,25 +145,28 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, nargs="+", default=[100, 300, 1000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS], metavar="NAME")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="trainings side by side; a card: 1")
     parser.add_argument("--csv", type=Path, default=Path("defaults.csv"))
     given = parser.parse_args()
     names = [HALVED] if given.halved else [FRAMES, BOARDS] if given.boards else [FRAMES]
-    done = {(row.data, row.pictures, row.variant, row.seed) for row in rows_in(given.csv)}
+    done = {(row.data, row.pictures, row.variant, row.seed) for row in rows_in(given.csv, Row)}
     every = itertools.product(given.pictures, range(given.seeds), names, given.variants)
     planned = [Run(data, count, variant, seed) for count, seed, data, variant in every]
     planned = [run for run in planned if tuple(run) not in done]
+    device = resolve_device(given.device)
     threads = max(1, (os.cpu_count() or 1) // given.workers)
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(str(Path(given.model).resolve()), given.image_size, Path(folder), threads)
+        model, precision = str(Path(given.model).resolve()), resolve_precision("auto", device)
+        place = Place(model, given.image_size, Path(folder), str(device), precision, threads)
         for run in planned:
             save_table(run, given.boards, place.tables)
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(given.workers, context) as pool:
             for job in as_completed([pool.submit(measure, run, place) for run in planned]):
-                append(given.csv, job.result())
+                append(given.csv, [job.result()])
                 print(job.result(), flush=True)
-    show(rows_in(given.csv))
+    show(rows_in(given.csv, Row))
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import csv
-import dataclasses
 import itertools
 import multiprocessing
 import os
@@ -30,16 +28,26 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from datasets import Dataset as Table
-from datasets import DatasetDict, Features, Value, concatenate_datasets, disable_progress_bars, load_dataset
-from datasets import Image as ImageFeature
+from datasets import DatasetDict, disable_progress_bars
 from recipes_figure import draw, show  # type: ignore[import-not-found]
+from study import (  # type: ignore[import-not-found]
+    BATCH,
+    BOARDS,
+    FRAMES,
+    Place,
+    append,
+    balanced,
+    begin,
+    frames,
+    rows_in,
+    settings,
+)
 from torchvision.transforms import (  # type: ignore[import-untyped]
     Compose,
     Normalize,
@@ -48,18 +56,14 @@ from torchvision.transforms import (  # type: ignore[import-untyped]
     Resize,
     ToTensor,
 )
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import Config
-from frame_vit.data import demo
-from frame_vit.data.dataset import read_dataset
 from frame_vit.data.examples import Split
 from frame_vit.evaluation.metrics import score
 from frame_vit.model.classifier import Classifier
-from frame_vit.model.pretrained import load_pretrained
-from frame_vit.model.processor import load_processor, preprocessing_of
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.system.devices import resolve_device, resolve_precision
 from frame_vit.training import loop
@@ -67,10 +71,7 @@ from frame_vit.training import loop
 PICTURES, EPOCHS = (100, 300, 1000, 2000), (2, 5, 10, 15)
 USUAL_PICTURES, USUAL_EPOCHS = 300, 5
 """The picture has two axes, and each is followed at the usual place on the other."""
-BATCH = 16
 TESTED = 400
-FRAMES, HALVED, BOARDS = "frames", "halved frames", "boards"
-BOARD_CLASSES = ("passed", "open", "short", "mousebite", "spur", "copper", "pinhole")
 SCRIPTS: dict[str, dict[str, Any]] = {
     "notebook": {"learning_rate": 2e-4, "eval_strategy": "steps", "eval_steps": 20, "save_steps": 100},
     "usual script": {"learning_rate": 5e-5, "warmup_steps": 0.1, "eval_strategy": "epoch", "save_strategy": "epoch"},
@@ -106,18 +107,6 @@ class Row:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a worker finds what it needs; `tables` has a saved data set for every data, number and seed."""
-
-    model: str
-    image_size: int
-    tables: Path
-    device: str
-    precision: str
-    threads: int
-
-
 def runs(names: Sequence[str], pictures: Sequence[int], epochs: Sequence[int], seeds: int) -> list[Run]:
     """Every training of the study: cheap ones first, and all recipes of a seed before the next seed."""
     grid = {(USUAL_PICTURES, each) for each in epochs} | {(each, USUAL_EPOCHS) for each in pictures}
@@ -135,12 +124,7 @@ def measure(run: Run, place: Place) -> list[Row]:
     torch.set_num_threads(place.threads)
     disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        config = config_of(run, place, Path(folder))
-        processor = load_processor(config.model, config.data.fit)
-        preprocessing = preprocessing_of(processor, config.data)
-        dataset = read_dataset(config, preprocessing)
-        set_seed(run.seed)
-        classifier = load_pretrained(config.model, dataset.labels, preprocessing, processor)
+        classifier, dataset = begin(config := config_of(run, place, Path(folder)))
         began = time.perf_counter()
         if run.recipe in SCRIPTS:
             train_by_script(classifier, run, place)
@@ -152,21 +136,21 @@ def measure(run: Run, place: Place) -> list[Row]:
 
 def config_of(run: Run, place: Place, folder: Path) -> Config:
     (folder / "run").mkdir()
-    classes = BOARD_CLASSES if run.data == BOARDS else demo.NAMES
-    symmetries = {"hflip": {}, "vflip": {}, "rot90": {}} if run.data == BOARDS else demo.SYMMETRIES
-    table = place.tables / f"{run.data}-{run.pictures}-{run.seed}"
     training: dict[str, Any] = {"epochs": run.epochs or 1, "batch_size": BATCH, "seed": run.seed}
     training |= {"device": place.device, "precision": place.precision, "save_total_limit": 1}
     training |= {"freeze": "backbone" if run.recipe == "head, views" else "none"}
     return Config.model_validate(
-        {
-            "labels": {"names": [*classes], "ok": ["passed"], "symmetries": symmetries},
-            "data": {"train": str(table), "cache": str(folder / "cache")},
+        settings(run.data, table_of(run, place.tables), folder)
+        | {
             "model": {"name": place.model, "image_size": place.image_size},
             "augment": NO_AUGMENTATION if run.recipe == "plain" else {},
             "training": training,
         }
     )
+
+
+def table_of(run: Run, tables: Path) -> Path:
+    return tables / f"{run.data}-{run.pictures}-{run.seed}"
 
 
 def tested(classifier: Classifier, split: Split, run: Run, place: Place, seconds: float) -> list[Row]:
@@ -193,7 +177,7 @@ def train_by_script(classifier: Classifier, run: Run, place: Place) -> None:
     normalised = [ToTensor(), Normalize(list(shape.mean), list(shape.std))]
     spoiling = Compose([RandomResizedCrop(place.image_size), RandomHorizontalFlip(), *normalised])
     whole = Compose([Resize((place.image_size, place.image_size)), *normalised])
-    tables = DatasetDict.load_from_disk(str(place.tables / f"{run.data}-{run.pictures}-{run.seed}"))
+    tables = DatasetDict.load_from_disk(str(table_of(run, place.tables)))
 
     def seen_by(transform: Any) -> Any:
         return lambda rows: {
@@ -242,7 +226,7 @@ def stack(rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 def save_table(run: Run, boards: Sequence[str], folder: Path) -> None:
     """The pictures of a data set, a number and a seed, divided, for all recipes alike."""
-    place = folder / f"{run.data}-{run.pictures}-{run.seed}"
+    place = table_of(run, folder)
     if place.exists():
         return
     held_out = run.pictures // 4
@@ -255,46 +239,6 @@ def save_table(run: Run, boards: Sequence[str], folder: Path) -> None:
     order = np.random.default_rng(run.seed).permutation(len(drawn))
     train, validation = drawn.select(order[: run.pictures]), drawn.select(order[run.pictures :])
     DatasetDict({"train": train, "validation": validation, "test": test}).save_to_disk(str(place))
-
-
-def frames(count: int, seed: int, share: float = 1) -> Table:
-    """Frames as the demo draws them, the classes in turn; displaced by this share of what it does."""
-    rows: dict[str, list[Any]] = {"image": [], "response": []}
-    for drawn in demo.frames(count, seed):
-        frame = dataclasses.replace(drawn, offset=demo.Pair(drawn.offset.x * share, drawn.offset.y * share))
-        rows["image"].append({"bytes": demo.jpeg(frame), "path": None})
-        rows["response"].append(repr({"bboxes": [[round(v) for v in frame.box]], "labels": [drawn.label]}))
-    return Table.from_dict(rows, features=Features({"image": ImageFeature(), "response": Value("string")}))
-
-
-def balanced(source: str, count: int, seed: int) -> Table:
-    """About as many rows of each class, chosen at random."""
-    files = sorted(str(file) for file in Path(source).rglob("*.parquet"))
-    table = load_dataset("parquet", data_files=files, split="train").select_columns(["image", "response"])
-    labels = np.array([ast.literal_eval(text)["labels"][0] for text in table["response"]])
-    rng = np.random.default_rng(seed)
-    shuffled = [rng.permutation(np.flatnonzero(labels == name)) for name in BOARD_CLASSES]
-    turns = [table.select(shuffled[i % len(shuffled)][[i // len(shuffled)]]) for i in range(count)]
-    return concatenate_datasets(turns)
-
-
-def rows_in(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    kinds = {"data": str, "recipe": str, "pictures": int, "epochs": int, "seed": int, "tested": int}
-    with path.open(newline="", encoding="utf-8") as file:
-        return [
-            Row(**{key: kinds.get(key, float)(value) for key, value in row.items()}) for row in csv.DictReader(file)
-        ]
-
-
-def append(path: Path, rows: Sequence[Row]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(Row.__dataclass_fields__), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
 
 
 def measured(planned: Sequence[Run], place: Place, workers: int) -> Iterator[list[Row]]:
@@ -320,7 +264,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, default=Path("recipes.png"))
     given = parser.parse_args()
     names = [FRAMES, BOARDS] if given.boards else [FRAMES]
-    before = {(r.data, r.recipe, r.pictures, r.epochs, r.seed) for r in rows_in(given.csv)}
+    before = {(r.data, r.recipe, r.pictures, r.epochs, r.seed) for r in rows_in(given.csv, Row)}
     every = runs(names, given.pictures, given.epochs, given.seeds)
     planned = [run for run in every if run.recipe in given.recipes and tuple(run) not in before]
     device = resolve_device(given.device)
@@ -336,8 +280,8 @@ def main() -> None:
             append(given.csv, rows)
             for each in rows:
                 print(f"{number} of {len(planned)}: {each}", flush=True)
-    show(rows_in(given.csv))
-    draw(rows_in(given.csv), given.picture)
+    show(rows_in(given.csv, Row))
+    draw(rows_in(given.csv, Row), given.picture)
 
 
 if __name__ == "__main__":
