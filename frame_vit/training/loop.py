@@ -102,7 +102,8 @@ def train(
         fit_new_head(model, splits, config, compute, tick)
     task = prepare_task(model, splits, config, compute, tick)
     if can_fit(task):
-        return _fit_head(task, model, config, run, tick) if _is_main() else Outcome(0.0, 0, 0, 0.0, 0.0)
+        is_main = ProcessGroup(config.training.device).main
+        return _fit_head(task, model, config, run, tick) if is_main else Outcome(0.0, 0, 0, 0.0, 0.0)
     _tell_memory(task, config.training, compute)
     existing = sum(file.stat().st_size for each in checkpoints_in(run / CHECKPOINTS) for file in each.folder.iterdir())
     needed = _checkpoint_bytes(task.module, config.training) - existing
@@ -165,11 +166,6 @@ def _work(task: Task, model: Classifier, config: Config, compute: Compute) -> Wo
             frozen = len(train_split) * len(task.views) + len(val)
     step = training.batch_size * training.gradient_accumulation * ProcessGroup(training.device).count
     return Work(min(len(train_split), step), len(val), frozen)
-
-
-def _is_main() -> bool:
-    """Whether this process is the one that writes the run."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
 
 
 def check_trainable(model: Classifier, config: Config, pictures: int, processes: int) -> None:

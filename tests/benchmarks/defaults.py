@@ -35,6 +35,7 @@ from study import (  # type: ignore[import-not-found]
     frames,
     rows_in,
     settings,
+    table_of,
 )
 
 from frame_vit.backends.torch_backend import Torch
@@ -109,10 +110,6 @@ def config_of(run: Run, place: Place, folder: Path) -> Config:
     return Config.model_validate(
         settings(run.data, table_of(run, place.tables), folder) | {"model": model, "training": training}
     )
-
-
-def table_of(run: Run, tables: Path) -> Path:
-    return tables / f"{run.data}-{run.pictures}-{run.seed}"
 
 
 def save_table(run: Run, boards: list[str], folder: Path) -> None:

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from datasets import DatasetDict, disable_progress_bars
-from recipes_figure import draw, show  # type: ignore[import-not-found]
+from recipes_figure import USUAL_EPOCHS, USUAL_PICTURES, draw, show  # type: ignore[import-not-found]
 from study import (  # type: ignore[import-not-found]
     BATCH,
     BOARDS,
@@ -47,6 +47,7 @@ from study import (  # type: ignore[import-not-found]
     frames,
     rows_in,
     settings,
+    table_of,
 )
 from torchvision.transforms import (  # type: ignore[import-untyped]
     Compose,
@@ -69,8 +70,6 @@ from frame_vit.system.devices import resolve_device, resolve_precision
 from frame_vit.training import loop
 
 PICTURES, EPOCHS = (100, 300, 1000, 2000), (2, 5, 10, 15)
-USUAL_PICTURES, USUAL_EPOCHS = 300, 5
-"""The picture has two axes, and each is followed at the usual place on the other."""
 TESTED = 400
 SCRIPTS: dict[str, dict[str, Any]] = {
     "notebook": {"learning_rate": 2e-4, "eval_strategy": "steps", "eval_steps": 20, "save_steps": 100},
@@ -147,10 +146,6 @@ def config_of(run: Run, place: Place, folder: Path) -> Config:
             "training": training,
         }
     )
-
-
-def table_of(run: Run, tables: Path) -> Path:
-    return tables / f"{run.data}-{run.pictures}-{run.seed}"
 
 
 def tested(classifier: Classifier, split: Split, run: Run, place: Place, seconds: float) -> list[Row]:

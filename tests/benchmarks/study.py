@@ -39,6 +39,11 @@ class Place(NamedTuple):
     threads: int
 
 
+def table_of(run: Any, tables: Path) -> Path:
+    """The saved data set of a training: by its data, number of pictures and seed."""
+    return tables / f"{run.data}-{run.pictures}-{run.seed}"
+
+
 def settings(data: str, table: Path, folder: Path) -> dict[str, Any]:
     """The sections `labels` and `data` of a config for a saved data set; its cache lies in `folder`."""
     classes = BOARD_CLASSES if data == BOARDS else demo.NAMES
