@@ -96,12 +96,13 @@ def load_predictor(
 ) -> Predictor:
     """A model that is ready to predict, to be used several times. `tta`: average over the declared symmetries.
 
+    All cores share a picture, so that each is answered soon; `predict` of many pictures lets each core compute its own.
     Raises `UsageError` where there is no such model, or where nothing here can run it in this way.
     """
     from frame_vit.prediction.load import PredictorOptions
     from frame_vit.prediction.load import load_predictor as load
 
-    return load(_text(model), PredictorOptions(backend, device, precision, tta, batch_size))
+    return load(_text(model), PredictorOptions(backend, device, precision, tta, batch_size), one_by_one=True)
 
 
 def evaluate(
@@ -234,7 +235,7 @@ def benchmark(
     *,
     limit: int = 64,
     device: str = "auto",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     tick: Tick = silent,
 ) -> BenchmarkResult:
     """Measures every backend and precision on this machine with at most `limit` pictures; returns benchmark.json."""

@@ -24,6 +24,8 @@ INPUT, OUTPUTS = "pixel_values", ("logits", "embedding")
 """Names of an exported graph's input and outputs; a model without one embedding a picture has only the first output."""
 METADATA_KEYS = ("framevit", "embeddings", "numbers")
 """Keys of an exported file's metadata: framevit.json, the packed embeddings of training pictures, fp32 or int8."""
+ON_A_CARD, ON_A_CPU = 32, 8
+"""Pictures in a batch that all cores of a card or a CPU share: larger ones no longer fit into the caches of a CPU."""
 WEIGHTS, FP32, INT8 = "weights", "fp32", "int8"
 """The variants of a model: its weights (*.safetensors), the exported file, the quantised exported file."""
 
@@ -36,11 +38,15 @@ class BackendAnswer(NamedTuple):
 
 
 class Backend(Protocol):
-    """An opened model. `name`, `device` and `precision` say what computes its answers, where and how exactly."""
+    """An opened model. `name`, `device` and `precision` say what computes its answers, where and how exactly.
+
+    `batch_size` is how many pictures it is best given together.
+    """
 
     name: str
     device: str
     precision: str
+    batch_size: int
     metadata: ModelMetadata
 
     def run(self, pixels: UInt8) -> BackendAnswer:
@@ -50,7 +56,8 @@ class Backend(Protocol):
 class ModelSource(NamedTuple):
     """What a backend is opened with: the model's name, the exported file if it is to read one, device and precision.
 
-    `metadata` is the framevit.json beside an exported file: its thresholds replace those inside the file.
+    `metadata` is the framevit.json beside an exported file: its thresholds replace those inside the file. Where
+    pictures come `one_by_one`, all cores share a picture, so that it is answered soon; else each core computes its own.
     """
 
     model: str
@@ -58,6 +65,7 @@ class ModelSource(NamedTuple):
     metadata: ModelMetadata | None = None
     device: str = "auto"
     precision: str = "auto"
+    one_by_one: bool = True
 
 
 class BackendInfo(NamedTuple):

@@ -36,12 +36,16 @@ UNKNOWN = ""
 
 
 class BackendRequest(NamedTuple):
-    """The model's place, and which backend, device and precision were requested; `weights` prefers torch."""
+    """The model's place, and which backend, device and precision were requested; `weights` prefers torch.
+
+    `one_by_one` is that of `ModelSource`.
+    """
 
     place: str
     backend: str
     device: str
     precision: str
+    one_by_one: bool = True
 
     @property
     def folder(self) -> Path:
@@ -193,7 +197,8 @@ def _open(request: BackendRequest, choice: BackendChoice, beside: ModelMetadata 
     metadata = None if choice.file is None or choice.variant == UNKNOWN else beside
     if choice.file is not None:
         check_whole(choice.file)
-    return info.open(ModelSource(request.place, choice.file, metadata, request.device, choice.precision))
+    device, precision = request.device, choice.precision
+    return info.open(ModelSource(request.place, choice.file, metadata, device, precision, request.one_by_one))
 
 
 def explain_refusal(request: BackendRequest) -> tuple[str, str]:

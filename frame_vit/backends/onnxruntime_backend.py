@@ -12,6 +12,7 @@ from frame_vit.backends.backend import (
     FP32,
     INPUT,
     INT8,
+    ON_A_CPU,
     BackendAnswer,
     BackendInfo,
     ModelSource,
@@ -27,22 +28,25 @@ if TYPE_CHECKING:
 
 
 class OnnxRuntime:
-    """An exported file in ONNX Runtime. `metadata` is the framevit.json beside the file, if there is one.
+    """An exported file in ONNX Runtime. `metadata` and `one_by_one` are those of `ModelSource`.
 
     Raises `ModelError` for a file that ONNX Runtime cannot run or that framevit did not write.
     """
 
     name, device = "onnxruntime", "cpu"
 
-    def __init__(self, path: Path, metadata: ModelMetadata | None = None, precision: str = "auto") -> None:
+    def __init__(
+        self, path: Path, metadata: ModelMetadata | None = None, precision: str = "auto", one_by_one: bool = True
+    ) -> None:
         import onnxruntime
 
         from frame_vit.backends.exported_files import embedded_metadata, merged_metadata
+        from frame_vit.backends.side_by_side import SideBySide
         from frame_vit.model.metadata import check_embeddings
 
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores()
+        options.intra_op_num_threads = cores() if one_by_one else 1
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no common base
@@ -54,8 +58,12 @@ class OnnxRuntime:
         outputs = self._session.get_outputs()
         self._outputs = [output.name for output in outputs]
         check_embeddings(self.metadata, outputs[1].shape[-1] if len(outputs) > 1 else None, str(path))
+        self.run, self.batch_size = self._compute, ON_A_CPU
+        if not one_by_one:
+            parallel = SideBySide(self._compute)
+            self.run, self.batch_size = parallel.run, parallel.batch_size
 
-    def run(self, pixels: UInt8) -> BackendAnswer:
+    def _compute(self, pixels: UInt8) -> BackendAnswer:
         from frame_vit.images.preprocessing import normalise
 
         logits, *further = self._session.run(self._outputs, {INPUT: normalise(pixels, self.metadata.preprocessing)})
@@ -64,7 +72,7 @@ class OnnxRuntime:
 
 def _open(source: ModelSource) -> OnnxRuntime:
     assert source.file is not None
-    return OnnxRuntime(source.file, source.metadata, source.precision)
+    return OnnxRuntime(source.file, source.metadata, source.precision, source.one_by_one)
 
 
 ONNXRUNTIME = BackendInfo(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from frame_vit.backends.backend import WEIGHTS, BackendAnswer, BackendInfo, ModelSource
+from frame_vit.backends.backend import ON_A_CARD, ON_A_CPU, WEIGHTS, BackendAnswer, BackendInfo, ModelSource
 from frame_vit.errors import ModelError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class Torch:
         self.metadata = classifier.metadata
         self.torch_device = own_card(resolve_device(device))
         self.device = str(self.torch_device)
+        self.batch_size = ON_A_CPU if self.device == "cpu" else ON_A_CARD
         self.precision = resolve_precision(precision, self.torch_device)
         self.module = classifier.module.to(self.torch_device).eval()
         self._head_input = HeadInput(self.module)

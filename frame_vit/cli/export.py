@@ -76,7 +76,7 @@ def benchmark(
 
     request = DataRequest(evaluation_config(place.run, None, overrides or []), data)
     with console.progress() as tick:
-        result = measure(place, request, count, device or "auto", batch_size or 8, tick)
+        result = measure(place, request, count, device or "auto", batch_size, tick)
     if json_output:
         echo_json(result.to_json())
     else:

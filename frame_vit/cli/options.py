@@ -67,7 +67,11 @@ LARGEST_COUNT = 1_000_000
 BatchSize = Annotated[
     int | None,
     typer.Option(
-        "--batch-size", min=1, max=LARGEST_COUNT, help="Pictures per batch.", show_default="8 on a CPU, 32 on a card"
+        "--batch-size",
+        min=1,
+        max=LARGEST_COUNT,
+        help="Pictures per batch.",
+        show_default="what is fastest for the backend",
     ),
 ]
 ModelArgument = Annotated[

@@ -56,7 +56,7 @@ class BenchmarkResult:
 
     rows: list[BenchmarkRow]
     pictures: int
-    batch_size: int
+    batch_size: int | None
     reference: str
     machine: Machine
     weights: str | None = None
@@ -74,10 +74,16 @@ class BenchmarkResult:
 
 
 def benchmark(
-    place: ModelPlace, request: DataRequest, count: int, device: str = "auto", batch_size: int = 8, tick: Tick = silent
+    place: ModelPlace,
+    request: DataRequest,
+    count: int,
+    device: str = "auto",
+    batch_size: int | None = None,
+    tick: Tick = silent,
 ) -> BenchmarkResult:
     """Measures a model on at most `count` of the requested pictures; synthetic frames where there are none.
 
+    Without a `batch_size`, each backend takes its own.
     The result is also written as benchmark.json into a model folder, where `--backend auto` reads it.
     """
     if request.source is None and place.run is None:
@@ -102,9 +108,9 @@ def store(folder: Path, result: BenchmarkResult) -> BenchmarkResult:
 
 def markdown(result: BenchmarkResult) -> str:
     """The result as a table that can be pasted into a page or an issue."""
-    where = result.machine
+    where, size = result.machine, result.batch_size
     lines = [
-        f"{result.pictures} pictures, {result.batch_size} at once; {where.processor}, {where.cores} cores, "
+        f"{result.pictures} pictures{f', {size} at once' if size else ''}; {where.processor}, {where.cores} cores, "
         f"{where.system}; framevit {__version__}; compared with {result.reference}",
         "",
         "| backend | precision | pictures/s | one picture p50 | p99 | start | memory | largest logit difference "

@@ -190,7 +190,7 @@ def replace_metadata(path: Path, texts: dict[str, str]) -> None:
 def speed_up(fp32: Path, int8: Path, batch: UInt8) -> float:
     """How many times as fast as fp32 the int8 file is for a batch: the ratio of median times, measured in turns."""
     times: dict[Path, list[float]] = {fp32: [], int8: []}
-    backends = {path: OnnxRuntime(path) for path in times}
+    backends = {path: OnnxRuntime(path, one_by_one=False) for path in times}
     for turn in range(TURNS + 1):
         for path, backend in backends.items():
             start = perf_counter()

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from frame_vit.backends.choose import ENDLESS
 from frame_vit.errors import FrameVitError
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.prediction.inputs import Input, expand
@@ -41,11 +42,11 @@ class Combination(NamedTuple):
 
 @dataclass(frozen=True)
 class MeasureOptions:
-    """How a model is measured: its place, device, pictures at once, and for how many seconds at least."""
+    """How a model is measured: its place, device, batch size (None: each backend's own), and the least seconds."""
 
     place: str
     device: str = "auto"
-    batch_size: int = 8
+    batch_size: int | None = None
     seconds: float = SECONDS
 
 
@@ -119,16 +120,24 @@ def measure(request: MeasureRequest) -> Measurement:
     inputs = expand([request.folder])
     list(predictor.predict(inputs[:1]))
     start_s = time.time() - request.started
+    speed = _speed(predictor, inputs, options.seconds)
+    _write_answers(predictor, inputs, Path(request.answers))
+    memory_mb = _peak_mb()
+    latencies = _latencies(load_predictor(options.place, chosen, ENDLESS), inputs)
+    p50, p99 = np.quantile(latencies, (0.5, 0.99), method="higher") * 1000
+    return Measurement(predictor.device, start_s, speed, float(p50), float(p99), memory_mb)
+
+
+def _latencies(predictor: Predictor, inputs: list[Input]) -> list[float]:
+    """How long single pictures take, one after the other, in seconds."""
     latencies = []
+    list(predictor.rows([(inputs[0], predictor.read(inputs[0]))]))
     for turn in range(LATENCIES):
         picture = inputs[turn % len(inputs)]
         start = time.perf_counter()
         list(predictor.rows([(picture, predictor.read(picture))]))
         latencies.append(time.perf_counter() - start)
-    speed = _speed(predictor, inputs, options.seconds)
-    _write_answers(predictor, inputs, Path(request.answers))
-    p50, p99 = np.quantile(latencies, (0.5, 0.99), method="higher") * 1000
-    return Measurement(predictor.device, start_s, speed, float(p50), float(p99), _peak_mb())
+    return latencies
 
 
 def _speed(predictor: Predictor, inputs: list[Input], seconds: float) -> float:

@@ -21,7 +21,7 @@ class PredictorOptions:
     """How a model's answers are computed. `auto` takes what is fastest here; the backend `weights` prefers torch.
 
     `tta` is test-time augmentation, the average over the declared symmetries. `batch_size` is how many pictures go
-    through the model at once (None: 8 on a CPU, 32 on a card).
+    through the model at once (None: what is fastest for the backend).
     """
 
     backend: str = "auto"
@@ -36,10 +36,13 @@ def load_predictor(
     options: PredictorOptions | None = None,
     count: int | None = None,
     isolated: bool = True,
+    one_by_one: bool | None = None,
 ) -> Predictor:
     """The predictor of a run folder, a model folder, an exported file, a hub name or (None) the latest run.
 
     `count` is the number of pictures to come (None: many; `ENDLESS`: one by one); it matters for the backend `auto`.
+    With `one_by_one`, all cores share a picture, so that it is answered soon; else each core computes its own, which
+    answers more pictures in the same time (None: by the count).
     With `isolated`, pictures are decoded in processes of their own, which takes longer for a single one.
     Raises `UsageError` if there is no such model, or if no backend on this machine can answer as requested.
     """
@@ -48,7 +51,8 @@ def load_predictor(
     if decoders is not None and count is not None:  # they start while the model is loaded
         decoders.start(1 if count == ENDLESS else count)
     options = options or PredictorOptions()
-    request = BackendRequest(place.name, options.backend, options.device, options.precision)
+    alone = count in (1, ENDLESS) if one_by_one is None else one_by_one
+    request = BackendRequest(place.name, options.backend, options.device, options.precision, alone)
     backend = open_first_working(request, ordered_choices(request, count))
     log.info("model: %s (%s, %s, %s)", place.name, backend.name, backend.device, backend.precision)
     _warn_of_differences(backend)

@@ -47,10 +47,6 @@ if TYPE_CHECKING:
     Source = Picture | Example
 
 
-ON_A_CARD, ON_A_CPU = 32, 8
-"""Default batch sizes: larger batches no longer fit into the caches of a CPU."""
-
-
 class Answers(NamedTuple):
     """The answers for N pictures: logits (N, views, C) float32, the untouched picture's view first; embeddings (N, D).
 
@@ -107,7 +103,7 @@ class Predictor:
         decoders: Decoders | None = None,
     ) -> None:
         self.backend, self.place, self.decoders, self._warn = backend, place, decoders, Once()
-        self.batch_size = batch_size or (ON_A_CPU if backend.device == "cpu" else ON_A_CARD)
+        self.batch_size = batch_size or backend.batch_size
         self.group = self.labels.group()
         if self.preprocessing.height != self.preprocessing.width and any(view.turns % 2 for view, _ in self.group):
             raise ModelError(

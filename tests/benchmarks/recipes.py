@@ -28,14 +28,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from datasets import DatasetDict, disable_progress_bars
-from recipes_figure import USUAL_EPOCHS, USUAL_PICTURES, draw, show  # type: ignore[import-not-found]
+from recipes_figure import USUAL_EPOCHS, USUAL_PICTURES, Row, draw, show  # type: ignore[import-not-found]
 from study import (  # type: ignore[import-not-found]
     BATCH,
     BOARDS,
@@ -87,23 +86,6 @@ class Run(NamedTuple):
     pictures: int
     epochs: int
     seed: int
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the CSV file. `seconds` is the training alone, on one of `workers` processes side by side."""
-
-    data: str
-    recipe: str
-    pictures: int
-    epochs: int
-    seed: int
-    accuracy: float
-    macro_f1: float
-    escape_rate: float
-    overkill_rate: float
-    tested: int
-    seconds: float
 
 
 def runs(names: Sequence[str], pictures: Sequence[int], epochs: Sequence[int], seeds: int) -> list[Run]:
