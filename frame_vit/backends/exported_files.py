@@ -178,4 +178,6 @@ def merged_metadata(embedded: ModelMetadata, beside: ModelMetadata | None, path:
     novelty = beside.novelty
     if novelty is not None and novelty.embeddings is None and embedded.novelty is not None:
         novelty = replace(novelty, embeddings=embedded.novelty.embeddings)
-    return replace(embedded, operating_point=beside.operating_point, novelty=novelty)
+    return replace(
+        embedded, operating_point=beside.operating_point, novelty=novelty, settling_limit=beside.settling_limit
+    )

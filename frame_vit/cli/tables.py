@@ -92,7 +92,9 @@ def show_metrics(metrics: Metrics) -> None:
         "review rate": _rate(scores.review_rate, "shown to a person"),
     }
     if tta.used:
-        lines["averaged over"] = f"{', '.join(tta.views)}; the picture alone: accuracy {tta.without_tta.accuracy:.4f}"
+        needed = "" if tta.views_per_picture == len(tta.views) else f" ({tta.views_per_picture:.2f} a picture)"
+        alone = f"the picture alone: accuracy {tta.without_tta.accuracy:.4f}"
+        lines["averaged over"] = f"{', '.join(tta.views)}{needed}; {alone}"
     for what, value in lines.items():
         out.print(f"{what:<14} {value}", soft_wrap=True)
     out.print()

@@ -298,6 +298,8 @@ class DecisionConfig(Section):
     unlike: Literal["review", "note", "off"] = "review"
     """out-of-distribution pictures (size, colour mode, light, sharpness, embedding): send them to review, only note
     them, or do not look for them (off)"""
+    tta: Literal["all", "auto"] = "all"
+    """test-time augmentation: every picture in all views, or (auto) in one where its answer leaves no doubt"""
     costs: CostsConfig = CostsConfig()
     """what mistakes cost, in any unit"""
 
@@ -308,7 +310,8 @@ class ExportConfig(Section):
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """an exported model is kept if no logit differs by more than this"""
     int8_changed: Fraction = 0.02
-    """an int8 model is kept if it changes the decision or the class of at most this share of the pictures"""
+    """an int8 model is kept if it changes the decision or the class of at most this share of the pictures; the same
+    limit holds for decision.tta: auto"""
 
 
 class Config(Section):

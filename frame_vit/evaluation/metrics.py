@@ -69,11 +69,13 @@ class ClassificationScores:
 class AugmentationMetrics:
     """Test-time augmentation: the views that were averaged, and the numbers with and without it.
 
-    `with_tta` is None where not all declared views were used.
+    `views_per_picture` is how many of them a picture was asked in, on average. `with_tta` is None where not all
+    declared views were used.
     """
 
     used: bool
     views: list[str]
+    views_per_picture: float
     with_tta: Headline | None
     without_tta: Headline
 
@@ -188,11 +190,11 @@ def score_judged(judged: Judged) -> ClassificationScores:
     return score(judged.labels, judged.logits, judged.space, judged.verdicts)
 
 
-def augmentation_metrics(judged: Judged, views: list[str], declared: int) -> AugmentationMetrics:
-    """The numbers with and without averaging over these views, of so many `declared` ones."""
+def augmentation_metrics(judged: Judged, views: list[str], asked: float, declared: int) -> AugmentationMetrics:
+    """The numbers with and without averaging over these views, `asked` on average, of so many `declared` ones."""
     single = score(judged.labels, judged.single_logits, judged.space, judged.single_verdicts)
     averaged = score_judged(judged).headline if len(views) == declared else None
-    return AugmentationMetrics(len(views) > 1, views, averaged, single.headline)
+    return AugmentationMetrics(len(views) > 1, views, asked, averaged, single.headline)
 
 
 def _number(value: float) -> float | None:

@@ -64,7 +64,12 @@ def evaluate_split(predictor: Predictor, split: Split, costs: CostsConfig, tick:
         n=len(judged),
         labels=judged.space.names,
         scores=score_judged(judged),
-        tta=augmentation_metrics(judged, [view.name for view, _ in predictor.views], len(predictor.group)),
+        tta=augmentation_metrics(
+            judged,
+            [view.name for view, _ in predictor.views],
+            predictor.views_asked(judged.single_logits),
+            len(predictor.group),
+        ),
         device=str(predictor.device),
         answered_by=AnsweredBy(predictor.backend.name, predictor.precision),
         novelty=_novelty_counts(judged, predictor),

@@ -154,7 +154,7 @@ def _speed(predictor: Predictor, inputs: list[Input], seconds: float) -> float:
 def _write_answers(predictor: Predictor, inputs: list[Input], path: Path) -> None:
     pictures = [predictor.read(each) for each in inputs]
     pixels = [picture.pixels for picture in pictures if not isinstance(picture, str)]
-    answers = predictor.answer_all(PixelArray.of(np.stack(pixels)))
+    answers = predictor.answer_all(PixelArray.of(np.stack(pixels)), all_views=True)
     decisions = predictor.verdicts_by_answers(answers)
     np.savez(path, logits=answers.logits, decisions=np.zeros(0) if decisions is None else decisions)
 

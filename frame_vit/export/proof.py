@@ -24,7 +24,8 @@ from frame_vit.decision.novelty import sample_rows
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.images.pixel_array import Float32, PixelArray
 from frame_vit.model.classifier import Classifier
-from frame_vit.prediction.predictor import Answers, Predictor
+from frame_vit.prediction.answers import Answers
+from frame_vit.prediction.predictor import Predictor
 from frame_vit.system.progress import Tick
 
 BATCHES = (1, 8)
@@ -49,7 +50,7 @@ class Proof:
         self.metadata, self.limits = classifier.metadata, limits
         self._tick = tick
         reference = Predictor(Torch(classifier, "cpu", "fp32"), batch_size=BATCHES[-1])
-        self.reference = reference.answer_all(self.pixels, tick, "answering with torch")
+        self.reference = reference.answer_all(self.pixels, tick, "answering with torch", all_views=True)
 
     def differences(self, path: Path, name: str) -> BatchDifferences:
         """How the answers of an exported file in ONNX Runtime differ; `name` stands in the progress."""
@@ -86,7 +87,7 @@ class Proof:
 
     def _difference(self, backend: Backend, stage: str, batch_size: int) -> Difference:
         predictor = Predictor(backend, batch_size=batch_size)
-        answers = predictor.answer_all(self.pixels, self._tick, f"comparing {stage} with torch")
+        answers = predictor.answer_all(self.pixels, self._tick, f"comparing {stage} with torch", all_views=True)
         return difference_between(predictor, self.reference, answers, self.keys)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from frame_vit import __version__
 from frame_vit.decision.json_values import JsonObject, parsed
 from frame_vit.decision.novelty import NoveltyReference, read_embeddings, write_embeddings
-from frame_vit.decision.thresholds import OperatingPoint
+from frame_vit.decision.thresholds import JUST_ABOVE_1, OperatingPoint
 from frame_vit.errors import ConfigError, DamagedModelError, ModelError
 from frame_vit.images.decode import MAX_MEGAPIXELS
 from frame_vit.images.pixel_array import Float32
@@ -40,6 +40,7 @@ class ModelMetadata:
 
     `temperature` is what the logits were divided by (the division is part of the saved head). `operating_point` holds
     the thresholds, `novelty` what tells pictures that are out of distribution; None where they were not determined.
+    `settling_limit` is the doubt below which one view answers for all (`decision.tta: auto`), None where all views do.
     `weights` is the sha256 of each file of weights by its name; None for a model of framevit 0.5.0.
     """
 
@@ -49,9 +50,10 @@ class ModelMetadata:
     operating_point: OperatingPoint | None = None
     novelty: NoveltyReference | None = None
     weights: dict[str, str] | None = None
+    settling_limit: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        values = {
             "format": FORMAT,
             "framevit": __version__,
             "labels": self.labels.to_json(),
@@ -61,6 +63,8 @@ class ModelMetadata:
             "usual": self.novelty.to_json() if self.novelty else None,
             "weights": self.weights,
         }
+        # Only where it is needed: a framevit that does not know the key would average over all views, and refuses it.
+        return values if self.settling_limit is None else values | {"settling_limit": self.settling_limit}
 
 
 def parse_metadata(text: str, where: str, embeddings: Float32 | None = None) -> ModelMetadata:
@@ -85,6 +89,7 @@ def parse_metadata(text: str, where: str, embeddings: Float32 | None = None) -> 
             OperatingPoint.from_json(values.values["decision"]) if "decision" in values else None,
             NoveltyReference.from_json(values.values["usual"], embeddings) if "usual" in values else None,
             _texts(values.object("weights")) if "weights" in values else None,
+            values.number("settling_limit", 0, JUST_ABOVE_1) if "settling_limit" in values else None,
         )
         values.done()
     except (ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:

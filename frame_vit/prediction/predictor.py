@@ -3,8 +3,8 @@
 `predict`, `evaluate`, `compare`, `calibrate` and `export` all go through a `Predictor`, so that what is evaluated is
 what later runs. Logits come from a `Backend` (torch, ONNX Runtime, OpenVINO ...); this module does not know torch.
 
-Test-time augmentation: where the labels declare symmetries, the model sees each picture once in every view of the
-group. The logits of a view are put back into the order that the classes have in the untouched picture, then averaged.
+Test-time augmentation: where the labels declare symmetries, the answers are averaged over every view of the group, or
+over as many as a picture needs (`answers`).
 Predictions come in the order of the inputs, one for each; a file that cannot be read becomes a row with an error.
 """
 
@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from frame_vit.backends.backend import Backend
 from frame_vit.decision.judged import Judged, JudgedPictures
 from frame_vit.decision.novelty import PictureFeatures, PictureFlags, distances, novelty_flags
 from frame_vit.decision.rates import Logits, softmax
+from frame_vit.decision.settling import views_asked
 from frame_vit.decision.thresholds import Mask, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
@@ -32,9 +33,10 @@ from frame_vit.images.decoders import Decoders, decode_here, decoding_threads
 from frame_vit.images.formats import misnamed
 from frame_vit.images.measures import Measures, measure, measured
 from frame_vit.images.pixel_array import Float32, UInt8
-from frame_vit.images.preprocessing import Picture, Preprocessing, in_view, padded_areas
+from frame_vit.images.preprocessing import Picture, Preprocessing, padded_areas
 from frame_vit.labels import LabelSpace
 from frame_vit.model.metadata import ModelMetadata
+from frame_vit.prediction.answers import Answers, ask, joined
 from frame_vit.prediction.inputs import Input
 from frame_vit.runs.folder import ModelPlace
 from frame_vit.system.progress import Once, Tick, log, silent, speed
@@ -45,26 +47,6 @@ if TYPE_CHECKING:
     from frame_vit.images.pixel_array import PixelArray
 
     Source = Picture | Example
-
-
-class Answers(NamedTuple):
-    """The answers for N pictures: logits (N, views, C) float32, the untouched picture's view first; embeddings (N, D).
-
-    The embeddings are those of the untouched pictures; None where the backend does not give them.
-    """
-
-    logits: Logits
-    embedding: Float32 | None
-
-    @property
-    def averaged(self) -> Logits:
-        """(N, C): the mean over the views."""
-        return np.asarray(self.logits.mean(axis=1))
-
-    @property
-    def single(self) -> Logits:
-        """(N, C): of the untouched pictures alone."""
-        return self.logits[:, 0]
 
 
 @dataclass(frozen=True)
@@ -111,6 +93,7 @@ class Predictor:
                 "Leave rot90 out of labels.symmetries",
             )
         self.views = self.group if tta else self.group[:1]
+        self._asked = 0
         self.as_chosen = self._averages_as_when_chosen()
         if not self.as_chosen:
             log.warning(
@@ -142,41 +125,38 @@ class Predictor:
     def precision(self) -> str:
         return self.backend.precision
 
-    def answer(self, pixels: UInt8) -> Answers:
-        """The answers for one batch of pictures (N, height, width, 3) uint8, in every view.
+    @property
+    def settling_limit(self) -> float | None:
+        """The doubt below which a picture is asked in no other view; None where all are asked in all views."""
+        return self.metadata.settling_limit if len(self.views) > 1 else None
+
+    def answer(self, pixels: UInt8, all_views: bool = False) -> Answers:
+        """The answers for one batch of pictures (N, height, width, 3) uint8, in the views that each of them needs.
 
         Raises `ModelError` where a logit is not a finite number.
         """
-        logits: list[Logits] = []
-        embedding = None
-        for view, classes in self.views:
-            answer = self.backend.run(in_view(pixels, view))
-            # A picture of class i shows classes[i] in this view, so that column holds the view's logit for class i.
-            logits.append(answer.logits[:, list(classes)])
-            embedding = answer.embedding if len(logits) == 1 else embedding
-        stacked = np.stack(logits, axis=1)
-        if not np.isfinite(stacked).all():
-            # argmax over NaNs gives the first class, which is usually the good one: every part would be accepted.
-            raise ModelError(
-                f"the model answers with numbers that are not finite, in {self.precision}",
-                "Try --precision fp32; if that does not help, the weights are broken",
-            )
-        return Answers(stacked, embedding)
+        limit = None if all_views else self.settling_limit
+        answers = ask(self.backend, pixels, self.views, limit, self.batch_size)
+        self._asked += int(views_asked(answers.single, limit, len(self.views)).sum())
+        return answers
 
     def logits(self, pixels: UInt8) -> Logits:
         """(N, height, width, 3) uint8 -> (N, views, C) float32, the untouched picture's view first."""
         return self.answer(pixels).logits
 
-    def answer_all(self, pixels: PixelArray, tick: Tick = silent, stage: str = "testing") -> Answers:
+    def answer_all(
+        self, pixels: PixelArray, tick: Tick = silent, stage: str = "testing", all_views: bool = False
+    ) -> Answers:
         """The answers for all pictures of a split, in batches."""
         batches = []
         for start in range(0, len(pixels), self.batch_size):
-            batches.append(self.answer(pixels[start : start + self.batch_size]))
+            batches.append(self.answer(pixels[start : start + self.batch_size], all_views))
             tick(stage, min(start + self.batch_size, len(pixels)), len(pixels), "")
-        vectors = [batch.embedding for batch in batches if batch.embedding is not None]
-        return Answers(
-            np.concatenate([batch.logits for batch in batches]), np.concatenate(vectors) if vectors else None
-        )
+        return joined(batches)
+
+    def views_asked(self, single: Logits) -> float:
+        """In how many views the pictures with these (N, C) logits of their untouched view are asked, on average."""
+        return float(views_asked(single, self.settling_limit, len(self.views)).mean())
 
     def embeddings(self, pixels: PixelArray) -> Float32 | None:
         """The embeddings of the untouched pictures, (N, D); None where the backend does not give them."""
@@ -248,7 +228,7 @@ class Predictor:
 
     def predict(self, inputs: Iterable[Input], tick: Tick = silent, total: int = 0) -> Iterator[Prediction]:
         """One prediction for each input, in order. All cores decode, at most two batches ahead of the model."""
-        rest, done, start = iter(inputs), 0, time.monotonic()
+        rest, done, start, asked = iter(inputs), 0, time.monotonic(), self._asked
         with decoding_threads(self.decoders) as pool:
             pending: deque[tuple[Input, Future[Picture | str]]] = deque()
 
@@ -264,6 +244,9 @@ class Predictor:
                 done += len(batch)
                 if total != 1:  # a single picture needs no progress
                     tick("predicting", done, total, speed(done / max(time.monotonic() - start, 1e-9)))
+        if self.settling_limit is not None and done > 1:
+            average = (self._asked - asked) / done
+            log.info("test-time augmentation: %.2f of %d views a picture on average", average, len(self.views))
 
     def rows(self, decoded: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
         """One prediction for each decoded picture, or for the reason why it could not be decoded."""

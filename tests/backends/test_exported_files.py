@@ -162,7 +162,9 @@ def test_metadata_survives_its_way_through_the_file() -> None:
 def test_thresholds_and_novelty_beside_the_file_are_newer() -> None:
     embedded = replace(METADATA, novelty=NOVELTY)
     beside = replace(METADATA, operating_point=POINT, novelty=replace(NOVELTY, action="note", embeddings=None))
+    beside = replace(beside, settling_limit=0.01)
     merged = merged_metadata(embedded, beside, Path("m.onnx"))
+    assert merged.settling_limit == 0.01
     assert merged.operating_point == POINT
     assert merged.novelty is not None
     assert merged.novelty.action == "note"

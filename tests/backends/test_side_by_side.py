@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frame_vit.backends.backend import Backend, BackendAnswer, ModelSource
@@ -28,6 +28,7 @@ def numbered(count: int) -> UInt8:
     return np.repeat(np.arange(count, dtype=np.uint8), 3).reshape(count, 1, 1, 3)
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 40), with_embedding=st.booleans())
 def test_every_picture_gets_its_own_answer(count: int, with_embedding: bool) -> None:
     def compute(pixels: UInt8) -> BackendAnswer:

@@ -83,6 +83,24 @@ class TestWithARun:
         assert chosen["chosen_on"].startswith("data-")
         assert chosen["claim"]["n"] == 24
 
+    def test_calibrate_saves_views_that_are_not_needed_and_takes_that_back(self, call: Call, tmp_path: Path) -> None:
+        shutil.copytree("runs/tiny-001", tmp_path / "run")
+        run, auto = tmp_path / "run", ["--set", "decision.tta=auto", "--set", "export.int8_changed=0.5"]
+        refused = call("calibrate", run, "--data", "demo", *auto)
+        assert refused.code == 2
+        assert "chosen on the validation split of the run" in refused.err
+        before = (run / "model/framevit.json").read_text()
+        answer = call("calibrate", run, *auto)
+        assert answer.code == 0, answer.err
+        assert "of 4 views a picture on average; on val," in answer.err
+        assert json.loads((run / "model/framevit.json").read_text())["settling_limit"] > 0
+        evaluated = json.loads(call("evaluate", run, "--json", "-o", tmp_path / "e").out)
+        assert 1 <= evaluated["tta"]["views_per_picture"] < 4
+        kept = call("calibrate", run, "--data", "demo", *auto)
+        assert kept.code == 0, kept.err
+        assert call("calibrate", run).code == 0
+        assert json.loads((run / "model/framevit.json").read_text()) == json.loads(before)
+
     def test_two_models_are_compared_on_the_same_pictures(self, call: Call) -> None:
         same = call("compare", "runs/tiny-001", "runs/tiny-001", "--json")
         found = json.loads(same.out)

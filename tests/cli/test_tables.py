@@ -97,9 +97,12 @@ def test_a_score_that_is_not_defined_is_a_dash(printed: Printed, metrics: Metric
 
 def test_averaging_is_named_with_its_views_and_what_it_was_without(printed: Printed, metrics: Metrics) -> None:
     alone = replace(metrics.scores.headline, accuracy=0.125)
-    tta = AugmentationMetrics(True, ["identity", "hflip"], metrics.scores.headline, alone)
+    tta = AugmentationMetrics(True, ["identity", "hflip"], 2.0, metrics.scores.headline, alone)
     tables.show_metrics(replace(metrics, tta=tta))
     assert "averaged over  identity, hflip; the picture alone: accuracy 0.1250" in printed().splitlines()
+    tables.show_metrics(replace(metrics, tta=replace(tta, views_per_picture=1.234)))
+    line = "averaged over  identity, hflip (1.23 a picture); the picture alone: accuracy 0.1250"
+    assert line in printed().splitlines()
 
 
 def test_a_comparison_shows_both_models_and_every_decision_that_differs(printed: Printed) -> None:

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from frame_vit.backends.torch_backend import Torch
-from frame_vit.decision.thresholds import promise
+from frame_vit.decision.settling import as_asked, settling_limit
+from frame_vit.decision.thresholds import operating_point, promise
 from frame_vit.decision.verdicts import Verdict, decide, scores, verdicts
 from frame_vit.evaluation.calibrate import choose_point
 from frame_vit.model.classifier import Classifier
@@ -78,6 +79,39 @@ def test_the_thresholds_are_chosen_on_the_calibration_split_or_else_on_val_and_s
     assert (judged == verdicts(scores(logits, predictor.labels), point)).all()
     assert 0 < (judged == Verdict.REVIEW).mean() <= 0.3
     assert json.loads((tmp_path / "model" / METADATA_FILE).read_text())["decision"]["claim"]["met"] is False
+
+
+def test_auto_asks_for_more_views_only_where_one_leaves_doubt_and_chooses_thresholds_on_those_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = tiny(tmp_path, "data.calibration_fraction=0.2", "decision.tta=auto", "export.int8_changed=0.5")
+    classifier, prepared = begin(config)
+    with caplog.at_level("INFO", "framevit"):
+        choose_point(classifier, tmp_path / "model", prepared.splits, config, silent)
+    loaded, split = load_trained(str(tmp_path / "model")), prepared.splits["calibration"]
+    limit, point = loaded.metadata.settling_limit, loaded.metadata.operating_point
+    assert limit is not None
+    assert point is not None
+    predictor = Predictor(Torch(loaded, "cpu", "fp32"))
+    full = predictor.answer_all(split.pixels, all_views=True)
+    assert limit == settling_limit(
+        prepared.splits["val"].labels,
+        predictor.answer_all(prepared.splits["val"].pixels, all_views=True).logits,
+        predictor.labels,
+        config.decision,
+        0.5,
+    )
+    asked = predictor.answer_all(split.pixels)
+    assert asked.logits == pytest.approx(as_asked(full.logits, limit), abs=1e-5)
+    assert 1 <= predictor.views_asked(full.single) < 4
+    chosen = operating_point(split.labels, scores(asked.averaged, predictor.labels), predictor.labels, config.decision)
+    assert chosen is not None
+    assert point.accept_below == pytest.approx(chosen.accept_below, abs=1e-6)
+    assert point.claim == chosen.claim
+    assert f"{predictor.views_asked(full.single):.2f} of 4 views a picture on average; on calibration" in caplog.text
+    alone = Predictor(Torch(loaded, "cpu", "fp32"), tta=False)
+    assert alone.settling_limit is None
+    assert not alone.as_chosen
 
 
 def test_without_a_fine_class_only_the_temperature_is_chosen(tmp_path: Path) -> None:

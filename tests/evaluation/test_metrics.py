@@ -56,12 +56,13 @@ def test_test_time_augmentation_is_compared_with_the_untouched_picture() -> None
     averaged = judged_parts([0, 1], np.array([[2, 0, 0], [0, 2, 1]], np.float32), SPACE)
     single = judged_parts([0, 1], one_hot([0, 2]), SPACE)
     both = type(averaged)(**{**averaged.__dict__, "single_logits": single.logits})
-    tta = augmentation_metrics(both, ["identity", "hflip"], declared=2)
+    tta = augmentation_metrics(both, ["identity", "hflip"], asked=1.25, declared=2)
+    assert tta.views_per_picture == 1.25
     assert tta.used is True
     assert tta.with_tta is not None
     assert tta.with_tta.accuracy == score_judged(both).accuracy == 1.0
     assert tta.without_tta.accuracy == 0.5
-    alone = augmentation_metrics(single, ["identity"], declared=2)
+    alone = augmentation_metrics(single, ["identity"], asked=1, declared=2)
     assert (alone.used, alone.with_tta, alone.without_tta.accuracy) == (False, None, 0.5)
 
 
@@ -77,7 +78,7 @@ def test_the_json_form_has_the_keys_of_metrics_json_in_their_order() -> None:
     values = json.loads(json.dumps(evaluation.metrics.to_json()))
     assert list(values) == KEYS
     assert (values["backend"], values["precision"], values["device"]) == ("torch", "fp32", "cpu")
-    assert list(values["tta"]) == ["used", "views", "with_tta", "without_tta"]
+    assert list(values["tta"]) == ["used", "views", "views_per_picture", "with_tta", "without_tta"]
     assert list(values["decision"]) == [
         "point", "by_class", "independent", "as_chosen", "chosen_by_others", "review_share", "verdicts",
     ]  # fmt: skip

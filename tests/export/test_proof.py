@@ -15,7 +15,8 @@ from frame_vit.decision.novelty import NoveltyReference
 from frame_vit.export.graph import write_onnx
 from frame_vit.export.proof import Proof, difference_between
 from frame_vit.images.pixel_array import PixelArray
-from frame_vit.prediction.predictor import Answers, Predictor
+from frame_vit.prediction.answers import Answers
+from frame_vit.prediction.predictor import Predictor
 from frame_vit.system.progress import silent
 from tests.backends.models import noise, vit
 

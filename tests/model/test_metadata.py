@@ -43,12 +43,15 @@ def with_novelty(metadata: ModelMetadata, mode: str = "review") -> ModelMetadata
 def test_what_is_written_comes_back(metadata: ModelMetadata, tmp_path: Path) -> None:
     write_metadata(metadata, tmp_path)
     assert read_metadata(tmp_path) == metadata
+    write_metadata(replace(metadata, settling_limit=0.01), tmp_path)
+    assert read_metadata(tmp_path).settling_limit == 0.01
     assert {path.name for path in tmp_path.iterdir()} == {"framevit.json"}
 
 
 def test_the_keys_of_the_file_stay(metadata: ModelMetadata) -> None:
     keys = ["format", "framevit", "labels", "pixels", "temperature", "decision", "usual", "weights"]
     assert list(metadata.to_json()) == keys
+    assert list(replace(metadata, settling_limit=0.01).to_json()) == [*keys, "settling_limit"]
     assert metadata.to_json()["format"] == 1
 
 
@@ -169,6 +172,7 @@ NONSENSE: list[tuple[str, list[Any]]] = [
     ("pixels.gamma", [2.2]),
     ("temperature", [0, -1.5, "1", True, [1.0], 10**400]),
     ("temprature", [1.5]),
+    ("settling_limit", [-0.1, 1.1, "0.1", True]),
     ("decision", [[], 0, "accept"]),
     ("decision.accept_below", [..., None, 2.0, -0.1, 0.95, "0.1", True]),
     ("decision.reject_from", [..., 0.05, 1.5, 1.0001]),

@@ -25,8 +25,9 @@ from frame_vit.images.preprocessing import Preprocessing, normalise
 from frame_vit.labels import LabelSpace
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import ModelMetadata
+from frame_vit.prediction.answers import Answers
 from frame_vit.prediction.inputs import Input, expand
-from frame_vit.prediction.predictor import Answers, Prediction, Predictor
+from frame_vit.prediction.predictor import Prediction, Predictor
 
 SIDE = 24
 PIXELS = Preprocessing(SIDE, SIDE)
