@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from frame_vit.audit.near_pairs import Numbers, Pairs, main_directions, near_pairs
 from frame_vit.data.examples import Example
 from frame_vit.errors import RowError
 from frame_vit.images.decode import open_rgb
@@ -45,9 +46,8 @@ GAP = 1.2
 """Copies are set apart if the nearest other picture is at least this many times as far as the farthest copy."""
 ALIKE = 0.1
 """If a picture has, on average, more near duplicates than this share of a class, the whole class looks alike."""
-TILE = 2048
-"""Fingerprints are compared in tiles of this many rows and columns: bounds the memory."""
-Numbers = NDArray[np.int64]
+TOGETHER = 2048
+"""Fingerprints that the sample is compared with together: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,6 @@ class NearDuplicates:
     """whether other pictures come just as near, so that the pairs need not be copies"""
 
 
-class _Tile(NamedTuple):
-    """A part of the comparison: cosines (n, m) of the fingerprints of rows `one` as they are and `other` in a view."""
-
-    cosines: Float32
-    one: slice
-    other: slice
-    view: str
-
-    def transposed(self) -> _Tile:
-        return _Tile(self.cosines.T, self.other, self.one, self.view)
-
-
 def learn_limit(
     examples: Sequence[Example], fingerprints: Float32, preprocessing: Preprocessing, configured: float | None
 ) -> Limit:
@@ -129,8 +117,7 @@ def find_near_duplicates(
     """All pairs nearer than `limit`; each picture is also compared with the declared views of the others.
 
     `ranks` (N) are the ranks of the examples' splits, the test's the highest; `fingerprints` is (N, D). Rows with
-    identical pixels are the business of another check: here the one of the highest rank stands for all of them. Takes
-    N * N * D / 2 multiplications for each view, and memory for one tile.
+    identical pixels are the business of another check: here the one of the highest rank stands for all of them.
     """
     representatives: dict[str, int] = {}
     for row, example in enumerate(examples):
@@ -138,20 +125,23 @@ def find_near_duplicates(
             representatives[example.seal] = row
     rows = np.array(sorted(representatives.values()), np.int64)
     prints = fingerprints[rows] if len(rows) < len(fingerprints) else fingerprints  # (n, D)
-    search = _Search(rows, np.array(ranks)[rows], np.array([examples[row].label for row in rows]))
-    corners = [(top, left) for top in range(0, len(rows), TILE) for left in range(top, len(rows), TILE)]
-    for number, (view, classes) in enumerate(views):
-        for done, (top, left) in enumerate(corners, 1):
-            one, other = slice(top, min(top + TILE, len(rows))), slice(left, min(left + TILE, len(rows)))
-            cosines = (prints[one] / fingerprints.shape[1]) @ _fingerprints_in_view(prints[other], view).T
-            if top == left:
-                cosines[np.tri(len(cosines), dtype=bool)] = -1  # each pair once, and no row with itself
-            # A fingerprint has a mean square of 1, so the mean square of a difference is 2 - 2 * cosine.
-            search.add(_Tile(cosines, one, other, view.name), np.array(classes), 1 - limit**2 / 2)
-            tick("comparing", number * len(corners) + done, len(views) * len(corners), "")
+    search = _Search(rows, np.array(ranks)[rows], np.array([examples[row].label for row in rows]), limit)
+    directions, done = main_directions(prints) if len(rows) else prints, 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        tick("comparing", done, len(views) * len(rows), "")
+
+    for view, classes in views if len(rows) else ():
+        viewed = _fingerprints_in_view(prints, view)
+        # How the distances run on beyond the limit is seen in pictures as they are.
+        reach = 2 * limit if viewed is prints else limit
+        for pairs in near_pairs(prints, viewed, directions, reach, advance):
+            search.add(pairs, view.name, np.array(classes))
     class_size = len(rows) / len({*search.labels.tolist()} or {0})
     alike = 2 * search.pairs / max(len(rows), 1) > ALIKE * class_size
-    search.result.crowded = alike or _crowded(np.sqrt(np.maximum(2 - 2 * search.nearest, 0)), limit)
+    search.result.crowded = alike or _crowded(search.nearest, limit)
     return search.result
 
 
@@ -162,43 +152,40 @@ class _Search:
     rows: Numbers
     ranks: Numbers
     labels: Numbers
+    limit: float
     result: NearDuplicates = field(default_factory=NearDuplicates)
 
     def __post_init__(self) -> None:
-        self.nearest = np.full(len(self.rows), -1, np.float32)
-        """(n,) highest cosine with any other row, both as they are"""
+        self.nearest = np.full(len(self.rows), np.inf)
+        """(n,) distance to the nearest other row, both as they are, as far as it was found"""
         self.pairs = 0
 
-    def add(self, tile: _Tile, classes: Numbers, least: float) -> None:
-        """Keeps the pairs of a tile with a cosine above `least`; `classes` (C,) are the class ids under its view."""
-        cosines, one, other, view = tile
-        highest = cosines.max(axis=1)
+    def add(self, pairs: Pairs, view: str, classes: Numbers) -> None:
+        """Keeps the pairs that are near enough; `classes` (C,) are the class ids under their view."""
         if view == "identity":
-            self.nearest[one] = np.maximum(self.nearest[one], highest)
-            self.nearest[other] = np.maximum(self.nearest[other], cosines.max(axis=0))
-        if highest.max() <= least:
-            return
-        near = cosines > least  # (n, m), as all masks below
-        self.pairs += int(near.sum()) if view == "identity" else 0
-        order = np.sign(self.ranks[None, other] - self.ranks[one, None])  # 1 where the column's rank is higher
-        self.result.within += int((near & (order == 0)).sum())
-        unfit = near & (self.labels[one, None] != classes[self.labels[other]][None])
-        upwards, downwards = near & (order > 0), near & (order < 0)
-        self._keep(self.result.across, tile, upwards)
-        self._keep(self.result.unfit, tile, unfit)
-        self._keep(self.result.across, tile.transposed(), downwards.T)
-        self._keep(self.result.unfit, tile.transposed(), unfit.T)
-        self.result.held |= {int(row) for row in self.rows[other][upwards.any(axis=0)]}
-        self.result.held |= {int(row) for row in self.rows[one][downwards.any(axis=1)]}
+            np.minimum.at(self.nearest, pairs.one, pairs.distance)
+            np.minimum.at(self.nearest, pairs.other, pairs.distance)
+            pairs = pairs.where(pairs.distance <= self.limit)
+            self.pairs += len(pairs.one)
+        order = np.sign(self.ranks[pairs.other] - self.ranks[pairs.one])
+        unfit = pairs.where(self.labels[pairs.one] != classes[self.labels[pairs.other]])
+        upwards, downwards = pairs.where(order > 0), pairs.where(order < 0)
+        downwards = downwards._replace(one=downwards.other, other=downwards.one)
+        self.result.within += int((order == 0).sum())
+        for higher in (upwards, downwards):
+            self._keep(self.result.across, higher, view)
+            self.result.held |= {*self.rows[np.unique(higher.other)].tolist()}
+        self._keep(self.result.unfit, unfit, view)
+        self._keep(self.result.unfit, unfit._replace(one=unfit.other, other=unfit.one), view)
 
-    def _keep(self, nearest: dict[int, NearDuplicate], tile: _Tile, mask: NDArray[np.bool_]) -> None:
-        """Keeps the nearest pair of each row of the tile, of the pairs in the mask (n, m), if it is a new nearest."""
-        for i in np.flatnonzero(mask.any(axis=1)).tolist():
-            j = int(np.where(mask[i], tile.cosines[i], -np.inf).argmax())
-            row, other = int(self.rows[tile.one][i]), int(self.rows[tile.other][j])
-            distance = math.sqrt(max(2 - 2 * float(tile.cosines[i, j]), 0.0))
+    def _keep(self, nearest: dict[int, NearDuplicate], pairs: Pairs, view: str) -> None:
+        """Keeps the nearest pair of each row `one`, if it is a new nearest."""
+        order = np.lexsort((pairs.other, pairs.distance, pairs.one))
+        best = order[np.unique(pairs.one[order], return_index=True)[1]]
+        ones, others = self.rows[pairs.one[best]].tolist(), self.rows[pairs.other[best]].tolist()
+        for row, other, distance in zip(ones, others, pairs.distance[best].tolist(), strict=True):
             if row not in nearest or distance < nearest[row].distance:
-                nearest[row] = NearDuplicate(other, distance, tile.view)
+                nearest[row] = NearDuplicate(other, distance, view)
 
 
 def _crowded(nearest: NDArray[np.float64], limit: float) -> bool:
@@ -237,8 +224,8 @@ def _nearest_of_another_class(examples: Sequence[Example], fingerprints: Float32
     """
     labels = np.array([example.label for example in examples])
     nearest = np.full(len(sample), np.inf)
-    for start in range(0, len(fingerprints), TILE):
-        part = slice(start, start + TILE)
+    for start in range(0, len(fingerprints), TOGETHER):
+        part = slice(start, start + TOGETHER)
         squares = 2 - 2 / fingerprints.shape[1] * (fingerprints[sample] @ fingerprints[part].T)
         squares[labels[sample][:, None] == labels[part][None]] = np.inf
         nearest = np.minimum(nearest, squares.min(axis=1))

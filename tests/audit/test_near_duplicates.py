@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from frame_vit.audit import near_duplicates as near_duplicates
+from frame_vit.audit import near_duplicates, near_pairs
 from frame_vit.audit.near_duplicates import NearDuplicates, find_near_duplicates
 from frame_vit.data import demo
 from frame_vit.data.examples import Example
@@ -79,7 +79,7 @@ def test_the_very_same_pixels_and_flat_pictures_are_not_counted() -> None:
 
 def test_the_nearest_is_named_with_its_distance(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the pictures lie in different tiles."""
-    monkeypatch.setattr(near_duplicates, "TILE", 2)
+    monkeypatch.setattr(near_pairs, "TILE", 2)
     random = np.random.default_rng(0)
     base = picture(1).astype(float)
     noisy = [base, base + random.normal(0, 8, base.shape), base + random.normal(0, 2, base.shape)]
@@ -115,7 +115,7 @@ def test_of_the_same_pixels_the_row_in_the_test_stands_for_all() -> None:
 
 
 def test_masses_of_copies_are_all_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near_duplicates, "TILE", 16)
+    monkeypatch.setattr(near_pairs, "TILE", 16)
     random = np.random.default_rng(0)
     base = picture(1).astype(float)
     copies = [(base + random.normal(0, 2, base.shape)).clip(0, 255) for _ in range(60)]

@@ -1,12 +1,14 @@
 """How fast `framevit prepare` is beside plain decoding of the same files, and whether its memory stays flat.
 
-    python tests/benchmarks/preparation.py [--large 1000] [--small 20000] [--repeats 3]
+    python tests/benchmarks/preparation.py [--large 1000] [--small 20000] [--repeats 3] [--prints 10000 100000]
 
 rate    rows a second of the whole command (reading, decoding, checking, measuring, comparing, writing) on 1280 x 960
         JPEGs, start-up left out / decoding them to the model's 224 x 224 with Pillow on all cores; to reach: 0.8.
         Beside it, decoding them only.
 again   the same command once more, when nothing has changed
 memory  the most memory of its own (without the mapped cache) on `--small` pictures / on a tenth of them
+prints  looking for near duplicates among drawn fingerprints in four views / comparing all with all in tiles (which is
+        left out above 100,000, where it would take hours)
 
 Medians of interleaved repeats, with the smallest and the largest. Not part of the tests.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -29,7 +32,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from frame_vit.audit import near_pairs as near_pairs_module
+from frame_vit.audit.near_duplicates import _fingerprints_in_view
+from frame_vit.audit.near_pairs import MASSES, main_directions, near_pairs
 from frame_vit.data import demo
+from frame_vit.images.geometry import View
+from frame_vit.images.measures import fingerprints_of
 
 CONFIG = """
 labels: {names: [passed, Xplus, Xminus, Yplus, Yminus], ok: [passed],
@@ -44,12 +52,15 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=1000, help="pictures of 1280 x 960; 0: none")
     parser.add_argument("--small", type=int, default=20_000, help="pictures of 160 x 120; 0: none")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--prints", type=int, nargs="*", default=[10_000, 100_000], help="fingerprints to compare")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         if given.large:
             rates(Path(place) / "large", given.large, given.repeats)
         if given.small:
             memory(Path(place) / "small", given.small)
+    for count in given.prints:
+        compare(count)
 
 
 def rates(folder: Path, count: int, repeats: int) -> None:
@@ -73,6 +84,52 @@ def memory(folder: Path, count: int) -> None:
     few = draw(folder.with_name("tenth"), count // 10, (160, 120)).parent
     small, large = prepare(few, fresh=True), prepare(folder, fresh=True)
     print(f"memory of {count:,} pictures {large:.0f} MB, of a tenth of them {small:.0f} MB: {large / small:.2f}")
+
+
+def compare(count: int) -> None:
+    """Seconds that the search takes; comparing all with all must find the same pairs, but for rounding at the limit."""
+    prints, limit = drawn_prints(count), 0.04
+
+    def search() -> dict[tuple[str, int, int], float]:
+        directions, pairs = main_directions(prints), {}
+        for view in (View(0, False), View(0, True), View(2, False), View(2, True)):
+            viewed = _fingerprints_in_view(prints, view)
+            for part in near_pairs(prints, viewed, directions, limit, lambda _: None):
+                for one, other, distance in zip(*(values.tolist() for values in part), strict=True):
+                    pairs[view.name, one, other] = distance
+        return pairs
+
+    begin = time.perf_counter()
+    found = search()
+    quick, pages = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    line = f"{count:,} fingerprints: {quick:.1f} s, {len(found)} pairs, {pages:.0f} MB"
+    if count <= 100_000:
+        near_pairs_module.MASSES = -1
+        begin = time.perf_counter()
+        all_pairs = search()
+        assert all(abs((found | all_pairs)[pair] - limit) < 1e-4 for pair in found.keys() ^ all_pairs.keys())
+        line += f"; all with all {time.perf_counter() - begin:.1f} s"
+        near_pairs_module.MASSES = MASSES
+    print(line, flush=True)
+
+
+def drawn_prints(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Fingerprints between those of two drawn frames of a class, with some noise; one in twenty is nearly another."""
+    frames = [np.asarray(Image.fromarray(demo.draw(frame)).resize((64, 64))) for frame in demo.frames(2000, 5)]
+    known, random = fingerprints_of(np.stack(frames)), np.random.default_rng(0)
+    prints = np.empty((count, known.shape[1]), np.float32)
+    for start in range(0, count, 50_000):
+        part = prints[start : start + 50_000]
+        one = random.integers(0, len(known), len(part))
+        other = (one + 5 * random.integers(1, 400, len(part))) % len(known)  # the classes come in turn
+        share = random.random((len(part), 1), np.float32)
+        part[:] = share * known[one] + (1 - share) * known[other]
+        copies = random.integers(0, len(part), (2, len(part) // 20))
+        part[copies[0]] = part[copies[1]]
+        part += 0.02 * random.standard_normal(part.shape, np.float32)
+        part -= part.mean(axis=1, keepdims=True)
+        part /= np.sqrt(np.square(part).mean(axis=1, keepdims=True))
+    return prints
 
 
 def draw(folder: Path, count: int, size: tuple[int, int]) -> Path:
