@@ -1,10 +1,17 @@
-"""OpenVINO: runs the same exported file on the CPU, by default in bf16 where the processor computes it natively."""
+"""OpenVINO: runs the same exported file on the CPU, by default in bf16 where the processor computes it natively.
+
+Compiling a model takes a second or more at each start. `framevit benchmark` keeps the compiled model in framevit's
+cache if OpenVINO is the fastest here (`keep`).
+
+    CACHE/compiled/KEY/model/   model.blob  facts.json
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frame_vit.backends.backend import (
     FP32,
@@ -18,11 +25,14 @@ from frame_vit.backends.backend import (
     one_line,
 )
 from frame_vit.errors import ModelError
-from frame_vit.system.machine import cores
+from frame_vit.system.machine import cores, processor_name
 
 if TYPE_CHECKING:
     from frame_vit.images.pixel_array import UInt8
     from frame_vit.model.metadata import ModelMetadata
+
+
+BLOB, FACTS = "model.blob", "facts.json"
 
 
 class OpenVino:
@@ -36,29 +46,18 @@ class OpenVino:
     def __init__(
         self, path: Path, metadata: ModelMetadata | None = None, precision: str = "auto", one_by_one: bool = True
     ) -> None:
-        import openvino
-
         from frame_vit.backends.exported_files import embedded_metadata, merged_metadata
         from frame_vit.backends.side_by_side import SideBySide
         from frame_vit.model.metadata import check_embeddings
 
         try:
-            core = openvino.Core()
-            model = core.read_model(path)
-            texts = _metadata_texts(model)
-            native_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            self.metadata = merged_metadata(embedded_metadata(texts, path), metadata, path)
-            int8 = texts.get("numbers") == INT8
-            possible = (INT8,) if int8 else ("bf16", "fp32") if native_bf16 else ("fp32",)
-            self.precision = agreed_precision(precision, possible, OPENVINO.title)
-            # An int8 file has layers that stay in floating point, too; they follow the hint.
-            hint = "bf16" if native_bf16 and self.precision != "fp32" else "f32"
-            streams = 1 if one_by_one else cores()
-            options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": cores(), "NUM_STREAMS": streams}
-            compiled = core.compile_model(model, "CPU", options)
+            self._compiled = kept(path, precision, one_by_one) or _compile(path, precision, one_by_one)
+            model = self._compiled.model
+            self.metadata = merged_metadata(embedded_metadata(self._compiled.texts, path), metadata, path)
+            self.precision = self._compiled.precision
             self._idle: SimpleQueue[Any] = SimpleQueue()
-            for _ in range(streams):
-                self._idle.put(compiled.create_infer_request())
+            for _ in range(_streams(one_by_one)):
+                self._idle.put(model.create_infer_request())
             self._has_embedding = len(model.outputs) > 1
             size = model.outputs[1].get_partial_shape()[1].get_length() if self._has_embedding else None
         except RuntimeError as error:  # the only type that OpenVINO raises
@@ -82,6 +81,91 @@ class OpenVino:
             return BackendAnswer(logits, np.array(outputs[1], np.float32) if self._has_embedding else None)
         finally:
             self._idle.put(request)
+
+
+class Compiled(NamedTuple):
+    """A compiled model, the metadata of its exported file, its precision, and the options it was compiled with."""
+
+    model: Any
+    texts: dict[str, str]
+    precision: str
+    options: dict[str, Any]
+
+
+def _compile(path: Path, precision: str, one_by_one: bool) -> Compiled:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    texts = _metadata_texts(model)
+    native_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    possible = (INT8,) if texts.get("numbers") == INT8 else ("bf16", "fp32") if native_bf16 else ("fp32",)
+    agreed = agreed_precision(precision, possible, OPENVINO.title)
+    # An int8 file has layers that stay in floating point, too; they follow the hint.
+    hint = "bf16" if native_bf16 and agreed != "fp32" else "f32"
+    streams = {"INFERENCE_NUM_THREADS": cores(), "NUM_STREAMS": _streams(one_by_one)}
+    options = {"INFERENCE_PRECISION_HINT": hint} | streams
+    return Compiled(core.compile_model(model, "CPU", options), texts, agreed, options)
+
+
+def _streams(one_by_one: bool) -> int:
+    return 1 if one_by_one else cores()
+
+
+def keep(path: Path, precision: str, one_by_one: bool) -> Path:
+    """Keeps the compiled model of an exported file in framevit's cache, so that OpenVINO starts sooner.
+
+    The folder that it is kept in. Raises `UsageError` where the cache cannot be written.
+    """
+    from frame_vit.system.caches import building, new_entry
+    from frame_vit.system.files import write_json
+
+    compiled = _compile(path, precision, one_by_one)
+    data, folder = compiled.model.export_model().getvalue(), _place(path, compiled.precision, one_by_one)
+    with building(folder), new_entry(folder / "model") as part:
+        (part / BLOB).write_bytes(data)
+        write_json(part / FACTS, {"sha256": _digest(compiled, data), **compiled._asdict(), "model": BLOB})
+    return folder
+
+
+def kept(path: Path, precision: str, one_by_one: bool) -> Compiled | None:
+    """The compiled model that was kept of this very file on this machine; None if there is none, or it is damaged."""
+    import openvino
+
+    from frame_vit.system.files import read_facts
+
+    with suppress(OSError, RuntimeError, KeyError, TypeError):
+        entry = _place(path, precision, one_by_one) / "model"
+        facts, data = read_facts(entry / FACTS), (entry / BLOB).read_bytes()
+        compiled = Compiled(None, facts["texts"], facts["precision"], facts["options"])
+        if _digest(compiled, data) == facts["sha256"]:
+            # Without its options the model would compute in another precision than it was compiled for.
+            return compiled._replace(model=openvino.Core().import_model(data, "CPU", compiled.options))
+    return None
+
+
+def _digest(compiled: Compiled, data: bytes) -> str:
+    """The sha256 of a compiled model as bytes and of all that is kept with it."""
+    import json
+    from hashlib import sha256
+
+    digest = sha256(data)
+    digest.update(json.dumps([compiled.texts, compiled.precision, compiled.options], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _place(path: Path, precision: str, one_by_one: bool) -> Path:
+    """The folder in the cache by everything that a compiled model depends on."""
+    from hashlib import sha256
+
+    import openvino
+
+    from frame_vit.model.digests import file_digest
+    from frame_vit.system.caches import COMPILED, cache_folder
+
+    machine = f"{openvino.__version__}, {processor_name()}, {cores()} cores"
+    key = f"{file_digest(path)}, {precision}, {one_by_one}, {machine}"
+    return cache_folder() / COMPILED / sha256(key.encode()).hexdigest()[:24]
 
 
 def _metadata_texts(model: Any) -> dict[str, str]:

@@ -3,6 +3,7 @@
     CACHE/pixels/KEY/        decoded pictures of a split (`data.cache`)
     CACHE/activations/KEY/   outputs of frozen blocks (`training.frozen`)
     CACHE/digests/KEY/       sha256 of large files (`model.digests`)
+    CACHE/compiled/KEY/      models as OpenVINO has compiled them (`backends.openvino_backend`)
 
 A key is a digest of everything that an entry depends on, so an entry is never wrong, only unused. One process at a time
 builds in the folder of a key. Everything here can be deleted at any time: the next run computes it again. The cache of
@@ -22,8 +23,13 @@ from pathlib import Path
 from frame_vit.errors import UsageError
 from frame_vit.system.files import locked, replacing_folder
 
-PIXELS, ACTIVATIONS, DIGESTS = "pixels", "activations", "digests"
-CONTENTS = {PIXELS: "decoded pictures", ACTIVATIONS: "activations of frozen blocks", DIGESTS: "sha256 of large files"}
+PIXELS, ACTIVATIONS, DIGESTS, COMPILED = "pixels", "activations", "digests", "compiled"
+CONTENTS = {
+    PIXELS: "decoded pictures",
+    ACTIVATIONS: "activations of frozen blocks",
+    DIGESTS: "sha256 of large files",
+    COMPILED: "compiled models",
+}
 HINT = "Make room, or name another folder with data.cache or FRAMEVIT_CACHE"
 MOST_FILES = 50_000
 """So many files of the hub's cache are looked at; on a slow disk more would take minutes."""

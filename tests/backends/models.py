@@ -33,9 +33,9 @@ def noise(count: int, side: int = SIDE) -> UInt8:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def vit() -> Classifier:
+def vit(seed: int = 0) -> Classifier:
     """A ViT of two blocks with 4 x 4 patches; its head is given the class token."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = ViTConfig(**sizes, intermediate_size=32, image_size=SIDE, patch_size=8, **_names())
     return Classifier(

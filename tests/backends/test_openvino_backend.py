@@ -9,13 +9,16 @@ import numpy as np
 import onnx
 import pytest
 
+from frame_vit.backends import openvino_backend
 from frame_vit.backends.backend import ModelSource
-from frame_vit.backends.openvino_backend import OPENVINO, OpenVino
+from frame_vit.backends.openvino_backend import OPENVINO, OpenVino, keep, kept
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.decision.novelty import NoveltyReference
 from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
 from frame_vit.errors import DamagedModelError, ModelError, UsageError
+from frame_vit.export.graph import write_onnx
 from frame_vit.images.preprocessing import Preprocessing
+from frame_vit.system.caches import COMPILED, cache_folder
 from tests.backends.models import METADATA, noise, vit
 
 
@@ -68,3 +71,46 @@ def test_a_file_of_another_program_and_a_damaged_one_are_refused(onnx_file: Path
 def test_a_precision_that_the_file_is_not_computed_in_is_refused(onnx_file: Path) -> None:
     with pytest.raises(UsageError, match="precision int8: OpenVINO computes this file in"):
         OpenVino(onnx_file, precision="int8")
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache in which nothing was kept yet."""
+    monkeypatch.setenv("FRAMEVIT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("one_by_one", [True, False])
+def test_a_compiled_model_that_was_kept_answers_alike_without_being_compiled(
+    onnx_file: Path, one_by_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = OpenVino(onnx_file, precision="fp32", one_by_one=one_by_one)
+    folder = keep(onnx_file, "fp32", one_by_one)
+    monkeypatch.setattr(openvino_backend, "_compile", None)
+    again = OpenVino(onnx_file, precision="fp32", one_by_one=one_by_one)
+    assert (again.metadata, again.precision, again.batch_size) == (METADATA, "fp32", compiled.batch_size)
+    for ours, theirs in zip(again.run(noise(3)), compiled.run(noise(3)), strict=True):
+        assert np.array_equal(ours, theirs)  # type: ignore[arg-type]
+    assert folder.is_relative_to(cache_folder() / COMPILED)
+
+
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize(("file", "at"), [("model.blob", b""), ("facts.json", b"passed"), ("facts.json", b"f32")])
+def test_a_damaged_compiled_model_is_compiled_again(onnx_file: Path, file: str, at: bytes) -> None:
+    expected = OpenVino(onnx_file, precision="fp32").run(noise(2)).logits
+    path = keep(onnx_file, "fp32", True) / "model" / file
+    data = bytearray(path.read_bytes())
+    data[data.index(at) if at else len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert kept(onnx_file, "fp32", True) is None
+    assert np.array_equal(OpenVino(onnx_file, precision="fp32").run(noise(2)).logits, expected)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_what_was_kept_of_another_file_or_for_another_use_is_not_taken(onnx_file: Path, tmp_path: Path) -> None:
+    keep(onnx_file, "fp32", True)
+    assert kept(onnx_file, "fp32", True) is not None
+    assert kept(onnx_file, "fp32", False) is None
+    other = tmp_path / "other.onnx"
+    write_onnx(vit(seed=1), other)
+    assert kept(other, "fp32", True) is None

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from frame_vit.backends.benchmark_record import read_benchmark
+from frame_vit.backends.openvino_backend import kept
 from frame_vit.data import demo
 from frame_vit.errors import FrameVitError
 from frame_vit.export.benchmark import BenchmarkResult, combinations, markdown, measure_all, store
@@ -83,3 +84,17 @@ def test_where_nothing_can_answer_that_is_an_error(tmp_path: Path, caplog: pytes
     with pytest.raises(FrameVitError, match="no backend on this machine"):
         measure_all(MeasureOptions(str(tmp_path)), [b""], [Combination("onnxruntime", "fp32", "fp32")])
     assert f"onnxruntime fp32: {tmp_path}: neither a run folder nor a model folder" in caplog.text
+
+
+def test_where_openvino_is_the_fastest_what_it_compiled_is_kept(
+    result: BenchmarkResult, exported: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The measurement is repeated, so that the recorded start is the one with the kept model."""
+    place = exported / "runs/tiny-001/model"
+    combination = Combination("openvino", "fp32", "fp32")
+    picture = [demo.jpeg(demo.sample("passed", 0))]
+    with caplog.at_level("INFO", "framevit"):
+        (row,) = measure_all(MeasureOptions(str(place), "cpu", 4, seconds=0.1), picture, [combination]).rows
+    assert row.backend == "openvino"
+    assert "OpenVINO's compiled model is kept in" in caplog.text
+    assert kept(place / "model.onnx", "fp32", one_by_one=False) is not None

@@ -10,6 +10,7 @@ from frame_vit.errors import UsageError
 from frame_vit.system import caches
 from frame_vit.system.caches import (
     ACTIVATIONS,
+    COMPILED,
     DIGESTS,
     PIXELS,
     FolderSize,
@@ -97,12 +98,12 @@ def test_what_a_killed_process_left_half_built_is_cleared(tmp_path: Path) -> Non
 
 def test_the_use_counts_bytes_and_entries_of_each_cache(tmp_path: Path) -> None:
     assert [(use.name, use.bytes, use.entries) for use in cache_use(tmp_path)] == [
-        (name, 0, 0) for name in (PIXELS, ACTIVATIONS, DIGESTS)
+        (name, 0, 0) for name in (PIXELS, ACTIVATIONS, DIGESTS, COMPILED)
     ]
     entry(tmp_path, PIXELS, "a", 100)
     entry(tmp_path, PIXELS, "b", 20)
     entry(tmp_path, ACTIVATIONS, "c", 3)
-    pixels, activations, digests = cache_use(tmp_path)
+    pixels, activations, digests, _ = cache_use(tmp_path)
     assert (pixels.bytes, pixels.entries, pixels.path) == (120, 2, tmp_path / PIXELS)
     assert (activations.bytes, activations.entries, activations.path) == (3, 1, tmp_path / ACTIVATIONS)
     assert (digests.bytes, digests.entries) == (0, 0)
@@ -115,8 +116,9 @@ def test_clearing_empties_framevits_own_caches_and_nothing_else(tmp_path: Path) 
     (tmp_path / "precious" / "file").touch()
     (tmp_path / PIXELS / "a" / "link").symlink_to(tmp_path / "precious", target_is_directory=True)
     entry(tmp_path, DIGESTS, "d", 4)
+    entry(tmp_path, COMPILED, "e", 5)
     assert clear_caches(tmp_path) == []
-    assert [use.bytes for use in cache_use(tmp_path)] == [0, 0, 0]
+    assert [use.bytes for use in cache_use(tmp_path)] == [0, 0, 0, 0]
     assert (tmp_path / "precious" / "file").is_file()
     assert clear_caches(tmp_path / "not there") == []
 

@@ -69,7 +69,7 @@ def test_the_json_has_every_part_with_paths_as_text(sound: Diagnosis) -> None:
         "healthy", "framevit", "python", "platform", "packages", "devices", "precision", "caches", "hub_cache",
         "hub_cache_size", "disks", "extras", "hub", "problems", "notes",
     }  # fmt: skip
-    assert {cache["name"] for cache in values["caches"]} == {"pixels", "activations", "digests"}
+    assert {cache["name"] for cache in values["caches"]} == {"pixels", "activations", "digests", "compiled"}
     assert values["hub"]["answers"] is None
     assert [disk["path"] for disk in values["disks"]][1] == str(Path.cwd())
 
