@@ -96,13 +96,15 @@ def load_predictor(
 ) -> Predictor:
     """A model that is ready to predict, to be used several times. `tta`: average over the declared symmetries.
 
-    All cores share a picture, so that each is answered soon; `predict` of many pictures lets each core compute its own.
+    All cores share a picture, so that each is answered soon. With a `batch_size` of at least a picture a core, an
+    exported file computes pictures side by side instead, which answers more of them in the same time.
     Raises `UsageError` where there is no such model, or where nothing here can run it in this way.
     """
     from frame_vit.prediction.load import PredictorOptions
     from frame_vit.prediction.load import load_predictor as load
 
-    return load(_text(model), PredictorOptions(backend, device, precision, tta, batch_size), one_by_one=True)
+    options = PredictorOptions(backend, device, precision, tta, batch_size)
+    return load(_text(model), options, one_by_one=None if batch_size else True)
 
 
 def evaluate(
@@ -138,11 +140,11 @@ def calibrate(
     the calibration split of the model's run or, if it has none, on its validation split.
     """
     from frame_vit.evaluation.calibrate import calibrate as calibrate_model
-    from frame_vit.evaluation.calibrate import novelty_action
+    from frame_vit.evaluation.calibrate import overridden
 
     predictor = _predictor(model, "weights")
     request = _request(predictor.run, data, None, overrides)
-    return calibrate_model(predictor, request, tick, novelty_action(request.config, overrides))
+    return calibrate_model(predictor, request, tick, overridden(request.config, overrides))
 
 
 def compare(

@@ -14,8 +14,9 @@ import frame_vit
 from frame_vit import api
 from frame_vit.config.load import load_config
 from frame_vit.data import demo
-from frame_vit.errors import UsageError
+from frame_vit.errors import DataError, UsageError
 from frame_vit.help.topics import topic_text
+from frame_vit.model.metadata import read_metadata
 from frame_vit.runs.data import DataRequest
 from tests.conftest import TINY
 from tests.processes import environment
@@ -114,6 +115,24 @@ def test_mistakes_are_refused_with_what_to_do(
     with pytest.raises(UsageError, match="config of its own"):
         api.calibrate(predictor, DataRequest(load_config(None, complete=False)), ["decision.confidence=0.9"])
     assert not Path("runs").exists()
+
+
+def test_a_predictor_that_was_calibrated_answers_by_what_was_stored(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained / "runs/tiny-001", tmp_path / "run")
+    predictor = api.load_predictor(tmp_path / "run", device="cpu", precision="fp32")
+    changes = ["decision.tta=auto", "decision.tta_changed=0.5", "decision.max_escape_rate=0.4"]
+    for more in (changes, ["decision.tta=all"]):
+        point = api.calibrate(predictor, overrides=more)
+        stored = read_metadata(tmp_path / "run/model")
+        assert predictor.metadata.operating_point == stored.operating_point == point
+        assert predictor.metadata.settling_limit == stored.settling_limit
+        assert (stored.settling_limit is None) == (more != changes)
+    before = predictor.metadata
+    (tmp_path / "good" / "passed").mkdir(parents=True)
+    (tmp_path / "good" / "passed" / "a.jpg").write_bytes(demo.jpeg(demo.sample("passed", 1)))
+    with pytest.raises(DataError, match="no good or no bad parts"):
+        api.calibrate(predictor, str(tmp_path / "good"))
+    assert predictor.metadata == before
 
 
 def test_a_split_of_the_run_or_another_data_set_is_tested(trained: Path, tmp_path: Path) -> None:

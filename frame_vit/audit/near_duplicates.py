@@ -47,7 +47,9 @@ GAP = 1.2
 ALIKE = 0.1
 """If a picture has, on average, more near duplicates than this share of a class, the whole class looks alike."""
 TOGETHER = 2048
-"""Fingerprints that the sample is compared with together: bounds the memory."""
+"""Fingerprints that the sample is compared with together, which bounds the memory."""
+MANY = 100_000
+"""Of so many pairs, the nearest of each row are chosen before they are sorted."""
 
 
 @dataclass(frozen=True)
@@ -174,16 +176,22 @@ class _Search:
         self.result.within += int((order == 0).sum())
         for higher in (upwards, downwards):
             self._keep(self.result.across, higher, view)
-            self.result.held |= {*self.rows[np.unique(higher.other)].tolist()}
+            held = np.zeros(len(self.rows), bool)
+            held[higher.other] = True
+            self.result.held |= {*self.rows[held].tolist()}
         self._keep(self.result.unfit, unfit, view)
         self._keep(self.result.unfit, unfit._replace(one=unfit.other, other=unfit.one), view)
 
     def _keep(self, nearest: dict[int, NearDuplicate], pairs: Pairs, view: str) -> None:
         """Keeps the nearest pair of each row `one`, if it is a new nearest."""
+        if len(pairs.one) > MANY:  # sorting masses of pairs would take longer than finding them
+            best = np.full(len(self.rows), np.inf)
+            np.minimum.at(best, pairs.one, pairs.distance)
+            pairs = pairs.where(pairs.distance == best[pairs.one])
         order = np.lexsort((pairs.other, pairs.distance, pairs.one))
-        best = order[np.unique(pairs.one[order], return_index=True)[1]]
-        ones, others = self.rows[pairs.one[best]].tolist(), self.rows[pairs.other[best]].tolist()
-        for row, other, distance in zip(ones, others, pairs.distance[best].tolist(), strict=True):
+        first = order[np.unique(pairs.one[order], return_index=True)[1]]
+        ones, others = self.rows[pairs.one[first]].tolist(), self.rows[pairs.other[first]].tolist()
+        for row, other, distance in zip(ones, others, pairs.distance[first].tolist(), strict=True):
             if row not in nearest or distance < nearest[row].distance:
                 nearest[row] = NearDuplicate(other, distance, view)
 

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from frame_vit.images.pixel_array import Float32
+from frame_vit.system.machine import cores
 
 DIRECTIONS = 12
 """In so many directions hardly a pair of synthetic frames is near that is not near in all."""
 SAMPLE, ASKED = 2000, 200
 """Fingerprints by which the directions are chosen, and those by which the number of pairs is estimated."""
-MASSES = 100
-"""With more pairs a fingerprint than this, tiles are faster than a tree, whose pairs are Python lists."""
-ROWS, TILE, BLOCK = 4096, 2048, 1 << 15
-"""Fingerprints that a tree is asked about together, those along the side of a tile, and pairs that are measured
-together: they bound the memory."""
+MASSES, MASS_SHARE = 100, 0.01
+"""With more pairs a fingerprint, and with more than this share of all fingerprints, tiles are faster than a tree."""
+ROWS, TILE = 4096, 2048
+"""Fingerprints that a tree is asked about together, and those along the side of a tile."""
+LISTED, BLOCK = 1 << 20, 1 << 15
+"""Pairs that a tree lists together, as Python numbers, and pairs that are measured together."""
 SLACK = 1e-5
 """More than the rounding of float32 can do to a distance."""
 Numbers = NDArray[np.int64]
@@ -60,18 +62,24 @@ def near_pairs(
     """
     tree, reach = KDTree(viewed @ directions), (limit + SLACK) * np.sqrt(prints.shape[1])
     some = prints[:: max(1, len(prints) // ASKED)] @ directions
-    if tree.query_ball_point(some, reach, return_length=True).mean() > MASSES:
+    if _are_masses(tree.query_ball_point(some, reach, return_length=True).mean(), len(prints)):
         yield from _by_tiles(prints, viewed, limit, advance)
         return
     for start in range(0, len(prints), ROWS):
         part = prints[start : start + ROWS] @ directions
-        counts = tree.query_ball_point(part, reach, workers=-1, return_length=True)
+        counts = tree.query_ball_point(part, reach, workers=cores(), return_length=True)
         rows = np.flatnonzero(counts > (viewed is prints))  # as it is, every fingerprint is near itself
-        found = tree.query_ball_point(part[rows], reach, workers=-1)
-        one = np.repeat(rows + start, counts[rows])
-        other = np.array([row for near in found for row in near], np.int64)
-        yield from _measured(prints, viewed, one, other, limit)
+        for asked in np.split(rows, np.flatnonzero(np.diff(counts[rows].cumsum() // LISTED)) + 1):
+            found = tree.query_ball_point(part[asked], reach, workers=cores())
+            one = np.repeat(asked + start, counts[asked])
+            other = np.array([row for near in found for row in near], np.int64)
+            yield from _measured(prints, viewed, one, other, limit)
         advance(len(part))
+
+
+def _are_masses(pairs: float, count: int) -> bool:
+    """Whether so many pairs for each of so many fingerprints are compared sooner in tiles."""
+    return pairs > max(MASSES, MASS_SHARE * count)
 
 
 def _measured(prints: Float32, viewed: Float32, one: Numbers, other: Numbers, limit: float) -> Iterator[Pairs]:

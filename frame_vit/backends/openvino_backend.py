@@ -1,7 +1,7 @@
 """OpenVINO: runs the same exported file on the CPU, by default in bf16 where the processor computes it natively.
 
-Compiling a model takes a second or more at each start. `framevit benchmark` keeps the compiled model in framevit's
-cache if OpenVINO is the fastest here (`keep`).
+Compiling a model takes a second or more at each start. If OpenVINO is the fastest here, `framevit benchmark` keeps the
+model as it is compiled for many pictures in framevit's cache (`keep`), in place of what it kept of that file before.
 
     CACHE/compiled/KEY/model/   model.blob  facts.json
 """
@@ -124,19 +124,26 @@ def keep(path: Path, precision: str, one_by_one: bool) -> Path:
     data, folder = compiled.model.export_model().getvalue(), _place(path, compiled.precision, one_by_one)
     with building(folder), new_entry(folder / "model") as part:
         (part / BLOB).write_bytes(data)
-        write_json(part / FACTS, {"sha256": _digest(compiled, data), **compiled._asdict(), "model": BLOB})
+        facts = compiled._asdict() | {"model": BLOB, "made_of": _origin(path)}
+        write_json(part / FACTS, facts | {"sha256": _digest(compiled, data)})
     return folder
 
 
 def kept(path: Path, precision: str, one_by_one: bool) -> Compiled | None:
     """The compiled model that was kept of this very file on this machine; None if there is none, or it is damaged."""
+    if precision == "auto":
+        # In fp32 only where that is asked for: `auto` takes bf16 where the processor computes it.
+        return kept(path, INT8, one_by_one) or kept(path, "bf16", one_by_one)
     import openvino
 
     from frame_vit.system.files import read_facts
 
     with suppress(OSError, RuntimeError, KeyError, TypeError):
         entry = _place(path, precision, one_by_one) / "model"
-        facts, data = read_facts(entry / FACTS), (entry / BLOB).read_bytes()
+        facts = read_facts(entry / FACTS)
+        if facts.get("made_of") != _origin(path):
+            return None
+        data = (entry / BLOB).read_bytes()
         compiled = Compiled(None, facts["texts"], facts["precision"], facts["options"])
         if _digest(compiled, data) == facts["sha256"]:
             # Without its options the model would compute in another precision than it was compiled for.
@@ -155,17 +162,23 @@ def _digest(compiled: Compiled, data: bytes) -> str:
 
 
 def _place(path: Path, precision: str, one_by_one: bool) -> Path:
-    """The folder in the cache by everything that a compiled model depends on."""
+    """The folder in the cache for an exported file and how it is computed."""
     from hashlib import sha256
 
+    from frame_vit.system.caches import COMPILED, cache_folder
+
+    key = f"{path.resolve()} {precision} {one_by_one}".encode(errors="surrogateescape")
+    return cache_folder() / COMPILED / sha256(key).hexdigest()[:24]
+
+
+def _origin(path: Path) -> dict[str, str | int]:
+    """What a compiled model was made of and where: with another of these it is of no use."""
     import openvino
 
     from frame_vit.model.digests import file_digest
-    from frame_vit.system.caches import COMPILED, cache_folder
 
-    machine = f"{openvino.__version__}, {processor_name()}, {cores()} cores"
-    key = f"{file_digest(path)}, {precision}, {one_by_one}, {machine}"
-    return cache_folder() / COMPILED / sha256(key.encode()).hexdigest()[:24]
+    where = {"openvino": openvino.__version__, "processor": processor_name(), "cores": cores()}
+    return {"file": file_digest(path)} | where
 
 
 def _metadata_texts(model: Any) -> dict[str, str]:

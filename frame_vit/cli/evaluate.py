@@ -116,7 +116,7 @@ def calibrate(
     with console.starting():
         from frame_vit.decision.thresholds import promise
         from frame_vit.evaluation.calibrate import calibrate as calibrate_model
-        from frame_vit.evaluation.calibrate import novelty_action
+        from frame_vit.evaluation.calibrate import overridden
         from frame_vit.model.metadata import METADATA_FILE
         from frame_vit.prediction.load import load_predictor
         from frame_vit.runs.data import DataRequest, evaluation_config
@@ -125,8 +125,8 @@ def calibrate(
     predictor = load_predictor(place, weights_first(options))
     full_config = evaluation_config(place.run, None, overrides or [])
     with console.progress() as tick:
-        action = novelty_action(full_config, overrides or [])
-        point = calibrate_model(predictor, DataRequest(full_config, data), tick, action)
+        change = overridden(full_config, overrides or [])
+        point = calibrate_model(predictor, DataRequest(full_config, data), tick, change)
     typer.echo(promise(point))
     typer.echo(f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on")
     typer.echo(f"stored in {place.path / METADATA_FILE}; earlier reports still show the old thresholds")

@@ -299,7 +299,9 @@ class DecisionConfig(Section):
     """out-of-distribution pictures (size, colour mode, light, sharpness, embedding): send them to review, only note
     them, or do not look for them (off)"""
     tta: Literal["all", "auto"] = "all"
-    """test-time augmentation: every picture in all views, or (auto) in one where its answer leaves no doubt"""
+    """test-time augmentation: every picture in all views, or (auto) in one only, where that leaves little doubt"""
+    tta_changed: Fraction = 0.02
+    """auto may change the decision or the class of at most this share of the validation pictures"""
     costs: CostsConfig = CostsConfig()
     """what mistakes cost, in any unit"""
 
@@ -310,8 +312,7 @@ class ExportConfig(Section):
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """an exported model is kept if no logit differs by more than this"""
     int8_changed: Fraction = 0.02
-    """an int8 model is kept if it changes the decision or the class of at most this share of the pictures; the same
-    limit holds for decision.tta: auto"""
+    """an int8 model is kept if it changes the decision or the class of at most this share of the pictures"""
 
 
 class Config(Section):

@@ -1,16 +1,17 @@
 """Which pictures one view settles, so that test-time augmentation asks for the others only where they can matter.
 
 The *doubt* of an answer is the probability of all classes but the most likely one. A picture is settled by its
-untouched view if the doubt of that view lies below a limit. The limit is chosen on pictures that the thresholds are not
-chosen on, as high as only a stated share of them gets another class or decision than from all views. The thresholds are
-chosen afterwards, on answers that come about in this way: what is claimed of them then holds for what `predict` does.
+untouched view if the doubt of that view lies below a limit: the highest one at which no more than a stated share of the
+validation pictures gets another class or decision than from all views. The thresholds are chosen afterwards, on answers
+that come about in this way. Where they are chosen on other pictures than the limit, what is claimed of them holds for
+what `predict` does.
 
 Pure functions over arrays; no files, no torch.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -59,23 +60,37 @@ def settling_limit(labels: Ids, logits: Logits, space: LabelSpace, config: Decis
     Of pictures with (N,) true class ids and (N, views, C) logits. For every limit the thresholds are chosen anew, as
     they will be: a bad part that its first view takes for a good one can lower them. 0: no picture is settled.
     """
-    doubts = doubt(logits[:, 0])
-    tried = [JUST_ABOVE_1, *np.unique(np.quantile(doubts, np.linspace(0, 1, STEPS + 1), method="lower"))[::-1]]
-    fits = (limit for limit in tried if changes(labels, logits, limit, space, config).mean() <= most)
-    return float(next(fits, 0.0))
+    doubts, before = doubt(logits[:, 0]), _outcome(labels, logits, space, config)
+    quantiles = np.unique(np.quantile(doubts, np.linspace(0, 1, STEPS + 1), method="lower"))[::-1]
+    for limit in (JUST_ABOVE_1, *quantiles[quantiles > doubts.min()]):
+        after = _outcome(labels, as_asked(logits, limit), space, config)
+        if _differ(before, after).mean() <= most:
+            return float(limit)
+    return 0.0
 
 
 def changes(labels: Ids, logits: Logits, limit: float, space: LabelSpace, config: DecisionConfig) -> Mask:
     """Which pictures have another class or decision at this limit than from all views, (N,), each by thresholds of its
     own that are chosen on these pictures."""
-    (classes, verdicts), (other_classes, other_verdicts) = (
-        _outcome(labels, views.mean(axis=1), space, config) for views in (logits, as_asked(logits, limit))
-    )
-    differ = classes != other_classes
-    return differ if verdicts is None or other_verdicts is None else np.asarray(differ | (verdicts != other_verdicts))
+    return _differ(*(_outcome(labels, views, space, config) for views in (logits, as_asked(logits, limit))))
 
 
-def _outcome(labels: Ids, logits: Logits, space: LabelSpace, config: DecisionConfig) -> tuple[Ids, Verdicts | None]:
-    """The classes and decisions (N,) by averaged logits (N, C)."""
-    point = operating_point(labels, scores(logits, space), space, config) if space.ok else None
-    return logits.argmax(axis=1), decide(logits, space, point)
+class _Outcome(NamedTuple):
+    """The classes and the decisions of N pictures."""
+
+    classes: Ids
+    verdicts: Verdicts | None
+
+
+def _outcome(labels: Ids, logits: Logits, space: LabelSpace, config: DecisionConfig) -> _Outcome:
+    """What (N, views, C) logits decide by thresholds that are chosen on these pictures."""
+    averaged = logits.mean(axis=1)
+    point = operating_point(labels, scores(averaged, space), space, config) if space.ok else None
+    return _Outcome(averaged.argmax(axis=1), decide(averaged, space, point))
+
+
+def _differ(one: _Outcome, other: _Outcome) -> Mask:
+    differ = np.asarray(one.classes != other.classes)
+    if one.verdicts is None or other.verdicts is None:
+        return differ
+    return np.asarray(differ | (one.verdicts != other.verdicts))

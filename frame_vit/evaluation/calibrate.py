@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from frame_vit.backends.torch_backend import Torch
 from frame_vit.config.schema import Config, DecisionConfig
 from frame_vit.data.examples import Split
 from frame_vit.decision.novelty import NoveltyReference, distances, novelty_reference, sample_rows
-from frame_vit.decision.settling import as_asked, changes, settling_limit
+from frame_vit.decision.settling import changes, settling_limit
 from frame_vit.decision.temperature import fit_temperature
 from frame_vit.decision.thresholds import OperatingPoint, operating_point, promise
 from frame_vit.decision.verdicts import scores
@@ -27,12 +28,17 @@ from frame_vit.images.measures import measure
 from frame_vit.images.pixel_array import PixelArray
 from frame_vit.images.preprocessing import padded_areas
 from frame_vit.model.classifier import Classifier
-from frame_vit.model.metadata import METADATA_FILE, write_metadata
+from frame_vit.model.metadata import METADATA_FILE, ModelMetadata, write_metadata
 from frame_vit.model.saving import divide_logits, load_trained, save
 from frame_vit.prediction.answers import Answers
 from frame_vit.prediction.predictor import Predictor, picture_features
-from frame_vit.runs.data import DataRequest, SelectedSplit, calibration_split, pictures_fingerprint, select_split
+from frame_vit.runs.data import DataRequest, calibration_split, pictures_fingerprint, select_split
 from frame_vit.system.progress import Tick, log, silent
+
+NOT_PROVEN = (
+    "decision.tta: auto is chosen on val, as the thresholds are, so their promise is not proven for it "
+    "(data.calibration_fraction reserves pictures for the thresholds)"
+)
 
 
 def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split], config: Config, tick: Tick) -> None:
@@ -52,16 +58,24 @@ def choose_point(classifier: Classifier, folder: Path, splits: dict[str, Split],
     log.info("temperature %.3f, chosen on %d pictures of %s", temperature, len(split), split.name)
     # It answers once more: in half precision, divided weights do not give exactly the divided logits.
     backend = Torch(load_trained(str(folder)), training.device, training.precision)
-    answers = Predictor(backend).answer_all(split.pixels, tick)
-    reference = reference_of(Predictor(backend), splits, answers, config.decision.unlike, tick)
-    limit = choose_settling(Predictor(backend), splits["val"], config, tick)
-    backend.metadata = replace(backend.metadata, novelty=reference, settling_limit=limit)
-    write_metadata(backend.metadata, folder)
-    point = choose_thresholds(Predictor(backend), folder, split, answers, config.decision)
-    if point is None and classifier.labels.ok:
+    predictor = Predictor(backend)
+    answers = predictor.answer_all(split.pixels, tick)
+    reference = reference_of(predictor, splits, answers, config.decision.unlike, tick)
+    backend.metadata = replace(backend.metadata, novelty=reference)
+    limit = None
+    if config.decision.tta == "auto":
+        val = splits["val"]
+        on_val = answers if split is val else predictor.answer_all(val.pixels, tick)
+        limit = choose_settling(predictor, val, on_val, config.decision)
+        if split is val:
+            log.warning("%s", NOT_PROVEN)
+    backend.metadata = replace(backend.metadata, settling_limit=limit)
+    chosen = with_thresholds(predictor, split, answers, config.decision)
+    if chosen is None and classifier.labels.ok:
         log.warning("%s has no good or no bad parts: no thresholds are chosen, the class decides", split.name)
-    elif point is not None:
+    elif chosen is not None and (point := chosen.operating_point) is not None:
         log.log(logging.INFO if point.claim.met else logging.WARNING, "%s", promise(point))
+    write_metadata(chosen or backend.metadata, folder)
 
 
 def reference_of(
@@ -81,35 +95,25 @@ def reference_of(
     return novelty_reference(picture_features(examples, measures), held_out_distances, embeddings, action)
 
 
-def choose_settling(predictor: Predictor, split: Split, config: Config, tick: Tick) -> float | None:
-    """For `decision.tta: auto`, the doubt below which the untouched view of a picture answers for all.
+def choose_settling(predictor: Predictor, split: Split, answers: Answers, config: DecisionConfig) -> float | None:
+    """The doubt below which the untouched view of a picture answers for all, from a split's answers in all views.
 
-    It is chosen on the validation split: with pictures that thresholds are chosen on, their promise would not hold.
-    None where every picture is to be asked in all views.
+    None for a model without symmetries, of which there is only one view.
     """
-    if config.decision.tta == "all" or len(predictor.views) == 1:
+    if len(predictor.views) == 1:
         return None
-    answers = predictor.answer_all(split.pixels, tick, all_views=True)
-    most = config.export.int8_changed
-    return settling_limit(split.labels, answers.logits, predictor.labels, config.decision, most)
+    return settling_limit(split.labels, answers.logits, predictor.labels, config, config.tta_changed)
 
 
-def choose_thresholds(
-    predictor: Predictor,
-    folder: Path,
-    split: Split,
-    answers: Answers,
-    config: DecisionConfig,
-    action: str | None = None,
-) -> OperatingPoint | None:
-    """Chooses thresholds for the model in the folder on this split, and stores them there; its weights stay.
+def with_thresholds(
+    predictor: Predictor, split: Split, answers: Answers, config: DecisionConfig, action: str | None = None
+) -> ModelMetadata | None:
+    """The model's metadata with thresholds chosen on this split, whose `answers` are those in all views.
 
-    `answers` are those in all views. None where no class is good, or the split has no good or no bad parts; then
-    nothing is stored. With `action`, what happens to pictures that are out of distribution changes as well.
+    None where no class is good, or the split has no good or no bad parts. With `action`, what happens to pictures that
+    are out of distribution changes as well.
     """
     space, limit = predictor.labels, predictor.settling_limit
-    asked = answers._replace(logits=as_asked(answers.logits, limit))
-    point = operating_point(split.labels, scores(asked.averaged, space), space, config) if space.ok else None
     if limit is not None:
         differ = int(changes(split.labels, answers.logits, limit, space, config).sum())
         log.info(
@@ -117,6 +121,8 @@ def choose_thresholds(
             "others than with all views",
             *(predictor.views_asked(answers.single), len(predictor.views), split.name, differ, len(split)),
         )
+    averaged = predictor.as_asked(answers).averaged
+    point = operating_point(split.labels, scores(averaged, space), space, config) if space.ok else None
     if point is None:
         return None
     basis = replace(
@@ -127,30 +133,42 @@ def choose_thresholds(
         backend=predictor.backend.name,
         precision=predictor.precision,
     )
-    point = replace(point, basis=basis)
     reference = predictor.metadata.novelty
     if action is not None and reference is not None:
         reference = replace(reference, action=action)
     elif action is not None:
         log.warning("this model has no novelty reference, because it was trained by an earlier framevit")
-    write_metadata(replace(predictor.metadata, operating_point=point, novelty=reference), folder)
-    return point
+    return replace(predictor.metadata, operating_point=replace(point, basis=basis), novelty=reference)
 
 
-def novelty_action(config: Config, overrides: Sequence[str]) -> str | None:
-    """What becomes of pictures that are out of distribution, if an override says so; None: as it is stored."""
-    overridden = any(text.partition("=")[0].strip() == "decision.unlike" for text in overrides)
-    return config.decision.unlike if overridden else None
+class Overridden(NamedTuple):
+    """What overrides change of what is stored with a model beside its thresholds; None: it stays as it is.
+
+    `action` is what becomes of pictures that are out of distribution, `tta` whether they are asked in all views.
+    """
+
+    action: str | None = None
+    tta: str | None = None
+
+
+NOTHING = Overridden()
+
+
+def overridden(config: Config, overrides: Sequence[str]) -> Overridden:
+    """What the overrides, which are part of the config, change."""
+    keys = {text.partition("=")[0].strip() for text in overrides}
+    action = config.decision.unlike if "decision.unlike" in keys else None
+    return Overridden(action, config.decision.tta if "decision.tta" in keys else None)
 
 
 def calibrate(
-    predictor: Predictor, request: DataRequest, tick: Tick = silent, action: str | None = None
+    predictor: Predictor, request: DataRequest, tick: Tick = silent, change: Overridden = NOTHING
 ) -> OperatingPoint:
     """Chooses a model's thresholds again, by the `decision` section of the config, and stores them in its folder.
 
-    On a whole other data set, or on the calibration split of its run, else on its validation split. With `action`, what
-    happens to pictures that are out of distribution changes as well. Raises `UsageError` where the model has no folder
-    here or no good class, `DataError` where there are no good or no bad parts.
+    On a whole other data set, or on the calibration split of its run, else on its validation split. What is to `change`
+    beside them is stored, too. Raises `UsageError` where the model has no folder here or no good class, `DataError`
+    where there are no good or no bad parts.
     """
     assert predictor.place is not None
     folder = predictor.place.path
@@ -165,27 +183,37 @@ def calibrate(
             "exported files keep the thresholds that they had. In this folder the new ones apply to them, too; for use "
             "elsewhere, export again"
         )
-    limit = _settling_again(predictor, request, selected, tick)
-    predictor.backend.metadata = replace(predictor.metadata, settling_limit=limit)
+    before, limit = predictor.metadata, _settling_again(predictor, request, selected.name, change.tta, tick)
     answers = predictor.answer_all(selected.split.pixels, tick, all_views=True)
-    point = choose_thresholds(predictor, folder, selected.split, answers, request.config.decision, action)
-    if point is None:
+    predictor.backend.metadata = replace(before, settling_limit=limit)
+    chosen = with_thresholds(predictor, selected.split, answers, request.config.decision, change.action)
+    predictor.backend.metadata = chosen or before
+    if chosen is None or chosen.operating_point is None:
         raise DataError(f"{selected.name} has no good or no bad parts to choose thresholds by")
-    return point
+    write_metadata(chosen, folder)
+    return chosen.operating_point
 
 
-def _settling_again(predictor: Predictor, request: DataRequest, selected: SelectedSplit, tick: Tick) -> float | None:
-    """The settling limit chosen again on the run's validation split; on another data set the model's own is kept.
+def _settling_again(
+    predictor: Predictor, request: DataRequest, selected: str, tta: str | None, tick: Tick
+) -> float | None:
+    """The settling limit, chosen again on the run's validation split; on another data set the model's own is kept.
 
-    Raises `UsageError` where there is none to keep.
+    `selected` is the name of the split that thresholds are chosen on. Raises `UsageError` where there is none to keep.
     """
-    if request.config.decision.tta == "all":
+    stored = predictor.metadata.settling_limit
+    if (tta or ("all" if stored is None else "auto")) == "all" or len(predictor.views) == 1:
         return None
     if request.source is None:
-        return choose_settling(predictor, selected.dataset.splits["val"], request.config, tick)
-    if predictor.metadata.settling_limit is None:
+        # Read on its own, so that its pictures are compared with those of the training.
+        val = select_split(predictor.metadata, predictor.run, replace(request, split="val"), tick).split
+        if selected == "val":
+            log.warning("%s", NOT_PROVEN)
+        answers = predictor.answer_all(val.pixels, tick, all_views=True)
+        return choose_settling(predictor, val, answers, request.config.decision)
+    if stored is None:
         raise UsageError(
             "decision.tta: auto is chosen on the validation split of the run, not on another data set",
             "Leave out --data",
         )
-    return predictor.metadata.settling_limit
+    return stored

@@ -95,6 +95,7 @@ def difference_between(predictor: Predictor, before: Answers, after: Answers, ke
     """How two sets of answers for the same pictures differ; `keys` are the pictures' names."""
     by_picture = np.abs(before.logits - after.logits).max(axis=(1, 2))  # (N, views, classes) -> (N,)
     worst = int(by_picture.argmax())
+    before, after = predictor.as_asked(before), predictor.as_asked(after)
     means = [answers.averaged for answers in (before, after)]  # (N, classes)
     distances = [predictor.distances(answers) for answers in (before, after)]  # (N,)
     first, second = (predictor.verdicts_by_answers(answers) for answers in (before, after))

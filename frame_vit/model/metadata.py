@@ -63,7 +63,7 @@ class ModelMetadata:
             "usual": self.novelty.to_json() if self.novelty else None,
             "weights": self.weights,
         }
-        # Only where it is needed: a framevit that does not know the key would average over all views, and refuses it.
+        # Only where it is needed: a framevit that would average over all views does not know the key, and refuses it.
         return values if self.settling_limit is None else values | {"settling_limit": self.settling_limit}
 
 

@@ -13,6 +13,7 @@ from frame_vit.images.decoders import Decoders
 from frame_vit.model.metadata import misses_embeddings
 from frame_vit.prediction.predictor import Predictor
 from frame_vit.runs.folder import ModelPlace, find_model
+from frame_vit.system.machine import cores
 from frame_vit.system.progress import log
 
 
@@ -42,7 +43,7 @@ def load_predictor(
 
     `count` is the number of pictures to come (None: many; `ENDLESS`: one by one); it matters for the backend `auto`.
     With `one_by_one`, all cores share a picture, so that it is answered soon; else each core computes its own, which
-    answers more pictures in the same time (None: by the count).
+    answers more pictures in the same time (None: if there are pictures for all cores, by the count and the batch size).
     With `isolated`, pictures are decoded in processes of their own, which takes longer for a single one.
     Raises `UsageError` if there is no such model, or if no backend on this machine can answer as requested.
     """
@@ -51,7 +52,8 @@ def load_predictor(
     if decoders is not None and count is not None:  # they start while the model is loaded
         decoders.start(1 if count == ENDLESS else count)
     options = options or PredictorOptions()
-    alone = count in (1, ENDLESS) if one_by_one is None else one_by_one
+    together = min(each for each in (count, options.batch_size, cores()) if each is not None)
+    alone = together < cores() if one_by_one is None else one_by_one
     request = BackendRequest(place.name, options.backend, options.device, options.precision, alone)
     backend = open_first_working(request, ordered_choices(request, count))
     log.info("model: %s (%s, %s, %s)", place.name, backend.name, backend.device, backend.precision)

@@ -25,7 +25,7 @@ from frame_vit.backends.backend import Backend
 from frame_vit.decision.judged import Judged, JudgedPictures
 from frame_vit.decision.novelty import PictureFeatures, PictureFlags, distances, novelty_flags
 from frame_vit.decision.rates import Logits, softmax
-from frame_vit.decision.settling import views_asked
+from frame_vit.decision.settling import as_asked, views_asked
 from frame_vit.decision.thresholds import Mask, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, scores
 from frame_vit.errors import ModelError, RowError
@@ -93,7 +93,7 @@ class Predictor:
                 "Leave rot90 out of labels.symmetries",
             )
         self.views = self.group if tta else self.group[:1]
-        self._asked = 0
+        self._asked = np.zeros(2, np.int64)  # pictures, and views of them
         self.as_chosen = self._averages_as_when_chosen()
         if not self.as_chosen:
             log.warning(
@@ -137,7 +137,7 @@ class Predictor:
         """
         limit = None if all_views else self.settling_limit
         answers = ask(self.backend, pixels, self.views, limit, self.batch_size)
-        self._asked += int(views_asked(answers.single, limit, len(self.views)).sum())
+        self._asked += np.array([len(pixels), views_asked(answers.single, limit, len(self.views)).sum()])
         return answers
 
     def logits(self, pixels: UInt8) -> Logits:
@@ -153,6 +153,10 @@ class Predictor:
             batches.append(self.answer(pixels[start : start + self.batch_size], all_views))
             tick(stage, min(start + self.batch_size, len(pixels)), len(pixels), "")
         return joined(batches)
+
+    def as_asked(self, answers: Answers) -> Answers:
+        """Answers in all views as they are where settled pictures are asked in one view only."""
+        return answers._replace(logits=as_asked(answers.logits, self.settling_limit))
 
     def views_asked(self, single: Logits) -> float:
         """In how many views the pictures with these (N, C) logits of their untouched view are asked, on average."""
@@ -228,7 +232,7 @@ class Predictor:
 
     def predict(self, inputs: Iterable[Input], tick: Tick = silent, total: int = 0) -> Iterator[Prediction]:
         """One prediction for each input, in order. All cores decode, at most two batches ahead of the model."""
-        rest, done, start, asked = iter(inputs), 0, time.monotonic(), self._asked
+        rest, done, start, asked = iter(inputs), 0, time.monotonic(), self._asked.copy()
         with decoding_threads(self.decoders) as pool:
             pending: deque[tuple[Input, Future[Picture | str]]] = deque()
 
@@ -244,9 +248,9 @@ class Predictor:
                 done += len(batch)
                 if total != 1:  # a single picture needs no progress
                     tick("predicting", done, total, speed(done / max(time.monotonic() - start, 1e-9)))
-        if self.settling_limit is not None and done > 1:
-            average = (self._asked - asked) / done
-            log.info("test-time augmentation: %.2f of %d views a picture on average", average, len(self.views))
+        pictures, views = self._asked - asked
+        if self.settling_limit is not None and pictures > 1:
+            log.info("test-time augmentation: %.2f of %d views a picture on average", views / pictures, len(self.views))
 
     def rows(self, decoded: list[tuple[Input, Picture | str]]) -> Iterator[Prediction]:
         """One prediction for each decoded picture, or for the reason why it could not be decoded."""

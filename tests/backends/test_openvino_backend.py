@@ -107,10 +107,14 @@ def test_a_damaged_compiled_model_is_compiled_again(onnx_file: Path, file: str, 
 
 
 @pytest.mark.usefixtures("own_cache")
-def test_what_was_kept_of_another_file_or_for_another_use_is_not_taken(onnx_file: Path, tmp_path: Path) -> None:
-    keep(onnx_file, "fp32", True)
-    assert kept(onnx_file, "fp32", True) is not None
-    assert kept(onnx_file, "fp32", False) is None
-    other = tmp_path / "other.onnx"
-    write_onnx(vit(seed=1), other)
-    assert kept(other, "fp32", True) is None
+def test_what_was_kept_of_another_file_or_for_another_use_is_not_taken(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    write_onnx(vit(), file)
+    folder = keep(file, "fp32", True)
+    assert kept(file, "fp32", True) is not None
+    assert kept(file, "fp32", False) is None
+    assert kept(file, "auto", True) is None, "it may be bf16 that is meant"
+    write_onnx(vit(seed=1), file)
+    assert kept(file, "fp32", True) is None
+    assert keep(file, "fp32", True) == folder, "it takes the place of the earlier one"
+    assert kept(file, "fp32", True) is not None

@@ -1,11 +1,12 @@
 """How fast predicting is, as ratios to peers that do the same work, whole processes, side by side.
 
-    python tests/benchmarks/prediction.py [--model base] [--repeats 5] [--folder 200] [--only R5 R6 R7 R8]
+    python tests/benchmarks/prediction.py [--model base] [--repeats 5] [--folder 200] [--only R5 R6 R7 R8 trace]
 
 R5  a folder of 1280 x 960 JPEGs / transformers' pipeline as a user writes it, pictures a second; to reach: 4
 R6  one picture with an exported model: time / the same by pipeline (0.2) and / a bare onnxruntime script (1.5)
 R7  `framevit --help`: time / `python -c "import typer, rich"`; to reach: 2
 R8  most memory of predict on 10,000 pictures / on 100; to reach: 1.1
+trace  where the time of R5 goes once the model is loaded: computing, waiting for a decoded picture, the rest
 
 Medians of interleaved repeats, with the smallest and the largest. The model is a ViT with random weights and 5 classes,
 exported, with thresholds and all flags, and without symmetries: the pipeline asks about one view, too. R8 takes a
@@ -25,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -76,20 +78,24 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=int, default=200, help="pictures of R5")
     parser.add_argument("--many", type=int, default=10_000, help="pictures of R8")
-    parser.add_argument("--only", nargs="*", choices=("R5", "R6", "R7", "R8"), default=["R5", "R6", "R7", "R8"])
+    every = ("R5", "R6", "R7", "R8", "trace")
+    parser.add_argument("--only", nargs="*", choices=every, default=every)
     given = parser.parse_args()
     print("| | what | framevit | peer | ratio | to reach |\n| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if "R7" in given.only:
             help_time(given.repeats)
-        if {"R5", "R6"} & {*given.only}:
+        if {"R5", "R6", "trace"} & {*given.only}:
             pictures = draw(folder / "pictures", given.folder)
             model = build(folder / given.model, given.model, pictures, timed_here=True)
             if "R6" in given.only:
                 one_picture(model, pictures[0], given.repeats)
             if "R5" in given.only:
                 a_folder(model, pictures, given.repeats)
+            if "trace" in given.only:
+                for backend in ("onnxruntime", "openvino"):
+                    trace(model, pictures, backend)
         if "R8" in given.only:
             pictures = draw(folder / "few", 100)
             memory(build(folder / "r8", given.model_of_r8, pictures), pictures, given.many)
@@ -148,6 +154,39 @@ def a_folder(model: Path, pictures: Sequence[Path], repeats: int) -> None:
     for name, found in zip(ways, ours, strict=True):
         goal = "at least 4" if name == "`--backend auto`" else ""
         show("R5", f"{count} pictures, {name} / pipeline", found, pipe, "pictures/s", goal)
+
+
+def trace(model: Path, pictures: Sequence[Path], backend: str) -> None:
+    """How much of the time one thread, which feeds the model, spends on what; all pictures wait to be decoded."""
+    from frame_vit.prediction.inputs import Input
+    from frame_vit.prediction.load import PredictorOptions, load_predictor
+
+    predictor = load_predictor(str(model), PredictorOptions(backend, precision="int8"), len(pictures))
+    spent, inside = {"computing": 0.0, "waiting for a picture": 0.0}, [""]
+
+    def counted(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*values: Any) -> Any:
+            if inside[-1]:  # while it computes, it waits for the answers of its own threads
+                return call(*values)
+            inside.append(name)
+            start = time.perf_counter()
+            try:
+                return call(*values)
+            finally:
+                spent[inside.pop()] += time.perf_counter() - start
+
+        return counting
+
+    predictor.backend.run = counted("computing", predictor.backend.run)  # type: ignore[method-assign]
+    waiting, start = Future.result, time.perf_counter()
+    try:
+        Future.result = counted("waiting for a picture", waiting)  # type: ignore[method-assign]
+        rows = sum(1 for _ in predictor.predict([Input(str(path), path) for path in pictures]))
+    finally:
+        Future.result = waiting  # type: ignore[method-assign]
+    whole = time.perf_counter() - start
+    shares = ", ".join(f"{name} {share / whole:.1%}" for name, share in spent.items())
+    print(f"trace of {rows} pictures, {backend} int8, {rows / whole:.1f} pictures/s: {shares}", flush=True)
 
 
 def memory(model: Path, pictures: Sequence[Path], many: int) -> None:

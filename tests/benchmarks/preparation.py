@@ -32,12 +32,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from frame_vit.audit import near_pairs as near_pairs_module
-from frame_vit.audit.near_duplicates import _fingerprints_in_view
-from frame_vit.audit.near_pairs import MASSES, main_directions, near_pairs
+from frame_vit.audit import near_pairs
+from frame_vit.audit.near_duplicates import NearDuplicates, find_near_duplicates
 from frame_vit.data import demo
-from frame_vit.images.geometry import View
+from frame_vit.data.examples import Example
 from frame_vit.images.measures import fingerprints_of
+from frame_vit.labels import LabelSpace
 
 CONFIG = """
 labels: {names: [passed, Xplus, Xminus, Yplus, Yminus], ok: [passed],
@@ -89,27 +89,27 @@ def memory(folder: Path, count: int) -> None:
 def compare(count: int) -> None:
     """Seconds that the search takes; comparing all with all must find the same pairs, but for rounding at the limit."""
     prints, limit = drawn_prints(count), 0.04
+    space = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
+    labels = np.random.default_rng(1).integers(0, len(space), count).tolist()
+    rows = [Example(str(row), label, (), 160, 120, "", bytes, str(row)) for row, label in enumerate(labels)]
+    ranks = [0] * (count - count // 10) + [1] * (count // 10)
 
-    def search() -> dict[tuple[str, int, int], float]:
-        directions, pairs = main_directions(prints), {}
-        for view in (View(0, False), View(0, True), View(2, False), View(2, True)):
-            viewed = _fingerprints_in_view(prints, view)
-            for part in near_pairs(prints, viewed, directions, limit, lambda _: None):
-                for one, other, distance in zip(*(values.tolist() for values in part), strict=True):
-                    pairs[view.name, one, other] = distance
-        return pairs
+    def search() -> NearDuplicates:
+        return find_near_duplicates(rows, ranks, prints, space.group(), limit)
 
     begin = time.perf_counter()
     found = search()
-    quick, pages = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    line = f"{count:,} fingerprints: {quick:.1f} s, {len(found)} pairs, {pages:.0f} MB"
+    quick, most = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    line = f"{count:,} fingerprints: {quick:.1f} s, {len(found.unfit)} rows with a near one of no fit, {most:.0f} MB"
     if count <= 100_000:
-        near_pairs_module.MASSES = -1
+        are_masses, near_pairs._are_masses = near_pairs._are_masses, lambda *_: True
         begin = time.perf_counter()
-        all_pairs = search()
-        assert all(abs((found | all_pairs)[pair] - limit) < 1e-4 for pair in found.keys() ^ all_pairs.keys())
+        everything = search()
         line += f"; all with all {time.perf_counter() - begin:.1f} s"
-        near_pairs_module.MASSES = MASSES
+        near_pairs._are_masses = are_masses
+        for ours, theirs in ((found.across, everything.across), (found.unfit, everything.unfit)):
+            differ = [(ours | theirs)[row].distance for row in ours.keys() ^ theirs.keys()]
+            assert all(abs(distance - limit) < 1e-4 for distance in differ)
     print(line, flush=True)
 
 

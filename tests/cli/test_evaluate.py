@@ -85,7 +85,7 @@ class TestWithARun:
 
     def test_calibrate_saves_views_that_are_not_needed_and_takes_that_back(self, call: Call, tmp_path: Path) -> None:
         shutil.copytree("runs/tiny-001", tmp_path / "run")
-        run, auto = tmp_path / "run", ["--set", "decision.tta=auto", "--set", "export.int8_changed=0.5"]
+        run, auto = tmp_path / "run", ["--set", "decision.tta=auto", "--set", "decision.tta_changed=0.5"]
         refused = call("calibrate", run, "--data", "demo", *auto)
         assert refused.code == 2
         assert "chosen on the validation split of the run" in refused.err
@@ -96,9 +96,11 @@ class TestWithARun:
         assert json.loads((run / "model/framevit.json").read_text())["settling_limit"] > 0
         evaluated = json.loads(call("evaluate", run, "--json", "-o", tmp_path / "e").out)
         assert 1 <= evaluated["tta"]["views_per_picture"] < 4
-        kept = call("calibrate", run, "--data", "demo", *auto)
-        assert kept.code == 0, kept.err
-        assert call("calibrate", run).code == 0
+        for more in ([], ["--data", "demo"], ["--data", "demo", *auto], ["--set", "decision.max_escape_rate=0.3"]):
+            kept = call("calibrate", run, *more)
+            assert kept.code == 0, kept.err
+            assert "settling_limit" in json.loads((run / "model/framevit.json").read_text())
+        assert call("calibrate", run, "--set", "decision.tta=all").code == 0
         assert json.loads((run / "model/framevit.json").read_text()) == json.loads(before)
 
     def test_two_models_are_compared_on_the_same_pictures(self, call: Call) -> None:

@@ -84,7 +84,7 @@ def test_the_thresholds_are_chosen_on_the_calibration_split_or_else_on_val_and_s
 def test_auto_asks_for_more_views_only_where_one_leaves_doubt_and_chooses_thresholds_on_those_answers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = tiny(tmp_path, "data.calibration_fraction=0.2", "decision.tta=auto", "export.int8_changed=0.5")
+    config = tiny(tmp_path, "data.calibration_fraction=0.2", "decision.tta=auto", "decision.tta_changed=0.5")
     classifier, prepared = begin(config)
     with caplog.at_level("INFO", "framevit"):
         choose_point(classifier, tmp_path / "model", prepared.splits, config, silent)
@@ -109,9 +109,25 @@ def test_auto_asks_for_more_views_only_where_one_leaves_doubt_and_chooses_thresh
     assert point.accept_below == pytest.approx(chosen.accept_below, abs=1e-6)
     assert point.claim == chosen.claim
     assert f"{predictor.views_asked(full.single):.2f} of 4 views a picture on average; on calibration" in caplog.text
+    assert "not proven" not in caplog.text
     alone = Predictor(Torch(loaded, "cpu", "fp32"), tta=False)
     assert alone.settling_limit is None
     assert not alone.as_chosen
+
+
+def test_auto_without_pictures_of_its_own_for_the_thresholds_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    classifier, prepared = begin(config := tiny(tmp_path, "decision.tta=auto"))
+    choose_point(classifier, tmp_path / "model", prepared.splits, config, silent)
+    assert "so their promise is not proven for it" in caplog.text
+
+
+def test_auto_without_symmetries_is_the_only_view(tmp_path: Path) -> None:
+    config = tiny(tmp_path, "decision.tta=auto", "labels.symmetries={}")
+    classifier, prepared = begin(config)
+    choose_point(classifier, tmp_path / "model", prepared.splits, config, silent)
+    assert load_trained(str(tmp_path / "model")).metadata.settling_limit is None
 
 
 def test_without_a_fine_class_only_the_temperature_is_chosen(tmp_path: Path) -> None:

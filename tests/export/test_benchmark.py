@@ -89,7 +89,6 @@ def test_where_nothing_can_answer_that_is_an_error(tmp_path: Path, caplog: pytes
 def test_where_openvino_is_the_fastest_what_it_compiled_is_kept(
     result: BenchmarkResult, exported: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The measurement is repeated, so that the recorded start is the one with the kept model."""
     place = exported / "runs/tiny-001/model"
     combination = Combination("openvino", "fp32", "fp32")
     picture = [demo.jpeg(demo.sample("passed", 0))]
@@ -98,3 +97,18 @@ def test_where_openvino_is_the_fastest_what_it_compiled_is_kept(
     assert row.backend == "openvino"
     assert "OpenVINO's compiled model is kept in" in caplog.text
     assert kept(place / "model.onnx", "fp32", one_by_one=False) is not None
+
+
+def test_a_cache_that_cannot_be_written_costs_no_measurement(
+    result: BenchmarkResult,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FRAMEVIT_CACHE", str(tmp_path / "file"))
+    place, picture = exported / "runs/tiny-001/model", [demo.jpeg(demo.sample("passed", 0))]
+    combination = Combination("openvino", "fp32", "fp32")
+    assert measure_all(MeasureOptions(str(place), "cpu", 4, seconds=0.1), picture, [combination]).rows
+    assert "OpenVINO will compile the model at each start" in caplog.text

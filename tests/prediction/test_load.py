@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from frame_vit.backends.availability import BACKENDS
-from frame_vit.backends.backend import BackendInfo
+from frame_vit.backends.backend import ON_A_CPU, BackendInfo
+from frame_vit.backends.choose import ENDLESS
 from frame_vit.errors import ModelError, UsageError
+from frame_vit.prediction import load
 from frame_vit.prediction.load import PredictorOptions, load_predictor
 from tests.backends.models import noise
 from tests.processes import environment, run_framevit, run_many
@@ -107,6 +109,32 @@ def test_a_folder_for_the_line_needs_no_weights(model: Path, tmp_path: Path) -> 
     assert predictor.backend.name != "torch"
     assert predictor.metadata.novelty is not None
     assert predictor.metadata.novelty.embeddings is not None
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "one_by_one", "together"),
+    [
+        (1, None, None, True),
+        (ENDLESS, None, None, True),
+        (100, 1, None, True),
+        (100, None, None, False),
+        (None, None, None, False),
+        (None, None, True, True),
+        (1, None, False, False),
+    ],
+)
+def test_cores_share_a_picture_where_there_are_not_enough_for_all(
+    exported: Path,
+    count: int | None,
+    batch_size: int | None,
+    one_by_one: bool | None,
+    together: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(load, "cores", lambda: 4)
+    options = PredictorOptions(backend="onnxruntime", precision="fp32", batch_size=batch_size)
+    predictor = load_predictor(str(exported / "runs/tiny-001"), options, count, one_by_one=one_by_one)
+    assert (predictor.backend.batch_size == ON_A_CPU) == together
 
 
 @pytest.mark.parametrize("backend", [info.name for info in BACKENDS if info.reads_files])

@@ -98,6 +98,18 @@ def test_rows_come_in_order_one_an_input_and_a_bad_file_is_a_row(pictures: Path)
     assert rows[0] == rows[5]
 
 
+def test_the_views_that_a_picture_took_are_counted_without_the_files_that_could_not_be_read(
+    pictures: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    metadata = ModelMetadata(SPACE, PIXELS, settling_limit=1.0)
+    asked = Predictor(Torch(Classifier(Compass(), metadata), "cpu", "fp32"))
+    paths = [pictures / "gone.jpg", *sorted(pictures.iterdir()), pictures / "gone.jpg"]
+    with caplog.at_level("INFO", "framevit"):
+        rows = list(asked.predict(Input(str(path), path) for path in paths))
+    assert [row.status for row in rows].count("error") == 2
+    assert "1.00 of 8 views a picture on average" in caplog.text
+
+
 def test_only_bad_files_are_only_bad_rows(tmp_path: Path) -> None:
     rows = list(predictor().predict(Input(name, tmp_path / name) for name in ("a.jpg", "b.jpg")))
     assert [row.error for row in rows] == ["no such file"] * 2
