@@ -18,6 +18,8 @@ from frame_vit.config.load import load_config
 from frame_vit.config.schema import AuditConfig, Config, Section
 from frame_vit.findings import KINDS, FindingKind
 from frame_vit.help.topics import topic_text, topics
+from tests.benchmarks.recipes_figure import Row, accuracies
+from tests.benchmarks.study import rows_in
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "frame_vit"
@@ -174,9 +176,16 @@ def test_the_tree_in_the_readme_is_the_tree() -> None:
         assert re.findall(r"\w+", listed) == rooms, folder.name
 
 
-def test_the_picture_is_small_and_in_the_readme() -> None:
-    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
-    assert 0 < (ROOT / picture).stat().st_size <= LARGEST_PICTURE
+def test_the_pictures_in_the_readme_are_small() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
+    assert len(pictures) == 2
+    assert all(0 < (ROOT / picture).stat().st_size <= LARGEST_PICTURE for picture in pictures)
+
+
+@pytest.mark.parametrize("page", ["README", "training"])
+def test_the_table_of_recipes_is_computed_from_the_rows_that_were_measured(page: str) -> None:
+    rows = rows_in(ROOT / "tests/benchmarks/recipes.csv", Row)
+    assert "\n".join(accuracies(rows, "frames")) in PAGES[page]
 
 
 def test_the_module_is_the_command() -> None:
