@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frame_vit.backends.backend import (
@@ -46,6 +45,8 @@ class OpenVino:
     def __init__(
         self, path: Path, metadata: ModelMetadata | None = None, precision: str = "auto", one_by_one: bool = True
     ) -> None:
+        from queue import SimpleQueue
+
         from frame_vit.backends.exported_files import embedded_metadata, merged_metadata
         from frame_vit.backends.side_by_side import SideBySide
         from frame_vit.model.metadata import check_embeddings
