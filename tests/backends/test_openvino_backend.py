@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +12,14 @@ import onnx
 import pytest
 
 from frame_vit.backends import openvino_backend
-from frame_vit.backends.backend import ModelSource
+from frame_vit.backends.backend import BackendAnswer, ModelSource
 from frame_vit.backends.openvino_backend import OPENVINO, OpenVino, keep, kept
 from frame_vit.backends.torch_backend import Torch
 from frame_vit.decision.novelty import NoveltyReference
 from frame_vit.decision.thresholds import Claim, OperatingPoint, ThresholdsBasis
 from frame_vit.errors import DamagedModelError, ModelError, UsageError
 from frame_vit.export.graph import write_onnx
+from frame_vit.images.pixel_array import UInt8
 from frame_vit.images.preprocessing import Preprocessing
 from frame_vit.system.caches import COMPILED, cache_folder
 from tests.backends.models import METADATA, noise, vit
@@ -118,3 +121,25 @@ def test_what_was_kept_of_another_file_or_for_another_use_is_not_taken(tmp_path:
     assert kept(file, "fp32", True) is None
     assert keep(file, "fp32", True) == folder, "it takes the place of the earlier one"
     assert kept(file, "fp32", True) is not None
+
+
+def test_the_first_answer_of_a_process_is_computed_alone(onnx_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that make OpenVINO's tables at once never come back."""
+    backend = OpenVino(onnx_file, precision="fp32", one_by_one=False)
+    running, most, answers = 0, [], 0
+
+    def answer(pixels: UInt8) -> BackendAnswer:
+        nonlocal running, answers
+        running += 1
+        time.sleep(0.05)  # long enough for the others to begin, were they let
+        most.append(running if not answers else 0)
+        running, answers = running - 1, answers + 1
+        return BackendAnswer(np.zeros((len(pixels), 3), np.float32), None)
+
+    monkeypatch.setattr(openvino_backend, "_has_answered", False)
+    monkeypatch.setattr(backend, "_answer", answer)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(backend.run, [noise(2)] * 4))
+    assert answers == 8
+    assert max(most) == 1
+    assert openvino_backend._has_answered
