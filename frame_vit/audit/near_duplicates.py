@@ -125,24 +125,26 @@ def find_near_duplicates(
     for row, example in enumerate(examples):
         if fingerprints[row].any() and ranks[row] > ranks[representatives.setdefault(example.seal, row)]:
             representatives[example.seal] = row
+    if not representatives:
+        return NearDuplicates()
     rows = np.array(sorted(representatives.values()), np.int64)
     prints = fingerprints[rows] if len(rows) < len(fingerprints) else fingerprints  # (n, D)
     search = _Search(rows, np.array(ranks)[rows], np.array([examples[row].label for row in rows]), limit)
-    directions, done = main_directions(prints) if len(rows) else prints, 0
+    directions, done = main_directions(prints), 0
 
     def advance(more: int) -> None:
         nonlocal done
         done += more
         tick("comparing", done, len(views) * len(rows), "")
 
-    for view, classes in views if len(rows) else ():
+    for view, classes in views:
         viewed = _fingerprints_in_view(prints, view)
         # How the distances run on beyond the limit is seen in pictures as they are.
         reach = 2 * limit if viewed is prints else limit
         for pairs in near_pairs(prints, viewed, directions, reach, advance):
             search.add(pairs, view.name, np.array(classes))
-    class_size = len(rows) / len({*search.labels.tolist()} or {0})
-    alike = 2 * search.pairs / max(len(rows), 1) > ALIKE * class_size
+    class_size = len(rows) / len({*search.labels.tolist()})
+    alike = 2 * search.pairs / len(rows) > ALIKE * class_size
     search.result.crowded = alike or _crowded(search.nearest, limit)
     return search.result
 
