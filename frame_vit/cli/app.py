@@ -1,11 +1,12 @@
 """The command line: every command with its group, its help topic and an example, and the command `help` itself.
 
-`framevit --help` is what a person meets first, so it has to be quick: nothing heavy is imported here, and the help is
-laid out as plain text, without rich.
+`framevit --help` is what a person meets first, so it has to be quick: nothing heavy is imported here, the help is laid
+out as plain text, without rich, and a command's options are built only when it is used.
 """
 
 from __future__ import annotations
 
+from collections import UserDict
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple
 
@@ -95,17 +96,34 @@ class Once(TyperCommand):
         return super().parse_args(ctx, args)
 
 
+class Built(UserDict[str, Any]):
+    """The commands by name, each built when it is first asked for: typer reads every option's type by reflection."""
+
+    def __init__(self) -> None:
+        self.data = dict.fromkeys(COMMANDS)
+
+    def __getitem__(self, name: str) -> Any:
+        if self.data[name] is None:
+            command, alone = COMMANDS[name], typer.Typer(add_completion=False, rich_markup_mode=None)
+            alone.command(name, cls=Once, epilog=_epilog(command))(command.function)
+            self.data[name] = typer.main.get_command(alone)
+        return self.data[name]
+
+
 class Grouped(TyperGroup):
     """Lists the commands in groups."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = Built()
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         widest = max(map(len, COMMANDS))
+        room = formatter.width - widest - 6
         for group, title in GROUPS.items():
-            names = [name for name, command in COMMANDS.items() if command.group == group]
-            room = formatter.width - widest - 6
-            rows = [(f"{name:<{widest}}", self.commands[name].get_short_help_str(room)) for name in names]
+            listed = [(name, command) for name, command in COMMANDS.items() if command.group == group]
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl([(f"{name:<{widest}}", _summary(command, room)) for name, command in listed])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         formatter.write_paragraph()
@@ -141,5 +159,6 @@ def _epilog(command: Command) -> str:
     return f"\b\nExample: {command.example}\nMore:    {f'framevit help {command.topic}'.rstrip()}"
 
 
-for name, command in COMMANDS.items():
-    app.command(name, cls=Once, epilog=_epilog(command))(command.function)
+def _summary(command: Command, room: int) -> str:
+    """The first line of a command's help, cut to the room that there is."""
+    return TyperCommand(None, help=command.function.__doc__).get_short_help_str(room)

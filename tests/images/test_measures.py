@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
 from frame_vit.data import demo
-from frame_vit.images.measures import CELLS, Measures, fingerprints_of, measure
+from frame_vit.images.measures import CELLS, Measures, _ends, fingerprints_of, measure
 from frame_vit.images.pixel_array import PixelArray, UInt8
 from frame_vit.images.preprocessing import Preprocessing, padded_areas, resize
 
@@ -47,6 +47,13 @@ def test_the_ground_of_a_padded_picture_is_not_measured() -> None:
         wanted = [float(getattr(of(picture), name)[0]) for picture in alone]
         assert getattr(result, name) == pytest.approx(wanted, abs=1e-3), name
     assert result.contrast[3] == pytest.approx(0, abs=0.01), "a covered lens is seen"
+
+
+@given(rows=st.integers(1, 5), levels=st.integers(1, 4096), share=st.floats(0, 0.5), seed=st.integers(0, 9))
+def test_the_ends_are_the_quantiles_that_numpy_gives(rows: int, levels: int, share: float, seed: int) -> None:
+    grey = np.random.default_rng(seed).uniform(0, 255, (rows, levels)).astype(np.float32)
+    wanted = np.quantile(grey, (share, 1 - share), axis=1)
+    np.testing.assert_allclose(np.stack(_ends(grey, share)), wanted, rtol=1e-6)
 
 
 def test_light_is_that_of_pillows_grey() -> None:

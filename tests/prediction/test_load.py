@@ -21,7 +21,7 @@ from tests.backends.models import noise
 from tests.processes import environment, run_framevit, run_many
 from tests.small import accept_weights
 
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib")
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "scipy", "matplotlib", "numpy.ma", "rich")
 
 
 @pytest.fixture
