@@ -65,7 +65,8 @@ def test_metrics_have_the_promised_keys(run: Path) -> None:
     for rate in ("escape_rate", "overkill_rate"):
         assert set(metrics[rate]) == {"value", "low", "high", "n"}
     assert set(metrics["per_class"]) == set(demo.NAMES)
-    assert all(set(row) == {"precision", "recall", "f1", "support"} for row in metrics["per_class"].values())
+    of_class = {"precision", "recall", "f1", "support", "precision_rate", "recall_rate"}
+    assert all(set(row) == of_class for row in metrics["per_class"].values())
     assert sum(map(sum, metrics["confusion_matrix"])) == metrics["n"] == 20
     assert metrics["tta"]["views"] == ["identity", "hflip", "vflip", "rot180"]
 

@@ -127,7 +127,7 @@ def calibrate(
     with console.progress() as tick:
         change = overridden(full_config, overrides or [])
         point = calibrate_model(predictor, DataRequest(full_config, data), tick, change)
-    typer.echo(promise(point))
+    typer.echo(console.plain(promise(point)))
     typer.echo(f"accepted below {point.accept_below:.4g}, rejected from {point.reject_from:.4g} on")
     typer.echo(f"stored in {place.path / METADATA_FILE}; earlier reports still show the old thresholds")
 

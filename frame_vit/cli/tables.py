@@ -16,6 +16,7 @@ from frame_vit.cli.console import plain, screen
 
 if TYPE_CHECKING:
     from frame_vit.audit.audit import Audit
+    from frame_vit.decision.bootstrap import Estimate
     from frame_vit.decision.rates import Rate
     from frame_vit.evaluation.compare import Comparison
     from frame_vit.evaluation.metrics import Metrics
@@ -79,15 +80,17 @@ def show_metrics(metrics: Metrics) -> None:
     for heading in ("class", "precision", "recall", "F1", "support"):
         table.add_column(heading, justify="left" if heading == "class" else "right")
     for name, row in scores.per_class.items():
-        values = (row.precision, row.recall, row.f1)
-        table.add_row(Text(plain(name)), *("-" if v is None else f"{v:.3f}" for v in values), str(row.support))
+        f1 = "-" if row.f1 is None else f"{row.f1:.3f}"
+        table.add_row(Text(plain(name)), _short(row.precision_rate), _short(row.recall_rate), f1, str(row.support))
     out.print(table)
     out.print()
     lines = {
         "answered by": f"{answered_by.backend} on {metrics.device}, {answered_by.precision}",
         "accuracy": _rate(scores.accuracy_interval),
-        "macro-F1": f"{scores.macro_f1:.4f}",
+        "macro-F1": _rate(metrics.agreement.macro_f1_interval),
+        "kappa": _kappa(metrics.agreement.kappa),
         "escape rate": _rate(scores.escape_rate, "bad parts accepted"),
+        "worst class": _worst(scores.escape_by_class),
         "overkill rate": _rate(scores.overkill_rate, "good parts rejected"),
         "review rate": _rate(scores.review_rate, "shown to a person"),
     }
@@ -96,7 +99,8 @@ def show_metrics(metrics: Metrics) -> None:
         alone = f"the picture alone: accuracy {tta.without_tta.accuracy:.4f}"
         lines["averaged over"] = f"{', '.join(tta.views)}{needed}; {alone}"
     for what, value in lines.items():
-        out.print(f"{what:<14} {value}", soft_wrap=True)
+        if value:
+            out.print(f"{what:<14} {value}", soft_wrap=True)
     out.print()
 
 
@@ -215,8 +219,31 @@ def _confusion(metrics: Metrics) -> Table:
     return table
 
 
-def _rate(rate: Rate, meaning: str = "") -> str:
+def _short(rate: Rate) -> Text:
+    """A rate for a narrow column, with its interval; a dash where it is not defined."""
+    if rate.value is None:
+        return Text("-")
+    return Text.assemble(f"{rate.value:.3f}", (f" ({rate.low:.3f} to {rate.high:.3f})", "dim"))
+
+
+def _worst(escapes: Mapping[str, Rate]) -> str:
+    """The class of which most parts could escape, by the upper end; empty unless several classes have parts."""
+    known = {name: rate for name, rate in escapes.items() if rate.value is not None}
+    if len(known) < 2:
+        return ""
+    name = max(known, key=lambda name: known[name].high)
+    return f"{plain(name)}, {_rate(known[name], 'of its parts accepted')}"
+
+
+def _kappa(kappa: Estimate) -> str:
+    if kappa.value is None:
+        return "not defined: all parts have one class, and are called that"
+    return _rate(kappa, "agreement beyond chance")
+
+
+def _rate(rate: Rate | Estimate, meaning: str = "") -> str:
     """A rate with its interval, and what it counts; the reason instead where it is not defined."""
     if rate.value is None:
         return "not defined: there is no such part, or labels.ok names no class"
     return f"{rate.value:.4f} (95 %: {rate.low:.4f} to {rate.high:.4f}, n = {rate.n})  {meaning}".rstrip()
+

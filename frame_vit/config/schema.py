@@ -289,6 +289,8 @@ class DecisionConfig(Section):
     """largest share of bad parts that may be accepted; the threshold is chosen so that this can be claimed"""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """confidence level of that claim; not the confidence of a prediction"""
+    per_class: bool = False
+    """hold max_escape_rate in every defect class, with this confidence in all of them together"""
     review_budget: Fraction = 0.03
     """share of the parts that a person can review: those with the lowest scores that are not accepted"""
     max_overkill_rate: Annotated[float, Field(gt=0, lt=1)] | None = None

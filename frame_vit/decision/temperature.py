@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from frame_vit.decision.bootstrap import Estimate, error_interval
 from frame_vit.decision.rates import Ids, Logits, softmax
 
 BINS = 15
@@ -33,7 +34,8 @@ class ReliabilityBin:
 class CalibrationError:
     """How well confidence and accuracy agree.
 
-    `ece` is the expected calibration error, `nll` the mean negative log-likelihood (None without parts).
+    `ece` is the expected calibration error (Naeini et al. 2015), `nll` the mean negative log-likelihood (None without
+    parts).
     """
 
     ece: float
@@ -41,6 +43,7 @@ class CalibrationError:
     mean_confidence: float
     accuracy: float
     bins: list[ReliabilityBin]
+    ece_interval: Estimate
 
 
 @dataclass(frozen=True)
@@ -97,13 +100,15 @@ def calibration_error(labels: Ids, logits: Logits) -> CalibrationError:
     probabilities = softmax(logits.astype(np.float64))
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
     bins = reliability(confidence, right)
-    gaps = [row.n * abs(row.confidence - row.accuracy) for row in bins]
+    columns = np.array([(row.n, row.confidence, row.accuracy) for row in bins], np.float64).reshape(-1, 3).T
+    interval = error_interval(*columns)
     return CalibrationError(
-        ece=sum(gaps) / max(len(labels), 1),
+        ece=interval.value or 0.0,
         nll=nll(labels, logits) if len(labels) else None,
         mean_confidence=float(confidence.mean()),
         accuracy=float(right.mean()),
         bins=bins,
+        ece_interval=interval,
     )
 
 

@@ -7,7 +7,8 @@ and shown to a person (review) in between.
 The first threshold is the (k + 1)-th smallest score of the n bad parts in the split, where k is the largest number of
 escapes whose exact upper bound (Clopper and Pearson 1934, one-sided) still meets the target. This is a
 distribution-free tolerance limit (Wilks 1941): whatever the distribution of the scores of bad parts, the share of all
-bad parts below the threshold exceeds the target with a probability of at most 1 - confidence.
+bad parts below the threshold exceeds the target with a probability of at most 1 - confidence. With
+`decision.per_class` every defect class has such a threshold of its own, and the smallest is taken (`per_class`).
 
 Pure functions over arrays; no files, no torch. Nothing here loads pydantic: `predict` reads operating points, too.
 """
@@ -16,13 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from frame_vit.decision.json_values import JsonObject, json_fields
-from frame_vit.decision.rates import Ids, parts_needed, upper_bound
+from frame_vit.decision.per_class import BadScores, ClassClaim, claims, highest_threshold, said_of_classes
+from frame_vit.decision.rates import Ids, hits_allowed, parts_needed, upper_bound
 from frame_vit.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Claim(NamedTuple):
     """What `n` bad parts prove: with this confidence, at most `bound` of all bad parts are accepted.
 
     `escapes` of the n were accepted; `needed` is the smallest number of bad parts that can prove the target at all.
+    Where the target is for every class, `bound` is that of the worst class, and `needed` counts the parts of all.
     """
 
     target: float
@@ -106,7 +109,8 @@ class ThresholdsBasis:
     """The pictures and answers that thresholds were chosen on.
 
     `split` is its name: its pictures prove nothing about how good the thresholds are. `bad_share` is the share of bad
-    parts on the line, None where it was not declared; `overkill` is None without a target for it.
+    parts on the line, None where it was not declared; `overkill` is None without a target for it. `per_class` has the
+    claim of each defect class, None where the target is for all bad parts as one.
     `pictures_fingerprint` is `pictures` in JSON; `views` names those that the answers were averaged over. What an
     earlier framevit did not record is None.
     """
@@ -120,6 +124,7 @@ class ThresholdsBasis:
     views: tuple[str, ...] | None = None
     backend: str | None = None
     precision: str | None = None
+    per_class: dict[str, ClassClaim] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The `facts` of framevit.json: without `split`, which is stored beside them, and without unknown values."""
@@ -141,6 +146,7 @@ class ThresholdsBasis:
             facts.texts("views") if "views" in facts else None,
             facts.text("backend") if "backend" in facts else None,
             facts.text("precision") if "precision" in facts else None,
+            _class_claims(facts.object("per_class")) if "per_class" in facts else None,
         )
 
     def answered_by(self, precision: str) -> AnsweredBy:
@@ -191,16 +197,23 @@ class OperatingPoint:
 def operating_point(labels: Ids, scores: Scores, space: LabelSpace, config: DecisionConfig) -> OperatingPoint | None:
     """The thresholds for parts with (N,) true class ids and scores; None without any bad or without any good part.
 
-    With too few bad parts for the target, the threshold accepts none of them, and the claim says what that proves.
+    With too few bad parts for the target, the threshold accepts none of them, and the claim says what that proves. With
+    `decision.per_class` the same is true of each defect class.
     """
     good = np.isin(labels, space.ok_ids)
     if good.all() or not good.any():
         return None
-    claim, accept_below = _accept(np.sort(scores[~good]), scores[good], config)
+    bad = {"": np.sort(scores[~good])}
+    if config.per_class:
+        ids = {name: i for i, name in enumerate(space.names) if not space.is_ok(i)}
+        bad = {name: np.sort(scores[labels == i]) for name, i in ids.items()}
+    accept_below, of_each = _accept(bad, scores[good], config)
     reject_from = _reject(scores, good, accept_below, config)
     overkill = _overkill(scores[good], reject_from, config)
     basis = ThresholdsBasis("", int(good.sum()), int((~good).sum()), config.bad_share, overkill)
-    return OperatingPoint(accept_below, reject_from, claim, basis)
+    if config.per_class:
+        basis = replace(basis, per_class=of_each)
+    return OperatingPoint(accept_below, reject_from, _claim(of_each, config), basis)
 
 
 def curve(labels: Ids, scores: Scores, space: LabelSpace) -> DetectionCurve:
@@ -234,14 +247,18 @@ def part_weights(good: Mask, bad_share: float | None) -> Scores:
 def promise(point: OperatingPoint) -> str:
     """What can be claimed of the thresholds, and what it would take to prove the targets, in whole sentences."""
     claim, overkill = point.claim, point.basis.overkill
-    said = (
-        f"With {claim.confidence:.0%} confidence, at most {claim.bound:.3%} of bad parts are accepted "
-        f"({claim.escapes} of the {claim.n} bad parts of {point.basis.split} are)."
-    )
-    if not claim.met:
-        said += (
-            f" This does not prove the target of {claim.target:.3%}, which takes at least {claim.needed:,} bad parts."
+    if point.basis.per_class is not None:
+        said = said_of_classes(point.basis.per_class, claim.target, claim.confidence, point.basis.split)
+    else:
+        said = (
+            f"With {claim.confidence:.0%} confidence, at most {claim.bound:.3%} of bad parts are accepted "
+            f"({claim.escapes} of the {claim.n} bad parts of {point.basis.split} are)."
         )
+        if not claim.met:
+            said += (
+                f" This does not prove the target of {claim.target:.3%}, which takes at least {claim.needed:,} bad "
+                "parts."
+            )
     if overkill:
         said += f" At most {overkill.bound:.3%} of good parts are rejected ({overkill.rejected} are)."
         if overkill.bound > overkill.target:
@@ -252,25 +269,25 @@ def promise(point: OperatingPoint) -> str:
     return said
 
 
-def _accept(bad: Scores, good: Scores, config: DecisionConfig) -> tuple[Claim, float]:
-    """The claim and the first threshold, from the sorted scores of bad parts and those of good parts."""
-    target, confidence, n = config.max_escape_rate, config.confidence, len(bad)
-    most = max(_allowed(n, target, confidence), 0)
-    # Every threshold up to this score keeps the claim. Of those that reject equally few good parts, take the middle.
-    highest = float(bad[most])
+def _accept(bad: BadScores, good: Scores, config: DecisionConfig) -> tuple[float, dict[str, ClassClaim]]:
+    """The first threshold, and what can be claimed of each group of bad parts; `good` are the scores of good parts."""
+    target, confidence = config.max_escape_rate, config.confidence
+    # Every threshold up to this score keeps the claims. Of those that reject equally few good parts, take the middle.
+    highest = highest_threshold(bad, target, confidence)
     below = good[good < highest]
     threshold = _between(float(below.max()), highest) if len(below) else highest
-    escapes = int((bad < threshold).sum())
-    needed = parts_needed(target, confidence)
-    return Claim(target, confidence, n, escapes, upper_bound(escapes, n, confidence), needed), threshold
+    return threshold, claims(bad, threshold, target, confidence)
 
 
-def _allowed(n: int, target: float, confidence: float) -> int:
-    """The largest number of hits in n parts whose upper bound still meets the target; -1 where zero hits do not."""
-    allowed = -1
-    while allowed + 1 < n and upper_bound(allowed + 1, n, confidence) <= target:
-        allowed += 1
-    return allowed
+def _claim(of_each: Mapping[str, ClassClaim], config: DecisionConfig) -> Claim:
+    """The claim of all bad parts. What is proven of each group is proven of all of them, so the worst bound counts."""
+    n, escapes, bounds, needed = zip(*of_each.values(), strict=True)
+    return Claim(config.max_escape_rate, config.confidence, sum(n), sum(escapes), max(bounds), sum(needed))
+
+
+def _class_claims(stored: JsonObject) -> dict[str, ClassClaim]:
+    """The claims of framevit.json by class."""
+    return {name: ClassClaim.from_json(stored.object(name)) for name in stored.values}
 
 
 def _between(low: float, high: float) -> float:
@@ -283,7 +300,7 @@ def _between(low: float, high: float) -> float:
 def _reject(scores: Scores, good: Mask, accept_below: float, config: DecisionConfig) -> float:
     """The second threshold: set by the bound on overkill, or as high as the review budget allows."""
     if config.max_overkill_rate is not None:
-        most = max(_allowed(int(good.sum()), config.max_overkill_rate, config.confidence), 0)
+        most = max(hits_allowed(int(good.sum()), config.max_overkill_rate, config.confidence), 0)
         # The `most` good parts with the highest scores may be rejected; the next one may not.
         return max(accept_below, math.nextafter(float(np.sort(scores[good])[-1 - most]), math.inf))
     weights = part_weights(good, config.bad_share)

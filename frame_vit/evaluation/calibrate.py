@@ -144,11 +144,13 @@ def with_thresholds(
 class Overridden(NamedTuple):
     """What overrides change of what is stored with a model beside its thresholds; None: it stays as it is.
 
-    `action` is what becomes of pictures that are out of distribution, `tta` whether they are asked in all views.
+    `action` is what becomes of pictures that are out of distribution, `tta` whether they are asked in all views,
+    `per_class` whether the target is for every defect class.
     """
 
     action: str | None = None
     tta: str | None = None
+    per_class: bool | None = None
 
 
 NOTHING = Overridden()
@@ -157,8 +159,12 @@ NOTHING = Overridden()
 def overridden(config: Config, overrides: Sequence[str]) -> Overridden:
     """What the overrides, which are part of the config, change."""
     keys = {text.partition("=")[0].strip() for text in overrides}
-    action = config.decision.unlike if "decision.unlike" in keys else None
-    return Overridden(action, config.decision.tta if "decision.tta" in keys else None)
+    decision = config.decision
+    return Overridden(
+        decision.unlike if "decision.unlike" in keys else None,
+        decision.tta if "decision.tta" in keys else None,
+        decision.per_class if "decision.per_class" in keys else None,
+    )
 
 
 def calibrate(
@@ -176,7 +182,7 @@ def calibrate(
         raise UsageError(f"{folder} is no folder with a {METADATA_FILE}, so there is no place to store thresholds in")
     if not predictor.labels.ok:
         raise UsageError("this model calls no class good (labels.ok), so nothing can be accepted")
-    request = replace(request, usual=("calibration", "val"))
+    request = replace(_as_stored(request, predictor, change), usual=("calibration", "val"))
     selected = select_split(predictor.metadata, predictor.run, request, tick)
     if any(folder.glob("*.onnx")):
         log.warning(
@@ -192,6 +198,15 @@ def calibrate(
         raise DataError(f"{selected.name} has no good or no bad parts to choose thresholds by")
     write_metadata(chosen, folder)
     return chosen.operating_point
+
+
+def _as_stored(request: DataRequest, predictor: Predictor, change: Overridden) -> DataRequest:
+    """The request with `decision.per_class` as the model's thresholds were chosen, unless that is to change."""
+    stored = predictor.metadata.operating_point
+    if stored is None or change.per_class is not None:
+        return request
+    decision = request.config.decision.model_copy(update={"per_class": stored.basis.per_class is not None})
+    return replace(request, config=request.config.model_copy(update={"decision": decision}))
 
 
 def _settling_again(

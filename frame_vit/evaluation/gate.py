@@ -1,13 +1,14 @@
 """Gates: conditions on metrics.json for a release script, such as `escape_rate.high<=0.01` or `macro_f1>=0.95`.
 
-A gate names its number by a dotted path of JSON keys, so it is checked on the JSON form of the metrics.
+A gate names its number by a dotted path of JSON keys, so it is checked on the JSON form of the metrics. Class names are
+such keys, too: `escape_by_class.Xplus.high<=0.02`.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from frame_vit.errors import UsageError
@@ -70,13 +71,36 @@ def _number(rest: str, whole: str, node: Any) -> float | None:
     first_error = None
     for key in keys:
         if rest == key or rest.startswith(key + "."):
+            if rest != key and not isinstance(node[key], Mapping):
+                first_error = first_error or _no_interval(key, whole, node)
+                continue
             try:
                 return _number(rest[len(key) + 1 :], whole, node[key])
             except UsageError as error:
                 first_error = first_error or error
     if first_error:
-        raise first_error
-    raise UsageError(f"--gate: metrics.json has no {whole}{did_you_mean(rest, keys)}", _keys_of(node))
+        # A misspelt name with a dot, such as v1.2, may begin like a shorter one, v1, of which nothing more is known.
+        longest = next(key for key in keys if rest == key or rest.startswith(key + "."))
+        other = _suggestion(rest, [key for key in keys if key.count(".") > longest.count(".")])
+        raise UsageError(f"--gate: metrics.json has no {whole}{other}", _keys_of(node)) if other else first_error
+    raise UsageError(f"--gate: metrics.json has no {whole}{_suggestion(rest, keys)}", _keys_of(node))
+
+
+def _no_interval(key: str, whole: str, node: Mapping[str, Any]) -> UsageError:
+    """The error where a plain number is asked for more, such as its low; names the key beside it with an interval."""
+    beside = [name for name in node if name.startswith(key + "_") and isinstance(node[name], Mapping)]
+    meant = f" (did you mean {beside[0]!r}?)" if beside else ""
+    return UsageError(f"--gate: metrics.json has no {whole}{meant}", f"nothing lies below {key}")
+
+
+def _suggestion(rest: str, keys: Sequence[str]) -> str:
+    """The key that is most like the beginning of the rest, whose length depends on how many dots the key has."""
+    parts = rest.split(".")
+    for dots in sorted({key.count(".") for key in keys}):
+        same = [key for key in keys if key.count(".") == dots]
+        if found := did_you_mean(".".join(parts[: dots + 1]), same):
+            return found
+    return ""
 
 
 def _keys_of(node: Any) -> str:

@@ -2,8 +2,9 @@
 
 A part is bad when its true class is not among the good ones. A bad part that is accepted is an *escape*; a good part
 that is rejected is *overkill*; a part that is shown to a person is neither. All of these are shares of few parts, so
-each is a `Rate` with its exact 95 % interval. Code reads the fields of `Metrics`; only files, `--json`, gates and the
-page read its JSON form. Pure functions over arrays; no files, no torch.
+each is a `Rate` with its exact 95 % interval; macro-F1 and kappa have bootstrap intervals (`Agreement`). Code reads the
+fields of `Metrics`; only files, `--json`, gates and the page read its JSON form. Pure functions over arrays; no files,
+no torch.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from frame_vit.decision.bootstrap import Agreement
 from frame_vit.decision.json_values import json_fields
 from frame_vit.decision.judged import Judged
-from frame_vit.decision.rates import Ids, Logits, Rate, rate
+from frame_vit.decision.rates import UNDEFINED, Ids, Logits, Rate, rate, rates
 from frame_vit.decision.temperature import Calibration
 from frame_vit.decision.thresholds import AnsweredBy, OperatingPoint
 from frame_vit.decision.verdicts import Verdict, Verdicts, decide, verdict_rate
@@ -28,12 +30,18 @@ from frame_vit.report.model_card import CardScores
 
 @dataclass(frozen=True)
 class ClassScores:
-    """Of one class; None where a score is not defined, such as the recall of a class that does not occur."""
+    """Of one class; None where a score is not defined, such as the recall of a class that does not occur.
+
+    `precision_rate` and `recall_rate` are the same shares with their intervals, of the parts that are called this class
+    and of those that are of it.
+    """
 
     precision: float | None
     recall: float | None
     f1: float | None
     support: int
+    precision_rate: Rate = UNDEFINED
+    recall_rate: Rate = UNDEFINED
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class ClassificationScores:
-    """Of one split. `confusion_matrix` has a row for each true and a column for each predicted class."""
+    """Of one split. `confusion_matrix` has a row for each true and a column for each predicted class.
+
+    `escape_by_class` has the escape rate among the parts of each class that is not good.
+    """
 
     confusion_matrix: list[list[int]]
     accuracy: float
@@ -59,6 +70,7 @@ class ClassificationScores:
     overkill_rate: Rate
     review_rate: Rate
     per_class: dict[str, ClassScores]
+    escape_by_class: dict[str, Rate]
 
     @property
     def headline(self) -> Headline:
@@ -123,6 +135,7 @@ class Metrics:
     n: int
     labels: tuple[str, ...]
     scores: ClassificationScores
+    agreement: Agreement
     tta: AugmentationMetrics
     device: str
     answered_by: AnsweredBy
@@ -143,7 +156,7 @@ class Metrics:
             del values["robustness"]
         scores, _, novelty = values.pop("scores"), values.pop("answered_by"), values.pop("novelty")
         start: dict[str, Any] = {key: values.pop(key) for key in ("split", "n", "labels")}
-        start |= scores | {key: values.pop(key) for key in ("tta", "device")}
+        start |= scores | values.pop("agreement") | {key: values.pop(key) for key in ("tta", "device")}
         start |= {"precision": self.answered_by.precision, "backend": self.answered_by.backend, "unlike": novelty}
         return start | values
 
@@ -170,8 +183,11 @@ def score(labels: Ids, logits: Logits, space: LabelSpace, verdicts: Verdicts | N
     occurs = [i for i in ids if support[i] or (predicted == i).any()]
     good = np.isin(labels, space.ok_ids)
     judged = decide(logits, space, None) if verdicts is None else verdicts
+    matrix = confusion_matrix(labels, predicted, labels=ids)
+    right = np.diagonal(matrix)
+    called, known = rates(right, matrix.sum(axis=0)), rates(right, matrix.sum(axis=1))
     return ClassificationScores(
-        confusion_matrix=confusion_matrix(labels, predicted, labels=ids).tolist(),
+        confusion_matrix=matrix.tolist(),
         accuracy=float((predicted == labels).mean()),
         accuracy_interval=rate(int((predicted == labels).sum()), len(labels)),
         macro_f1=float(np.nan_to_num(f1[occurs]).mean()),
@@ -179,10 +195,24 @@ def score(labels: Ids, logits: Logits, space: LabelSpace, verdicts: Verdicts | N
         overkill_rate=verdict_rate(judged, Verdict.REJECT, good),
         review_rate=verdict_rate(judged, Verdict.REVIEW, np.ones(len(labels), bool)),
         per_class={
-            name: ClassScores(_number(precision[i]), _number(recall[i]), _number(f1[i]), int(support[i]))
+            name: ClassScores(
+                _number(precision[i]), _number(recall[i]), _number(f1[i]), int(support[i]), called[i], known[i]
+            )
             for i, name in enumerate(space.names)
         },
+        escape_by_class=_escape_by_class(labels, judged, space),
     )
+
+
+def _escape_by_class(labels: Ids, judged: Verdicts | None, space: LabelSpace) -> dict[str, Rate]:
+    """The share of the parts of each bad class that is accepted; undefined where there are no verdicts or no parts."""
+    names = [name for i, name in enumerate(space.names) if not space.is_ok(i)]
+    if judged is None:
+        return dict.fromkeys(names, UNDEFINED)
+    parts = np.bincount(labels, minlength=len(space))
+    accepted = np.bincount(labels[judged == Verdict.ACCEPT], minlength=len(space))
+    of_each = dict(zip(space.names, rates(accepted, parts), strict=True))
+    return {name: of_each[name] for name in names}
 
 
 def score_judged(judged: Judged) -> ClassificationScores:

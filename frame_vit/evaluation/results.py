@@ -13,13 +13,16 @@ import numpy as np
 
 from frame_vit.config.schema import CostsConfig
 from frame_vit.data.examples import Split
+from frame_vit.decision.bootstrap import Agreement, agreement
 from frame_vit.decision.judged import Judged
+from frame_vit.decision.per_class import confidence_in_each
 from frame_vit.decision.rates import parts_needed, upper_bound
 from frame_vit.decision.temperature import calibration
 from frame_vit.decision.thresholds import AnsweredBy, part_weights
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.evaluation.directions import directions
 from frame_vit.evaluation.metrics import (
+    ClassificationScores,
     ClassRates,
     DecisionMetrics,
     Metrics,
@@ -58,12 +61,13 @@ class Evaluation:
 def evaluate_split(predictor: Predictor, split: Split, costs: CostsConfig, tick: Tick = silent) -> Evaluation:
     """Judges every example of a split and computes its metrics."""
     judged = predictor.judge_split(split, tick)
-    inspect = rows_to_inspect(judged)
+    inspect, scores = rows_to_inspect(judged), score_judged(judged)
     metrics = Metrics(
         split=split.name,
         n=len(judged),
         labels=judged.space.names,
-        scores=score_judged(judged),
+        scores=scores,
+        agreement=_agreement(scores),
         tta=augmentation_metrics(
             judged,
             [view.name for view, _ in predictor.views],
@@ -84,6 +88,12 @@ def evaluate_split(predictor: Predictor, split: Split, costs: CostsConfig, tick:
     true = [judged.space.names[example.label] for example in split.examples]
     rows = [LabelledPrediction(prediction, label) for prediction, label in zip(predictions, true, strict=True)]
     return Evaluation(metrics, rows, split, judged, inspect)
+
+
+def _agreement(scores: ClassificationScores) -> Agreement:
+    """With the macro-F1 that is reported, to the last digit."""
+    found = agreement(scores.confusion_matrix)
+    return replace(found, macro_f1_interval=found.macro_f1_interval._replace(value=scores.macro_f1))
 
 
 def _novelty_counts(judged: Judged, predictor: Predictor) -> NoveltyCounts | None:
@@ -163,7 +173,23 @@ def sample_size(metrics: Metrics) -> str:
         )
     else:
         said += f". This does not prove the target of {claim.target:.2%}."
-    return said + "".join(f" {limit}" for limit in _limits(metrics))
+    return said + _said_of_classes(metrics) + "".join(f" {limit}" for limit in _limits(metrics))
+
+
+def _said_of_classes(metrics: Metrics) -> str:
+    """Whether these parts prove the target in every defect class; empty where it is for all bad parts as one."""
+    point, escapes = metrics.decision.point, metrics.scores.escape_by_class
+    if point is None or point.basis.per_class is None:
+        return ""
+    target, each = point.claim.target, confidence_in_each(point.claim.confidence, len(escapes))
+    bounds = {name: upper_bound(round((of.value or 0) * of.n), of.n, each) for name, of in escapes.items()}
+    open_ones = [f"{name} ({bound:.2%})" for name, bound in bounds.items() if bound > target]
+    if not open_ones:
+        return f" In every defect class it is at most {max(bounds.values()):.2%}, with that confidence in all of them."
+    return (
+        f" The target is for every defect class, and these pictures do not prove it for {', '.join(open_ones)}. That "
+        f"takes at least {parts_needed(target, each):,} parts of each, none accepted."
+    )
 
 
 def _limits(metrics: Metrics) -> list[str]:

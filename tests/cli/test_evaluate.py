@@ -103,6 +103,33 @@ class TestWithARun:
         assert call("calibrate", run, "--set", "decision.tta=all").code == 0
         assert json.loads((run / "model/framevit.json").read_text()) == json.loads(before)
 
+    def test_calibrate_holds_the_target_in_every_class_until_told_otherwise(self, call: Call, tmp_path: Path) -> None:
+        shutil.copytree("runs/tiny-001", tmp_path / "run")
+        run, file = tmp_path / "run", tmp_path / "run/model/framevit.json"
+        before = file.read_text()
+        assert "per_class" not in before
+        answer = call("calibrate", run, "--set", "decision.per_class=true")
+        assert answer.code == 0, answer.err
+        assert "confidence for all 4 defect classes together" in answer.out
+        assert "more of Xplus" in answer.out
+        of_each = json.loads(file.read_text())["decision"]["facts"]["per_class"]
+        assert list(of_each) == ["Xplus", "Xminus", "Yplus", "Yminus"]
+        evaluated = json.loads(call("evaluate", run, "--json", "-o", tmp_path / "e").out)
+        assert evaluated["decision"]["point"]["facts"]["per_class"] == of_each
+        assert call("calibrate", run, "--set", "decision.max_escape_rate=0.3").code == 0
+        assert list(json.loads(file.read_text())["decision"]["facts"]["per_class"]) == list(of_each), "it is kept"
+        assert call("calibrate", run, "--set", "decision.per_class=false").code == 0
+        assert json.loads(file.read_text()) == json.loads(before)
+
+    def test_a_gate_on_one_class_is_checked(self, call: Call, tmp_path: Path) -> None:
+        gates = ["--gate", "escape_by_class.Xplus.high<=1", "--gate", "kappa.low>=-1"]
+        held = call("evaluate", "-o", tmp_path / "e", *gates, "--gate", "per_class.Xplus.recall_rate.low>=0")
+        assert held.code == 0, held.err
+        assert call("evaluate", "-o", tmp_path / "e", "--gate", "escape_by_class.Xplus.high<=0.02").code == 4
+        wrong = call("evaluate", "-o", tmp_path / "e", "--gate", "escape_by_class.Xpluss.high<=0.02")
+        assert wrong.code == 2
+        assert "did you mean 'Xplus'?" in wrong.words
+
     def test_two_models_are_compared_on_the_same_pictures(self, call: Call) -> None:
         same = call("compare", "runs/tiny-001", "runs/tiny-001", "--json")
         found = json.loads(same.out)

@@ -14,6 +14,7 @@ from rich.console import Console
 from frame_vit.audit.audit import Audit
 from frame_vit.backends.export_record import Difference, FileRecord
 from frame_vit.cli import tables
+from frame_vit.decision.bootstrap import Estimate
 from frame_vit.decision.rates import UNDEFINED, Rate
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.evaluation.compare import ChangedDecision, ComparedRate, Comparison, compare_judged
@@ -78,19 +79,38 @@ def test_metrics_show_each_class_and_the_rates_with_their_intervals(printed: Pri
         confusion, of_class = cells(text, shown)
         row = scores.per_class[name]
         assert confusion[1:] == [str(count) for count in scores.confusion_matrix[number]]
-        values = ["-" if value is None else f"{value:.3f}" for value in (row.precision, row.recall, row.f1)]
-        assert of_class[1:] == [*values, str(row.support)]
+        ends = row.precision_rate, row.recall_rate
+        values = ["-" if of.value is None else f"{of.value:.3f} ({of.low:.3f} to {of.high:.3f})" for of in ends]
+        assert of_class[1:] == [*values, "-" if row.f1 is None else f"{row.f1:.3f}", str(row.support)]
     lines = text.splitlines()
     assert "escape rate    0.2500 (95 %: 0.1250 to 0.5000, n = 8)  bad parts accepted" in lines
     assert "overkill rate  not defined: there is no such part, or labels.ok names no class" in lines
-    assert f"macro-F1       {scores.macro_f1:.4f}" in lines
+    f1, kappa = metrics.agreement.macro_f1_interval, metrics.agreement.kappa
+    assert f"macro-F1       {scores.macro_f1:.4f} (95 %: {f1.low:.4f} to {f1.high:.4f}, n = 60)" in lines
+    assert f"kappa          {kappa.value:.4f} (95 %: {kappa.low:.4f} to {kappa.high:.4f}, n = 60)  " in text
     assert f"answered by    torch on {metrics.device}, fp32" in lines
     assert "averaged over" not in text
 
 
+def test_the_class_whose_parts_could_escape_most_is_named(printed: Printed, metrics: Metrics) -> None:
+    escapes = {AWKWARD[2]: RATE, "few": Rate(0.0, 0.0, 0.6, 4), "none": UNDEFINED}
+    tables.show_metrics(replace(metrics, scores=replace(metrics.scores, escape_by_class=escapes)))
+    assert "worst class    few, 0.0000 (95 %: 0.0000 to 0.6000, n = 4)  of its parts accepted" in printed().splitlines()
+    tables.show_metrics(replace(metrics, scores=replace(metrics.scores, escape_by_class={"few": RATE})))
+    assert printed().count("worst class") == 1, "one class is all bad parts"
+
+
+def test_a_kappa_that_is_not_defined_says_why(printed: Printed, metrics: Metrics) -> None:
+    agreement = replace(metrics.agreement, kappa=Estimate(None, -1.0, 1.0, 60))
+    tables.show_metrics(replace(metrics, agreement=agreement))
+    assert "kappa          not defined: all parts have one class" in printed()
+
+
 def test_a_score_that_is_not_defined_is_a_dash(printed: Printed, metrics: Metrics) -> None:
     per_class = dict(metrics.scores.per_class)
-    per_class[AWKWARD[1]] = replace(per_class[AWKWARD[1]], precision=None, recall=None, f1=None, support=0)
+    per_class[AWKWARD[1]] = replace(
+        per_class[AWKWARD[1]], f1=None, support=0, precision_rate=UNDEFINED, recall_rate=UNDEFINED
+    )
     tables.show_metrics(replace(metrics, scores=replace(metrics.scores, per_class=per_class)))
     assert cells(printed(), SHOWN[1])[1] == [SHOWN[1], "-", "-", "-", "0"]
 

@@ -59,6 +59,17 @@ def test_reliability_bins_hold_equally_many_and_say_how_often_right() -> None:
     assert same.confidence == pytest.approx(0.7)
 
 
+def test_the_error_of_calibrated_answers_may_be_chance_and_that_of_others_not() -> None:
+    labels, logits = answers(2000, 3.0)
+    measured = calibration(labels, (logits / np.float32(3)).astype(np.float32), 3.0)
+    for error in (measured.before, measured.after):
+        assert error.ece_interval.value == error.ece
+        assert error.ece_interval.low <= error.ece <= error.ece_interval.high
+        assert error.ece_interval.n == 2000
+    assert measured.after.ece_interval.low == 0
+    assert measured.before.ece_interval.low > 0.05
+
+
 def test_calibration_error_of_a_worked_example() -> None:
     """Ten answers, 0.7 sure, six right: the error is 0.1."""
     logits = np.log(np.array([[0.7, 0.3]] * 10, np.float32))

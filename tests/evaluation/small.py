@@ -28,6 +28,7 @@ from frame_vit.prediction.predictor import Predictor
 
 DEMO = LabelSpace.build(demo.NAMES, ["passed"], demo.SYMMETRIES)
 SIDE = Preprocessing(32, 32)
+DEFAULT = DecisionConfig()
 
 
 def one_hot(predicted: Sequence[int] | Any, classes: int = 3) -> Logits:
@@ -78,10 +79,12 @@ def small_split(space: LabelSpace = DEMO, keys: str = "row-{}.jpg", count: int =
     return Split("test", examples, PixelArray.of(np.stack([read_picture(d, SIDE).pixels for d in data])))
 
 
-def small_evaluation(space: LabelSpace = DEMO, keys: str = "row-{}.jpg") -> tuple[Evaluation, Predictor]:
+def small_evaluation(
+    space: LabelSpace = DEMO, keys: str = "row-{}.jpg", decision: DecisionConfig = DEFAULT
+) -> tuple[Evaluation, Predictor]:
     """An evaluation with thresholds chosen on the same pictures, and the predictor that was evaluated."""
     split = small_split(space, keys)
     logits = small_predictor(space).answer_all(split.pixels).averaged
-    point = operating_point(split.labels, scores(logits, space), space, DecisionConfig()) if space.ok else None
+    point = operating_point(split.labels, scores(logits, space), space, decision) if space.ok else None
     predictor = small_predictor(space, point)
     return evaluate_split(predictor, split, CostsConfig()), predictor

@@ -19,10 +19,11 @@ from transformers import (
 )
 
 from frame_vit.backends.torch_backend import Torch
+from frame_vit.config.schema import Config, DecisionConfig
 from frame_vit.decision.settling import as_asked, settling_limit
 from frame_vit.decision.thresholds import operating_point, promise
 from frame_vit.decision.verdicts import Verdict, decide, scores, verdicts
-from frame_vit.evaluation.calibrate import choose_point
+from frame_vit.evaluation.calibrate import Overridden, choose_point, overridden
 from frame_vit.model.classifier import Classifier
 from frame_vit.model.metadata import METADATA_FILE, parse_metadata
 from frame_vit.model.saving import divide_logits, load_trained, save
@@ -79,6 +80,28 @@ def test_the_thresholds_are_chosen_on_the_calibration_split_or_else_on_val_and_s
     assert (judged == verdicts(scores(logits, predictor.labels), point)).all()
     assert 0 < (judged == Verdict.REVIEW).mean() <= 0.3
     assert json.loads((tmp_path / "model" / METADATA_FILE).read_text())["decision"]["claim"]["met"] is False
+
+
+def test_a_training_can_hold_the_target_in_every_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = tiny(tmp_path, "data.calibration_fraction=0.2", "decision.per_class=true")
+    classifier, prepared = begin(config)
+    with caplog.at_level("INFO", "framevit"):
+        choose_point(classifier, tmp_path / "model", prepared.splits, config, silent)
+    point = load_trained(str(tmp_path / "model")).metadata.operating_point
+    assert point is not None
+    assert point.basis.per_class is not None
+    counts = prepared.splits["calibration"].counts(5)[1:]
+    assert [claim.n for claim in point.basis.per_class.values()] == list(counts)
+    assert point.claim.n == sum(counts)
+    said = next(record for record in caplog.records if record.getMessage() == promise(point))
+    assert said.levelname == "WARNING", "so few parts prove nothing"
+
+
+def test_what_overrides_name_is_changed_and_the_rest_kept() -> None:
+    config = Config(decision=DecisionConfig(per_class=True, unlike="note"))
+    assert overridden(config, []) == Overridden()
+    assert overridden(config, ["decision.per_class=true"]) == Overridden(per_class=True)
+    assert overridden(config, ["decision.unlike=note", "decision.tta=all"]) == Overridden("note", "all")
 
 
 def test_auto_asks_for_more_views_only_where_one_leaves_doubt_and_chooses_thresholds_on_those_answers(

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from frame_vit.decision.rates import UNDEFINED
+from frame_vit.decision.rates import UNDEFINED, rate
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.evaluation.metrics import ClassScores, augmentation_metrics, score, score_judged
 from frame_vit.labels import LabelSpace
@@ -51,6 +51,38 @@ def test_a_class_never_predicted_counts_as_zero_f1() -> None:
     assert score(np.array([0, 1]), one_hot([0, 0]), SPACE).macro_f1 == pytest.approx((2 / 3 + 0) / 2)
 
 
+def test_precision_and_recall_have_their_intervals() -> None:
+    scores = score(np.array([0, 0, 0, 0, 1, 1, 2, 2, 2]), one_hot([0, 0, 0, 1, 1, 0, 2, 1, 0]), SPACE)
+    left = scores.per_class["left"]
+    assert (left.precision_rate, left.recall_rate) == (rate(1, 3), rate(1, 2))
+    assert (left.precision_rate.value, left.recall_rate.value) == (left.precision, left.recall)
+
+
+def test_intervals_of_precision_and_recall_cover_the_truth() -> None:
+    """A thousand test sets of 150 parts, drawn from a known distribution of true and predicted classes."""
+    truth = np.array([[0.48, 0.015, 0.005], [0.01, 0.285, 0.005], [0.002, 0.018, 0.18]])
+    precision, recall = np.diagonal(truth) / truth.sum(axis=0), np.diagonal(truth) / truth.sum(axis=1)
+    random, covered = np.random.default_rng(0), np.zeros((1000, 6), bool)
+    for row in covered:
+        labels, called = np.divmod(random.choice(9, 150, p=truth.ravel()), 3)
+        found = score(labels, one_hot(called), SPACE).per_class.values()
+        ends = [(of.precision_rate, of.recall_rate) for of in found]
+        wanted = zip([end for pair in ends for end in pair], np.stack([precision, recall], 1).ravel(), strict=True)
+        row[:] = [end.low <= true <= end.high for end, true in wanted]
+    assert (covered.mean(axis=0) >= 0.95).all(), covered.mean(axis=0)
+
+
+def test_escapes_are_counted_by_class() -> None:
+    verdicts = [Verdict.ACCEPT, Verdict.ACCEPT, Verdict.REJECT, Verdict.REVIEW, Verdict.ACCEPT]
+    judged = judged_parts([0, 1, 1, 1, 0], one_hot([0, 1, 1, 1, 0]), SPACE, verdicts)
+    scores = score_judged(judged)
+    assert scores.escape_by_class == {"left": rate(1, 3), "right": UNDEFINED}
+    assert scores.escape_rate == rate(1, 3)
+    assert score(np.array([0, 1]), one_hot([0, 1]), LabelSpace.build(["a", "b", "c"])).escape_by_class == dict.fromkeys(
+        "abc", UNDEFINED
+    )
+
+
 def test_test_time_augmentation_is_compared_with_the_untouched_picture() -> None:
     """The untouched picture is wrong on the second part, the average is right."""
     averaged = judged_parts([0, 1], np.array([[2, 0, 0], [0, 2, 1]], np.float32), SPACE)
@@ -68,8 +100,9 @@ def test_test_time_augmentation_is_compared_with_the_untouched_picture() -> None
 
 KEYS = [
     "split", "n", "labels", "confusion_matrix", "accuracy", "accuracy_interval", "macro_f1", "escape_rate",
-    "overkill_rate", "review_rate", "per_class", "tta", "device", "precision", "backend", "unlike", "decision",
-    "calibration", "directions", "slices", "repeatability", "suspects", "skipped",
+    "overkill_rate", "review_rate", "per_class", "escape_by_class", "macro_f1_interval", "kappa", "tta", "device",
+    "precision", "backend", "unlike", "decision", "calibration", "directions", "slices", "repeatability", "suspects",
+    "skipped",
 ]  # fmt: skip
 
 
@@ -84,7 +117,16 @@ def test_the_json_form_has_the_keys_of_metrics_json_in_their_order() -> None:
     ]  # fmt: skip
     assert predictor.metadata.operating_point is not None
     assert values["decision"]["point"] == predictor.metadata.operating_point.to_json()
-    assert list(values["calibration"]["after"]) == ["ece", "nll", "mean_confidence", "accuracy", "bins"]
+    assert list(values["calibration"]["after"]) == [
+        "ece", "nll", "mean_confidence", "accuracy", "bins", "ece_interval",
+    ]  # fmt: skip
+    assert list(values["per_class"]["Xplus"]) == [
+        "precision", "recall", "f1", "support", "precision_rate", "recall_rate",
+    ]  # fmt: skip
+    assert list(values["escape_by_class"]) == ["Xplus", "Xminus", "Yplus", "Yminus"]
+    assert values["macro_f1_interval"]["value"] == values["macro_f1"]
+    ends = values["kappa"], values["calibration"]["after"]["ece_interval"], values["escape_by_class"]["Xplus"]
+    assert all(list(end) == list(values["escape_rate"]) for end in ends)
     assert list(values["directions"]["cost"]) == list(values["escape_rate"]) == ["value", "low", "high", "n"]
     assert list(values["slices"][0]) == [
         "by", "value", "n", "accuracy", "escape_rate", "overkill_rate", "stands_out",

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from frame_vit.config.schema import DecisionConfig
 from frame_vit.data import demo
 from frame_vit.evaluation.report import write_evaluation
 from frame_vit.evaluation.results import Evaluation, sample_size
@@ -86,6 +87,30 @@ def test_the_page_says_what_the_numbers_prove_and_what_the_run_was(written: tupl
     assert "<dt>data</dt>" in page
     assert "<dt>fingerprint of the split</dt>" in page
     assert "2 rows that could not be used" in page
+
+
+def test_the_page_has_the_intervals_of_every_class(written: tuple[Path, Evaluation]) -> None:
+    page = (written[0] / "report.html").read_text()
+    metrics = written[1].metrics
+    scores, table = metrics.scores, page.split('class="intervals"')[1].split("</table>")[0]
+    rows = dict(re.findall(r'<tr><th scope="row"><span class="name">(\w+)</span></th>(.*?)</tr>', table, re.DOTALL))
+    assert list(rows) == list(NAMES)
+    for name, row in rows.items():
+        ends = [scores.per_class[name].recall_rate, scores.per_class[name].precision_rate]
+        ends += [scores.escape_by_class[name]] if name in scores.escape_by_class else []
+        shown = [f"{100 * of.low:.1f} to {100 * of.high:.1f}" for of in ends if of.value is not None]
+        assert re.findall(r"[\d.]+ to [\d.]+", row) == shown
+    for of in (metrics.agreement.macro_f1_interval, metrics.agreement.kappa, metrics.calibration.after.ece_interval):
+        assert f"({of.low:.4f} to {of.high:.4f})" in page
+
+
+def test_the_page_has_the_promise_of_every_class(tmp_path: Path) -> None:
+    evaluation, predictor = small_evaluation(decision=DecisionConfig(per_class=True, max_escape_rate=0.1))
+    write_evaluation(evaluation, predictor, tmp_path, FACTS)
+    page = re.sub(r"<[^>]*>", "", (tmp_path / "report.html").read_text())
+    assert "with 95 % confidence for all classes together, at most" in page
+    assert "of Xplus (0 of 12 were), " in page
+    assert "more parts are needed, none of them accepted: 30 of Xplus, " in page
 
 
 def test_without_fine_classes_there_is_a_report_all_the_same(tmp_path: Path) -> None:

@@ -130,6 +130,19 @@ def test_what_so_few_parts_can_prove_is_said(evaluation: Evaluation) -> None:
     assert "the predicted class decides" in said(metrics, 0, 598, point=None)
 
 
+def test_a_target_for_every_class_is_said_by_class(evaluation: Evaluation) -> None:
+    """Of three classes, one has too few parts, and one has too many escapes."""
+    basis = ThresholdsBasis("val", per_class={})
+    point = OperatingPoint(0.3, 0.7, CLAIM, basis)
+    escapes = {"a": rate(0, 1000), "b": rate(0, 100), "c": rate(3, 1000)}
+    scores = replace(evaluation.metrics.scores, escape_by_class=escapes)
+    text = said(replace(evaluation.metrics, scores=scores), 3, 2100, point=point)
+    assert "do not prove it for b (4.01%), c (0.93%). That takes at least 817 parts of each" in text
+    fine = replace(evaluation.metrics, scores=replace(scores, escape_by_class={"a": rate(0, 1000), "b": rate(0, 900)}))
+    assert "In every defect class it is at most 0.41%" in said(fine, 0, 1900, point=point)
+    assert "every defect class" not in said(fine, 0, 1900)
+
+
 @pytest.mark.parametrize(
     ("decision", "limit"),
     [
