@@ -40,12 +40,14 @@ class BackendAnswer(NamedTuple):
 class Backend(Protocol):
     """An opened model. `name`, `device` and `precision` say what computes its answers, where and how exactly.
 
-    `batch_size` is how many pictures it is best given together.
+    `batch_size` is how many pictures it is best given together; `file` is the exported file that it runs, None where it
+    has the weights themselves.
     """
 
     name: str
     device: str
     precision: str
+    file: Path | None
     batch_size: int
     metadata: ModelMetadata
 

@@ -44,6 +44,7 @@ class OnnxRuntime:
         from frame_vit.backends.side_by_side import SideBySide
         from frame_vit.model.metadata import check_embeddings
 
+        self.file: Path | None = path
         onnxruntime.set_default_logger_severity(3)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = cores() if one_by_one else 1

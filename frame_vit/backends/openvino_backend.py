@@ -55,6 +55,7 @@ class OpenVino:
         from frame_vit.backends.side_by_side import SideBySide
         from frame_vit.model.metadata import check_embeddings
 
+        self.file: Path | None = path
         try:
             self._compiled = kept(path, precision, one_by_one) or _compile(path, precision, one_by_one)
             model = self._compiled.model

@@ -14,6 +14,8 @@ from frame_vit.backends.backend import ON_A_CARD, ON_A_CPU, WEIGHTS, BackendAnsw
 from frame_vit.errors import ModelError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from frame_vit.images.pixel_array import Float32, UInt8
@@ -29,6 +31,7 @@ class Torch:
         from frame_vit.system.devices import own_card, resolve_device, resolve_precision
 
         self.metadata = classifier.metadata
+        self.file: Path | None = None
         self.torch_device = own_card(resolve_device(device))
         self.device = str(self.torch_device)
         self.batch_size = ON_A_CPU if self.device == "cpu" else ON_A_CARD

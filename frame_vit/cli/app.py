@@ -16,9 +16,9 @@ from typer.core import TyperCommand, TyperGroup
 from frame_vit.cli.doctor import doctor
 from frame_vit.cli.evaluate import calibrate, compare, evaluate
 from frame_vit.cli.export import benchmark, export
+from frame_vit.cli.line import monitor, verify
 from frame_vit.cli.predict import explain, predict
-from frame_vit.cli.prepare import prepare
-from frame_vit.cli.train import train
+from frame_vit.cli.train import prepare, train
 from frame_vit.errors import UsageError
 
 
@@ -62,6 +62,8 @@ COMMANDS = {
     "predict": Command(predict, "use", "prediction", "framevit predict camera/ -o rows.csv"),
     "export": Command(export, "use", "line-pc", "framevit export --int8 -o line/"),
     "benchmark": Command(benchmark, "use", "speed", "framevit benchmark runs/demo-001"),
+    "monitor": Command(monitor, "line", "monitoring", "framevit monitor rows.jsonl --by shift"),
+    "verify": Command(verify, "line", "records", "framevit verify rows.jsonl --pictures archive/"),
     "doctor": Command(doctor, "help", "troubleshooting", "framevit doctor --json"),
     "help": Command(show_help, "help", "", "framevit help decisions"),
 }
@@ -72,6 +74,7 @@ GROUPS = {
     "train": "Train",
     "judge": "Judge a model",
     "use": "Use a model",
+    "line": "Watch the line",
     "help": "Help",
 }
 

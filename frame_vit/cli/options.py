@@ -29,6 +29,13 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class Record(StrEnum):
+    """What a row of JSON lines holds: all that led to the decision, or the prediction only."""
+
+    full = "full"
+    plain = "plain"
+
+
 class TrainPrecision(StrEnum):
     """The number format in which a model is trained."""
 

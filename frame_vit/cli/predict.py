@@ -22,6 +22,7 @@ from frame_vit.cli.options import (
     ModelOption,
     Precision,
     PrecisionOption,
+    Record,
     Set,
     Tta,
     WeightsModelOption,
@@ -30,7 +31,7 @@ from frame_vit.cli.options import (
     leave_on,
     predictor_options,
 )
-from frame_vit.errors import UsageError
+from frame_vit.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from frame_vit.prediction.inputs import Input
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from frame_vit.prediction.output import Output
     from frame_vit.prediction.predict import Drawing
     from frame_vit.prediction.predictor import Predictor
+    from frame_vit.prediction.record import RecordOptions
 
 
 ENDINGS = {".csv": Format.csv, ".json": Format.json, ".jsonl": Format.jsonl, ".ndjson": Format.jsonl}
@@ -71,6 +73,21 @@ def predict(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     explain: Annotated[Path | None, typer.Option("--explain", help="Draw attention maps into this folder.")] = None,
+    record: Annotated[
+        Record | None,
+        typer.Option("--record", help="What JSON lines hold.", show_default="full in a file; plain on stdout"),
+    ] = None,
+    part: Annotated[
+        str | None, typer.Option("--part", metavar="REGEX", help="Record the part's id: what this finds in the name.")
+    ] = None,
+    chain: Annotated[bool, typer.Option("--chain", help="Each row holds the digest of the one before.")] = False,
+    challenge: Annotated[
+        Path | None,
+        typer.Option("--challenge", help="CSV of master parts that a watch must see and decide as listed."),
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option("--every", help="How often the challenge is due.", show_default="8h")
+    ] = None,
 ) -> None:
     """Predict the class of each picture, and accept or reject it."""
     from frame_vit.prediction.output import Output
@@ -82,12 +99,14 @@ def predict(
         raise UsageError("--explain and --watch cannot be used together", "Run framevit explain on the pictures later")
     # A watch resumes its file by itself: a picture that has a row was predicted before.
     resume = skip_done or (watch is not None and output is not None and not overwrite)
-    target = Output(output, _form(form, output, watch), resume, overwrite)
+    kind = _form(form, output, watch)
+    target = Output(output, kind, resume, overwrite, _recording(record, part, chain, kind, output))
     target.check()
     _alone_or_shared(target, watch)
     options = predictor_options(_with_weights(backend, explain, paths), device, precision, tta, batch_size)
+    _challenged(challenge, every, watch, target)
     if watch is not None:
-        _watch(watch, target, model, options)
+        _watch(watch, target, model, options, (challenge, every or "8h") if challenge else None)
         return
     from frame_vit.cli import console
     from frame_vit.prediction.load import load_predictor
@@ -147,6 +166,24 @@ def _form(form: Format | None, output: Path | None, watch: Path | None) -> str:
     return form.value
 
 
+def _recording(
+    record: Record | None, part: str | None, chain: bool, form: str, output: Path | None
+) -> RecordOptions | None:
+    """What is recorded of each decision: by default everything in a file of JSON lines, and nothing elsewhere."""
+    from frame_vit.prediction.record import RecordOptions
+
+    wanted = [word for word, given in (("--part", part is not None), ("--chain", chain)) if given]
+    if wanted and record is Record.plain:
+        raise UsageError(f"{wanted[0]} and --record plain contradict each other", "Leave out one of them")
+    if (wanted or record is Record.full) and form != Format.jsonl.value:
+        raise UsageError(
+            f"{(wanted or ['--record full'])[0]} needs JSON lines, and this is {form}",
+            "End the file's name in .jsonl, or use --format jsonl",
+        )
+    full = record is Record.full or bool(wanted) or (record is None and output is not None)
+    return RecordOptions(part, chain) if full and form == Format.jsonl.value else None
+
+
 def _with_weights(backend: Backend, explain: Path | None, paths: list[str] | None) -> Backend:
     """Attention needs the weights, which only torch has; and maps among the pictures would be predicted next time."""
     from frame_vit.runs.folder import check_apart
@@ -160,7 +197,21 @@ def _with_weights(backend: Backend, explain: Path | None, paths: list[str] | Non
     return Backend("torch") if explain is not None else backend
 
 
-def _watch(folder: Path, target: Output, model: str | None, options: PredictorOptions) -> None:
+def _challenged(challenge: Path | None, every: str | None, watch: Path | None, target: Output) -> None:
+    if every is not None and challenge is None:
+        raise UsageError("--every belongs to --challenge", "Name the table of master parts as well")
+    if challenge is not None and watch is None:
+        raise UsageError("--challenge is for a line that is watched", "Use it with --watch")
+    if challenge is not None and (target.record is None or target.path is None):
+        raise UsageError(
+            "--challenge is kept in the records of a file", "Name it: -o rows.jsonl, without --record plain"
+        )
+
+
+def _watch(
+    folder: Path, target: Output, model: str | None, options: PredictorOptions, challenge: tuple[Path, str] | None
+) -> None:
+    """Watches until a signal. With a challenge (its table, its interval) that has failed by then, exit code 4."""
     from frame_vit.backends.choose import ENDLESS
     from frame_vit.cli import console
     from frame_vit.prediction.load import load_predictor
@@ -169,9 +220,20 @@ def _watch(folder: Path, target: Output, model: str | None, options: PredictorOp
 
     if target.path is None:
         log.warning("without -o/--output no rows are kept, so a restart predicts all of %s again", folder)
+    masters = None
+    if challenge is not None and target.path is not None:
+        from frame_vit.line.challenge import FAILED, read_challenge
+
+        masters = read_challenge(*challenge, target.path)
     predictor = load_predictor(model, options, ENDLESS)
-    with console.progress() as tick, enough_seen():
-        watch(predictor, folder, target, tick)
+    try:
+        with console.progress() as tick, enough_seen():
+            watch(predictor, folder, target, tick, masters.judge if masters else None)
+    except Interrupted as stopped:
+        if masters is None or masters.state()[0] != FAILED:
+            raise
+        console.show_interrupted(stopped)
+        raise typer.Exit(4) from None
 
 
 def _show(predictor: Predictor, inputs: list[Input], explain: Path | None) -> None:

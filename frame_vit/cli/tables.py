@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     from frame_vit.evaluation.metrics import Metrics
     from frame_vit.explanation.inside_boxes import Explanation
     from frame_vit.export.export import ExportResult
+    from frame_vit.line.monitor import Monitored
+    from frame_vit.line.verify import Verified
     from frame_vit.prediction.predictor import Prediction
 
 out = screen()
 SHOWN_CHANGES = 20
+SHOWN_PROBLEMS = 20
 SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -247,3 +250,49 @@ def _rate(rate: Rate | Estimate, meaning: str = "") -> str:
         return "not defined: there is no such part, or labels.ok names no class"
     return f"{rate.value:.4f} (95 %: {rate.low:.4f} to {rate.high:.4f}, n = {rate.n})  {meaning}".rstrip()
 
+
+def show_verified(verified: Verified) -> None:
+    """What was checked of a file of rows, and the first of its problems."""
+    found, problems = verified.integrity, verified.problems
+    if problems:
+        table = Table(title="Problems", title_justify="left")
+        for heading in ("row", "file", "kind", "what is wrong"):
+            table.add_column(heading, justify="right" if heading == "row" else "left", overflow="fold")
+        for problem in problems[:SHOWN_PROBLEMS]:
+            table.add_row(str(problem.row), Text(plain(problem.file or "")), problem.kind, Text(plain(problem.message)))
+        out.print(table)
+        if len(problems) > SHOWN_PROBLEMS:
+            out.print(f"and {len(problems) - SHOWN_PROBLEMS:,} more; --json lists all")
+    period = (
+        f", written {found.first:%Y-%m-%d %H:%M} to {found.last:%Y-%m-%d %H:%M}" if found.first and found.last else ""
+    )
+    out.print(f"{found.rows:,} rows{period}; {'a chain' if found.chained else 'not chained'}", soft_wrap=True)
+    if len(found.models) > 1:
+        out.print(f"{len(found.models)} models decided; --json lists them", soft_wrap=True)
+    if verified.pictures is not None:
+        out.print(f"{verified.pictures:,} pictures looked for, and compared by sha256", soft_wrap=True)
+    if verified.predicted is not None:
+        out.print(f"{verified.predicted:,} pictures predicted again", soft_wrap=True)
+    out.print(f"digest of the last row: {found.last_digest}", soft_wrap=True)
+    rows = len({problem.row for problem in problems})
+    said = f"{rows:,} of {found.rows:,} rows have problems" if problems else "no problems"
+    out.print(Text(said, style="bold red" if problems else "green"), soft_wrap=True)
+
+
+def show_monitored(monitored: Monitored) -> None:
+    """The alarms in words, what they were judged against, and where the page is."""
+    alarms, facts = monitored.alarms, monitored.baseline
+    for alarm in alarms[:SHOWN_PROBLEMS]:
+        out.print(Text("alarm ", style="bold red") + Text(plain(alarm.sentence)), soft_wrap=True)
+    if len(alarms) > SHOWN_PROBLEMS:
+        out.print(f"and {len(alarms) - SHOWN_PROBLEMS:,} more; --json lists all")
+    judged = sum(group.role == "judged" for group in monitored.subgroups)
+    names = (facts.first, facts.last)
+    if isinstance(monitored.by, int):  # "1 to 50" and "951 to 1000"
+        names = (facts.first.partition(" ")[0], facts.last.rpartition(" ")[2])
+    period = f"{' to '.join(names)}, {facts.rows:,} rows"
+    out.print(f"{judged:,} judged against a baseline of {facts.subgroups} ({period})", soft_wrap=True)
+    said = f"{len(alarms)} alarm{'s' if len(alarms) != 1 else ''}" if alarms else "no alarm"
+    rate = f"; without a change, at most one in {1 / monitored.false_alarm_rate:,.0f} would be a false one"
+    out.print(Text(said, style="bold red" if alarms else "green") + Text(rate), soft_wrap=True)
+    show_files(monitored.files)

@@ -56,6 +56,12 @@ class PictureFeatures(NamedTuple):
     sharpness: Float32
     distance: Float32 | None = None
 
+    def of(self, row: int) -> dict[str, float | str]:
+        """Those of one picture by name, as they are compared with the ranges; `mode` is the colour mode."""
+        sizes: dict[str, float | str] = {"width": self.width[row], "height": self.height[row], "mode": self.modes[row]}
+        measured = {name: getattr(self, name) for name in ("light", "contrast", "sharpness", "distance")}
+        return sizes | {name: float(values[row]) for name, values in measured.items() if values is not None}
+
 
 @dataclass(frozen=True)
 class NoveltyReference:

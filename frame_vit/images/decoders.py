@@ -87,7 +87,7 @@ class Decoders:
         if "error" in answer:
             raise RowError(answer["error"], answer["code"])
         array = np.frombuffer(pixels, np.uint8).reshape(preprocessing.height, preprocessing.width, 3)
-        return Picture(array, answer["width"], answer["height"], Stored(*answer["stored"]))
+        return Picture(array, answer["width"], answer["height"], Stored(*answer["stored"]), answer["sha256"])
 
     @contextmanager
     def _process(self) -> Iterator[_Process]:
@@ -272,4 +272,4 @@ def _answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes
     except RowError as error:
         return {"error": error.message, "code": error.code}, b""
     facts = {"width": picture.width, "height": picture.height, "stored": list(picture.stored)}
-    return facts, picture.pixels.tobytes()
+    return facts | {"sha256": picture.sha256}, picture.pixels.tobytes()

@@ -8,6 +8,7 @@ pictures when it makes one, that is for `prepare`, for a training, and for a mod
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from frame_vit.errors import RowError
-from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode
+from frame_vit.images.decode import MAX_MEGAPIXELS, Decoding, Stored, decode, read_file
 from frame_vit.images.geometry import Area, Box, View
 from frame_vit.images.pixel_array import Float32, UInt8
 
@@ -81,18 +82,24 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture at the model's size, (height, width, 3) uint8; size of the upright original; how it was stored."""
+    """A picture at the model's size, (height, width, 3) uint8; size of the upright original; how it was stored.
+
+    `sha256` is that of the file's bytes, which a record of predictions names the picture by.
+    """
 
     pixels: UInt8
     width: int
     height: int
     stored: Stored
+    sha256: str
 
 
 def read_picture(source: bytes | Path, preprocessing: Preprocessing) -> Picture:
     """A file or its bytes, decoded to the model's size. Raises `RowError` with the reason if it cannot be used."""
-    image, stored = decode(source, *preprocessing.decoding)
-    return Picture(seen(image, preprocessing), image.width, image.height, stored)
+    data = read_file(source) if isinstance(source, Path) else source
+    image, stored = decode(data, *preprocessing.decoding)
+    digest = hashlib.sha256(data).hexdigest()
+    return Picture(seen(image, preprocessing), image.width, image.height, stored, digest)
 
 
 def seen(image: Image.Image, preprocessing: Preprocessing) -> UInt8:

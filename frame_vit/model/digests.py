@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -60,8 +61,12 @@ def file_digest(path: Path) -> str:
 def weights_digest(folder: Path) -> str | None:
     """The sha256 over names and digests of a folder's weights (*.safetensors); None if it holds none."""
     files = sorted(folder.glob("*.safetensors"))
-    lines = "".join(f"{path.name} {file_digest(path)}\n" for path in files)
-    return hashlib.sha256(lines.encode()).hexdigest() if files else None
+    return over_weights({path.name: file_digest(path) for path in files}) if files else None
+
+
+def over_weights(digests: Mapping[str, str]) -> str:
+    """The sha256 over names and digests of files of weights."""
+    return hashlib.sha256("".join(f"{name} {digests[name]}\n" for name in sorted(digests)).encode()).hexdigest()
 
 
 def _state(path: Path) -> _State:

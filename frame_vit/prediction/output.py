@@ -17,19 +17,25 @@ from typing import IO
 
 from frame_vit.errors import UsageError
 from frame_vit.labels import LabelSpace
-from frame_vit.prediction.rows import NOTHING, Done, read_done
+from frame_vit.prediction.predictor import Predictor
+from frame_vit.prediction.record import Recorder, RecordOptions, last_record
+from frame_vit.prediction.rows import NOTHING, Done, RowWriter, read_done
 from frame_vit.system.files import check_plain, full_disk_explained, locked
 from frame_vit.system.progress import log
 
 
 @dataclass(frozen=True)
 class Output:
-    """A file of predictions (None: stdout) in a form: csv, json, jsonl or table. With `resume` its rows are kept."""
+    """A file of predictions (None: stdout) in a form: csv, json, jsonl or table. With `resume` its rows are kept.
+
+    `record` is what is recorded of each decision, which only jsonl has room for; None for plain rows.
+    """
 
     path: Path | None
     form: str
     resume: bool = False
     overwrite: bool = False
+    record: RecordOptions | None = None
 
     def check(self) -> None:
         """Raises `UsageError` where the file cannot be written, or has rows and is neither resumed nor overwritten."""
@@ -52,6 +58,31 @@ class Output:
         if self.path is None or not self.resume:
             return NOTHING
         return read_done(self.path, self.form, labels)
+
+    def chained(self, done: Done) -> bool:
+        """Whether the rows that the file has already are a chain of records."""
+        if self.path is None or self.form != "jsonl" or not done.end:
+            return False
+        return "previous" in (last_record(self.path, done.end) or {})
+
+    def writer(self, file: IO[str], predictor: Predictor, done: Done) -> RowWriter:
+        """What writes a predictor's rows behind those that are done. A chain is continued without being asked to.
+
+        Raises `UsageError` where the new rows would break a chain, or would begin one in the middle of a file.
+        """
+        chained = self.chained(done)
+        if self.record is None:
+            if chained:
+                raise UsageError(
+                    f"{self.path} is a chain of records, which plain rows would break", "Leave out --record plain"
+                )
+            return RowWriter(file, self.form, predictor.labels, fresh=not done.end)
+        if self.record.chain and done.end and not chained:
+            raise UsageError(f"{self.path} has rows that are not chained", "Name another file, or leave out --chain")
+        before = last_record(self.path, done.end) if self.path is not None and done.end else None
+        options = self.record._replace(chain=self.record.chain or chained)
+        recorder = Recorder(predictor, options, before["digest"] if before else None)
+        return RowWriter(file, self.form, predictor.labels, not done.end, recorder.line)
 
     @contextmanager
     def opened(self, done: Done) -> Iterator[IO[str]]:

@@ -18,7 +18,7 @@ from frame_vit.errors import Interrupted, UsageError
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.output import Output
 from frame_vit.prediction.predictor import Prediction, Predictor
-from frame_vit.prediction.rows import NOTHING, Done, RowWriter
+from frame_vit.prediction.rows import NOTHING, Done
 from frame_vit.prediction.shares import Share, finish_join, left
 from frame_vit.system.progress import Tick, log, silent
 from frame_vit.system.signals import interruptible
@@ -66,7 +66,10 @@ def _predict_share(
     if group.main:
         finish_join(output)
     group.wait()
-    remaining = left(inputs, output.done(predictor.labels))
+    done = output.done(predictor.labels)
+    if output.chained(done) or (output.record and output.record.chain):
+        raise UsageError("a chain of records is written by one process", "Start framevit without torchrun")
+    remaining = left(inputs, done)
     part = replace(output, path=share.part(output.path))
     assert part.path is not None
     part.path.touch()
@@ -92,7 +95,7 @@ def _write(predictor: Predictor, inputs: Sequence[Input], output: Output, done: 
     """Writes the inputs' rows behind those that are done, and returns how many of the new rows are errors."""
     errors = 0
     with _resumable(output, steps.launcher), output.opened(done) as file:
-        writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)
+        writer = output.writer(file, predictor, done)
         rows = predictor.predict(inputs, steps.tick, len(inputs))
         if steps.draw is not None:
             rows = steps.draw(rows, inputs)

@@ -54,6 +54,8 @@ class Prediction:
     """The answer for one input. `decision` and `score` are None where the model has no good class.
 
     `score` is the probability of being bad; `flags` are the short names of what makes the picture out of distribution.
+    `features` are the numbers behind the flags, None where the model has no novelty reference; `picture` is the sha256
+    of the file, None where it could not be read. `challenge` is the state of a challenge by master parts, if any.
     """
 
     file: str
@@ -66,6 +68,9 @@ class Prediction:
     score: float | None = None
     reason: str | None = None
     flags: tuple[str, ...] = ()
+    features: dict[str, float | str] | None = None
+    picture: str | None = None
+    challenge: dict[str, str] | None = None
 
 
 class Predictor:
@@ -269,10 +274,16 @@ class Predictor:
     def _predictions(self, named: list[tuple[str, Picture]]) -> list[Prediction]:
         found = [picture for _, picture in named]
         pixels = np.stack([picture.pixels for picture in found])
-        answers, flags = self.answer(pixels), [PictureFlags() for _ in named]
+        answers, flags, features = self.answer(pixels), [PictureFlags() for _ in named], None
         if self.metadata.novelty:
-            flags = self.novelty_flags(found, answers, measured(pixels, padded_areas(found, self.preprocessing)))
-        return self.predictions([name for name, _ in named], self.judge(answers, flags))
+            measures = measured(pixels, padded_areas(found, self.preprocessing))
+            features = picture_features(found, measures, self.distances(answers))
+            flags = novelty_flags(features, self.metadata.novelty)
+        rows = self.predictions([name for name, _ in named], self.judge(answers, flags))
+        return [
+            replace(row, picture=picture.sha256, features=features.of(number) if features else None)
+            for number, (row, picture) in enumerate(zip(rows, found, strict=True))
+        ]
 
     def predictions(self, names: Sequence[str], judged: JudgedPictures) -> list[Prediction]:
         """The rows of judged pictures with these file names."""

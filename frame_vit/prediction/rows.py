@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,6 +18,9 @@ from frame_vit.labels import LabelSpace
 from frame_vit.prediction.predictor import Prediction
 from frame_vit.system.files import replacing
 from frame_vit.system.texts import neutral, raw, visible
+
+RECORDED = ("features", "picture", "challenge")
+"""What only the record of a prediction has."""
 
 
 def csv_header(labels: LabelSpace, truth: bool = False) -> list[str]:
@@ -37,17 +40,31 @@ def csv_row(row: Prediction, labels: LabelSpace, true: str | None = None) -> lis
 
 def json_row(row: Prediction) -> dict[str, Any]:
     """The prediction as an object of the JSON formats."""
-    return row.__dict__ | {"flags": list(row.flags)}
+    values = row.__dict__ | {"flags": list(row.flags)}
+    return {key: value for key, value in values.items() if key not in RECORDED}
+
+
+def json_line(row: Prediction) -> str:
+    """The prediction as a line of JSON, without its end."""
+    return json.dumps(json_row(row), ensure_ascii=False)
 
 
 class RowWriter:
     """Writes rows into a file as json, jsonl, csv, or as lines for people (table), and flushes after each.
 
-    `fresh` is false where the file already has rows. A json file is complete only after `close`.
+    `fresh` is false where the file already has rows; `line` makes a line of jsonl. A json file is complete only after
+    `close`.
     """
 
-    def __init__(self, file: IO[str], form: str, labels: LabelSpace, fresh: bool = True) -> None:
-        self.file, self.form, self.labels = file, form, labels
+    def __init__(
+        self,
+        file: IO[str],
+        form: str,
+        labels: LabelSpace,
+        fresh: bool = True,
+        line: Callable[[Prediction], str] = json_line,
+    ) -> None:
+        self.file, self.form, self.labels, self._line = file, form, labels, line
         self._csv = csv.writer(file, lineterminator="\n")
         self._quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
         self._first = True
@@ -64,9 +81,9 @@ class RowWriter:
             columns = [row.file, row.label or row.status, row.decision or "", row.reason or row.error or ""]
             self.file.write("  ".join(visible(text) for text in columns) + "\n")
         elif self.form == "jsonl":
-            self.file.write(json.dumps(json_row(row), ensure_ascii=False) + "\n")
+            self.file.write(self._line(row) + "\n")
         else:
-            self.file.write(("[" if self._first else ",") + "\n  " + json.dumps(json_row(row), ensure_ascii=False))
+            self.file.write(("[" if self._first else ",") + "\n  " + json_line(row))
         self._first = False
         self.file.flush()
 

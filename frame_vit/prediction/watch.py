@@ -25,7 +25,7 @@ from frame_vit.images.preprocessing import Picture
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.output import Output
 from frame_vit.prediction.predictor import Prediction, Predictor
-from frame_vit.prediction.rows import Done, RowWriter
+from frame_vit.prediction.rows import Done
 from frame_vit.system.progress import Tick, log, silent
 from frame_vit.system.signals import GracefulStop
 from frame_vit.system.texts import printable
@@ -163,8 +163,17 @@ class Watched:
         return f"{counts}; from complete file to written row: p50 {1000 * p50:.0f} ms, p99 {1000 * p99:.0f} ms"
 
 
-def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silent) -> None:
-    """Predicts pictures as they arrive until a signal ends it with `Interrupted`; the last row is finished."""
+def watch(
+    predictor: Predictor,
+    folder: Path,
+    output: Output,
+    tick: Tick = silent,
+    judge: Callable[[Prediction], Prediction] | None = None,
+) -> None:
+    """Predicts pictures as they arrive until a signal ends it with `Interrupted`; the last row is finished.
+
+    Each row passes through `judge` before it is written.
+    """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", "--watch waits for pictures in an existing folder")
     done = output.done(predictor.labels)
@@ -176,7 +185,7 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
         GracefulStop("stopping after the current pictures; a second interrupt exits immediately") as stop,
         output.opened(done) as file,
     ):
-        writer = RowWriter(file, output.form, predictor.labels, fresh=not done.end)
+        writer = output.writer(file, predictor, done)
         log.info("watching %s; Ctrl-C ends it", folder)
         while not stop.requested:
             start = time.monotonic()
@@ -186,6 +195,7 @@ def watch(predictor: Predictor, folder: Path, output: Output, tick: Tick = silen
                 if stop.requested:
                     break
                 for row, name in _rows(predictor, watcher, ready[at : at + predictor.batch_size]):
+                    row = judge(row) if judge is not None else row
                     writer.write(row)
                     if row.status == "error" and output.path is not None:
                         log.warning("%s: %s", row.file, row.error)

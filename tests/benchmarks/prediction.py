@@ -1,11 +1,13 @@
 """How fast predicting is, as ratios to peers that do the same work, whole processes, side by side.
 
-    python tests/benchmarks/prediction.py [--model base] [--repeats 5] [--folder 200] [--only R5 R6 R7 R8 trace]
+    python tests/benchmarks/prediction.py [--model base] [--repeats 5] [--folder 200] [--only R5 R6 R7 R8 trace records]
 
 R5  a folder of 1280 x 960 JPEGs / transformers' pipeline as a user writes it, pictures a second; to reach: 4
 R6  one picture with an exported model: time / the same by pipeline (0.2) and / a bare onnxruntime script (1.5)
 R7  `framevit --help`: time / `python -c "import typer, rich"`; to reach: 2
 R8  most memory of predict on 10,000 pictures / on 100; to reach: 1.1
+records  what records in a chain cost of the pictures a second, and the sha256 of a picture, which every row needs; at
+    most 3 %, with the quickest model that there is (`--model-of-r8`)
 trace  where the time of R5 goes once the model is loaded: computing, waiting for a decoded picture, the rest
 
 Medians of interleaved repeats, with the smallest and the largest. The model is a ViT with random weights and 5 classes,
@@ -17,6 +19,7 @@ otherwise). Not part of the tests.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import itertools
 import os
@@ -78,7 +81,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--folder", type=int, default=200, help="pictures of R5")
     parser.add_argument("--many", type=int, default=10_000, help="pictures of R8")
-    every = ("R5", "R6", "R7", "R8", "trace")
+    every = ("R5", "R6", "R7", "R8", "records", "trace")
     parser.add_argument("--only", nargs="*", choices=every, default=every)
     given = parser.parse_args()
     print("| | what | framevit | peer | ratio | to reach |\n| --- | --- | --- | --- | --- | --- |")
@@ -99,6 +102,9 @@ def main() -> None:
         if "R8" in given.only:
             pictures = draw(folder / "few", 100)
             memory(build(folder / "r8", given.model_of_r8, pictures), pictures, given.many)
+        if "records" in given.only:
+            pictures = draw(folder / "recorded", 100)
+            records(build(folder / "narrow", given.model_of_r8, pictures), pictures, given.many, given.repeats)
 
 
 def help_time(repeats: int) -> None:
@@ -191,14 +197,38 @@ def trace(model: Path, pictures: Sequence[Path], backend: str) -> None:
 
 def memory(model: Path, pictures: Sequence[Path], many: int) -> None:
     """The pictures again and again under other names: what is held of each is what could grow."""
-    folder = pictures[0].parent.with_name("many")
-    folder.mkdir()
-    for number in range(many):
-        os.link(pictures[number % len(pictures)], folder / f"{number:06d}.jpg")
+    folder = many_names(pictures, many, "many")
     for backend in ("onnxruntime", "torch"):
         words = [*FRAMEVIT, "predict", "--model", model, "--backend", backend, "--format", "csv"]
         few, lots = (peak([*words, place]) for place in (pictures[0].parent, folder))
         show("R8", f"{many} pictures / {len(pictures)}, {backend}", [lots], [few], "MB", "at most 1.1")
+
+
+def records(model: Path, pictures: Sequence[Path], many: int, repeats: int) -> None:
+    """The same pictures under other names, into plain rows and into a chain of records."""
+    folder = many_names(pictures, many, "chained")
+    words = [*FRAMEVIT, "predict", "--model", model, "--backend", "onnxruntime", folder, "--overwrite", "-o"]
+    plain, chained = side_by_side(
+        repeats,
+        lambda: many / timed([*words, folder.with_name("plain.jsonl"), "--record", "plain"]),
+        lambda: many / timed([*words, folder.with_name("chain.jsonl"), "--chain", "--part", r"(\d+)"]),
+    )
+    show("records", f"{many} pictures, chained records / plain rows", chained, plain, "pictures/s", "at least 0.97")
+    data = pictures[0].read_bytes()
+    begin = time.perf_counter()
+    for _ in range(many):
+        hashlib.sha256(data).hexdigest()
+    seconds = time.perf_counter() - begin
+    print(f"| records | sha256 of a picture, in both | {1000 * seconds / many:.2f} ms | | | |")
+
+
+def many_names(pictures: Sequence[Path], many: int, name: str) -> Path:
+    """A folder with the pictures again and again, under other names."""
+    folder = pictures[0].parent.with_name(name)
+    folder.mkdir()
+    for number in range(many):
+        os.link(pictures[number % len(pictures)], folder / f"{number:06d}.jpg")
+    return folder
 
 
 def draw(folder: Path, count: int) -> list[Path]:

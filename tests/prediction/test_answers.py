@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +31,7 @@ class Halves:
     """A backend that answers from the light of the four halves, sure of some pictures; it counts what it is asked."""
 
     name, device, precision, batch_size = "halves", "cpu", "fp32", 4
+    file: Path | None = None
     metadata = ModelMetadata(SPACE, Preprocessing(SIDE, SIDE))
 
     def __init__(self, slant: float = 3.0) -> None:

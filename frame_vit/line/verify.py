@@ -1,0 +1,198 @@
+"""`framevit verify`: are the rows as they were written, of these pictures, and what this model decides?
+
+Without pictures and a model, the file itself is checked (`integrity`). With a folder of pictures, their sha256 is
+compared. With a model, every picture is predicted again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frame_vit.errors import RowError, UsageError
+from frame_vit.images.decode import read_file
+from frame_vit.line.integrity import Integrity, Problem, check_rows
+from frame_vit.line.recorded import RecordedRow, lines, read_row
+from frame_vit.prediction.inputs import Input
+from frame_vit.prediction.load import PredictorOptions
+from frame_vit.prediction.predictor import Prediction, Predictor
+from frame_vit.prediction.record import facts
+from frame_vit.system.progress import Tick, silent
+
+TOLERANCE = 1e-3
+"""How far a probability may differ when a picture is predicted again: processors round differently."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was found: `integrity` of the file; how many pictures were compared, and how many predicted again.
+
+    A count is None where it was not asked for. `problems` holds those of the file, too, in the order of the rows.
+    """
+
+    path: Path
+    integrity: Integrity
+    pictures: int | None
+    predicted: int | None
+    problems: list[Problem]
+
+    def to_json(self) -> dict[str, Any]:
+        found = self.integrity
+        return {
+            "rows": found.rows,
+            "chained": found.chained,
+            "first": found.first.isoformat() if found.first else None,
+            "last": found.last.isoformat() if found.last else None,
+            "last_digest": found.last_digest,
+            "models": found.models,
+            "pictures": self.pictures,
+            "predicted": self.predicted,
+            "problems_by_kind": dict(Counter(problem.kind for problem in self.problems)),
+            "problems": [problem._asdict() for problem in self.problems],
+        }
+
+
+def verify(
+    path: Path, pictures: Path | None = None, predictor: Predictor | None = None, tick: Tick = silent
+) -> Verified:
+    """Checks a file of recorded rows, the pictures in a folder, and with a predictor every answer.
+
+    Without a folder, the predictor's pictures are looked for under the rows' own names. Raises `UsageError` where the
+    file has no records, or the folder is missing.
+    """
+    _check_recorded(path)
+    if pictures is not None and not pictures.is_dir():
+        raise UsageError(f"{pictures} is no folder", "--pictures names the folder that the pictures lie in now")
+    integrity = Integrity()
+    rows = check_rows(path, integrity)
+    if predictor is not None:
+        further = _predicted_again(rows, path, pictures, predictor, tick)
+    elif pictures is not None:
+        further = _compared(rows, pictures, tick)
+    else:
+        further = ((row, []) for row in rows)
+    count, found = 0, []
+    for row, problems in further:
+        found += [Problem(row.number, row.file, kind, message) for kind, message in problems]
+        count += 1
+    return Verified(
+        path,
+        integrity,
+        count if pictures is not None or predictor is not None else None,
+        count if predictor is not None else None,
+        sorted([*integrity.problems, *found], key=lambda problem: problem.row),
+    )
+
+
+def recorded_options(path: Path) -> PredictorOptions:
+    """How the first row of a file was predicted, to predict its pictures again in the same way."""
+    record = _check_recorded(path)
+    views = record.get("views")
+    return PredictorOptions(
+        str(record.get("backend", "auto")),
+        precision=str(record.get("precision", "auto")),
+        tta=not isinstance(views, list) or len(views) > 1,
+    )
+
+
+def find_picture(name: str, folder: Path | None) -> Path:
+    """Where a row's picture lies now: below the folder, under as much of its name as is found there."""
+    if folder is None:
+        return Path(name)
+    parts = [part for part in Path(name).parts if part not in (Path(name).anchor, "..")]
+    tails = [folder.joinpath(*parts[start:]) for start in range(max(len(parts), 1))]
+    return next((tail for tail in tails if tail.is_file()), tails[0])
+
+
+def _check_recorded(path: Path) -> dict[str, Any]:
+    """The record of the first row that can be read. Raises `UsageError` where the file has no record at all."""
+    for number, line in lines(path):
+        try:
+            return read_row(number, line).record
+        except (ValueError, KeyError):
+            continue
+    raise UsageError(
+        f"{path} has no row with a record, so there is nothing to verify",
+        "Rows with records are written by `framevit predict -o rows.jsonl` (not with --record plain)",
+    )
+
+
+def _compared(
+    rows: Iterable[RecordedRow], folder: Path, tick: Tick
+) -> Iterator[tuple[RecordedRow, list[tuple[str, str]]]]:
+    """Each row with what is wrong with its picture, by the sha256 of the file."""
+    for row in rows:
+        try:
+            found = hashlib.sha256(read_file(find_picture(row.file, folder))).hexdigest()
+            problem = _of_picture(row, found)
+        except RowError as error:
+            problem = [] if row.status == "error" else [("picture", f"its picture: {error.message}")]
+        tick("comparing pictures", row.number, 0, "")
+        yield row, problem
+
+
+def _predicted_again(
+    rows: Iterable[RecordedRow], path: Path, folder: Path | None, predictor: Predictor, tick: Tick
+) -> Iterator[tuple[RecordedRow, list[tuple[str, str]]]]:
+    """Each row with what is wrong with its picture or, if that is the same, with its answer."""
+    own = facts(predictor)
+    pending: list[RecordedRow] = []
+
+    def inputs() -> Iterator[Input]:
+        for row in rows:
+            pending.append(row)  # the predictor reads ahead; its answers come in the same order
+            yield Input(row.file, find_picture(row.file, folder))
+
+    for prediction in predictor.predict(inputs(), tick):
+        row = pending.pop(0)
+        yield row, [*_of_model(row, own), *_of_answer(row, prediction, own)]
+
+
+def _of_picture(row: RecordedRow, found: str | None) -> list[tuple[str, str]]:
+    recorded = row.record.get("picture")
+    if recorded is None or recorded == found:
+        return []
+    return [("picture", "its picture is another one than was decided on: its sha256 differs")]
+
+
+def _of_model(row: RecordedRow, own: dict[str, Any]) -> list[tuple[str, str]]:
+    """In what the model of a row is not the one that answers now."""
+    if row.record.get("model") != own["model"]:
+        return [("model", "it was decided by another model: the sha256 of the weights differs")]
+    if row.record.get("settings") != own["settings"]:
+        return [("model", "it was decided with other settings: classes, preprocessing, thresholds or novelty differ")]
+    return []
+
+
+def _of_answer(row: RecordedRow, now: Prediction, own: dict[str, Any]) -> list[tuple[str, str]]:
+    """In what an answer differs from the recorded one; of numbers only where backend and precision are the same."""
+    if row.status == "error" or now.status == "error":
+        if row.status == now.status:
+            return []
+        read = "could not be read then, and can be read now" if row.status == "error" else f"now: {now.error}"
+        return [("picture", f"its picture {read}")]
+    if wrong := _of_picture(row, now.picture):
+        return wrong
+    same = all(row.record.get(key) == own[key] for key in ("backend", "precision", "views"))
+    before = row.values.get("probabilities") or {}
+    assert now.probabilities is not None
+    close = before.keys() == now.probabilities.keys() and all(
+        abs(before[name] - p) <= TOLERANCE for name, p in now.probabilities.items()
+    )
+    if (same and close and row.flags == now.flags) or (not same and _summary(row) == _summary(now)):
+        return []
+    return [("answer", f"it was {_said(row)}; the model now says {_said(now)}")]
+
+
+def _summary(row: RecordedRow | Prediction) -> tuple[str | None, str | None, tuple[str, ...]]:
+    return row.label, row.decision, row.flags
+
+
+def _said(row: RecordedRow | Prediction) -> str:
+    score = "" if row.score is None else f", p(bad) {row.score:.4g}"
+    flags = f", flags {' '.join(row.flags)}" if row.flags else ""
+    return f"{row.label}, {row.decision or 'no decision'}{score}{flags}"

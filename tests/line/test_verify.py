@@ -1,0 +1,90 @@
+"""`framevit verify`: pictures by their sha256, and answers by predicting again."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frame_vit.backends.onnxruntime_backend import OnnxRuntime
+from frame_vit.errors import UsageError
+from frame_vit.line.verify import find_picture, recorded_options, verify
+from frame_vit.prediction.inputs import expand
+from frame_vit.prediction.output import Output
+from frame_vit.prediction.predict import predict_to
+from frame_vit.prediction.predictor import Predictor
+from tests.line.chains import Row, predictor, rewritten, write_chain
+
+
+@pytest.fixture
+def rows(exported: Path, pictures: Path, tmp_path: Path) -> Path:
+    write_chain(predictor(exported), pictures, tmp_path / "rows.jsonl")
+    return tmp_path / "rows.jsonl"
+
+
+def test_untouched_rows_pictures_and_model_have_no_problem(exported: Path, rows: Path, pictures: Path) -> None:
+    alone, compared = verify(rows), verify(rows, pictures)
+    again = verify(rows, pictures, predictor(exported))
+    assert alone.problems == compared.problems == again.problems == []
+    assert [(v.pictures, v.predicted) for v in (alone, compared, again)] == [(None, None), (5, None), (5, 5)]
+    assert again.to_json()["problems_by_kind"] == {}
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_a_picture_that_was_swapped_or_is_gone_is_named(
+    exported: Path, rows: Path, pictures: Path, tmp_path: Path, with_model: bool
+) -> None:
+    archive = tmp_path / "archive" / pictures.name
+    shutil.copytree(pictures, archive)
+    shutil.copy(archive / "Xplus.jpg", archive / "passed.jpg")
+    (archive / "Yplus.jpg").unlink()
+    found = verify(rows, tmp_path / "archive", predictor(exported) if with_model else None).problems
+    assert sorted((Path(p.file or "").stem, p.kind) for p in found) == [("Yplus", "picture"), ("passed", "picture")]
+
+
+def test_an_answer_that_the_model_does_not_give_is_named(exported: Path, rows: Path, pictures: Path) -> None:
+    def forged(rows: list[Row]) -> None:
+        row = next(row for row in rows if row["file"].endswith("Xplus.jpg"))
+        others = dict.fromkeys(row["probabilities"], 0.0)
+        row |= {"label": "passed", "confidence": 1.0, "probabilities": others | {"passed": 1.0}, "score": 0.0}
+        row |= {"decision": "accept", "flags": []}
+
+    rewritten(rows, forged)
+    found = verify(rows, pictures, predictor(exported)).problems
+    assert [(Path(p.file or "").stem, p.kind) for p in found if p.kind != "chain"] == [("Xplus", "answer")]
+    assert "it was passed, accept" in next(p.message for p in found if p.kind == "answer")
+
+
+def test_rows_of_other_thresholds_are_rows_of_another_model(exported: Path, rows: Path, pictures: Path) -> None:
+    model = predictor(exported)
+    assert isinstance(model.backend, OnnxRuntime)
+    point = model.metadata.operating_point
+    assert point is not None
+    moved = replace(point, accept_below=point.accept_below / 2)
+    model.backend.metadata = replace(model.metadata, operating_point=moved)
+    found = verify(rows, pictures, Predictor(model.backend, place=model.place)).problems
+    assert {(p.kind, "settings" in p.message) for p in found if p.kind == "model"} == {("model", True)}
+
+
+def test_rows_without_records_are_refused(exported: Path, pictures: Path, tmp_path: Path) -> None:
+    plain = Output(tmp_path / "plain.jsonl", "jsonl")
+    predict_to(predictor(exported), expand([str(pictures)]), plain)
+    with pytest.raises(UsageError, match="no row with a record"):
+        verify(tmp_path / "plain.jsonl")
+
+
+def test_it_is_predicted_again_as_it_was_predicted(rows: Path) -> None:
+    options = recorded_options(rows)
+    assert (options.backend, options.precision, options.tta) == ("onnxruntime", "fp32", True)
+
+
+def test_a_picture_is_found_under_as_much_of_its_name_as_is_still_there(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    for place in ("7/1.jpg", "2.jpg"):
+        (tmp_path / place).touch()
+    assert find_picture("camera/7/1.jpg", tmp_path) == tmp_path / "7/1.jpg"
+    assert find_picture("/camera/7/2.jpg", tmp_path) == tmp_path / "2.jpg"
+    assert not find_picture("../../3.jpg", tmp_path).is_file()
+    assert find_picture("camera/7/1.jpg", None) == Path("camera/7/1.jpg")
