@@ -6,7 +6,6 @@ elsewhere, such as in the shift's protocol, and compare it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -111,12 +110,10 @@ def contradictions(row: RecordedRow) -> list[str]:
     if row.status == "error":
         return [] if row.decision is None else ["an error has no decision"]
     found = []
-    probabilities = row.values.get("probabilities")
-    if not isinstance(probabilities, dict) or not all(isinstance(p, int | float) for p in probabilities.values()):
-        found.append("it has no probabilities")
-    elif row.label not in probabilities or probabilities[row.label] < max(probabilities.values()):
+    probabilities = row.probabilities or {}
+    if row.label not in probabilities or probabilities[row.label] < max(probabilities.values()):
         found.append(f"the label is {row.label}, which is not the most probable class")
-    elif not math.isclose(probabilities[row.label], row.values.get("confidence") or 0, rel_tol=1e-6):
+    elif row.confidence != probabilities[row.label]:
         found.append("the confidence is not the label's probability")
     expected = decided(row)
     if expected is not None and row.decision != expected:

@@ -26,13 +26,16 @@ FEATURES = ("light", "contrast", "sharpness", "distance")
 class RecordedRow:
     """One row, checked for its form. `number` is its line in the file, from 1.
 
-    `decision` and `score` are None for an error, and where the model has no good class. `time` has its offset from
-    UTC. `features` are those of FEATURES that were measured. `values` is the whole row, `record` its record.
+    `decision` and `score` are None for an error, and where the model has no good class; `label`, `confidence` and
+    `probabilities` are None for an error. `time` has its offset from UTC. `features` are those of FEATURES that were
+    measured.
     """
 
     number: int
     file: str
     label: str | None
+    confidence: float | None
+    probabilities: dict[str, float] | None
     decision: str | None
     status: str
     score: float | None
@@ -40,7 +43,6 @@ class RecordedRow:
     time: datetime
     features: dict[str, float]
     record: dict[str, Any]
-    values: dict[str, Any]
 
     @property
     def is_master(self) -> bool:
@@ -74,6 +76,8 @@ def read_row(number: int, line: bytes) -> RecordedRow:
         number,
         row.text("file"),
         row.text("label") if "label" in row else None,
+        row.number("confidence", 0, 1) if "confidence" in row else None,
+        _numbers(row.object("probabilities"), 0, 1) if "probabilities" in row else None,
         row.text("decision", DECISIONS) if "decision" in row else None,
         status,
         row.number("score", 0, 1) if "score" in row else None,
@@ -81,7 +85,6 @@ def read_row(number: int, line: bytes) -> RecordedRow:
         _time(record.text("time")),
         {name: measured.number(name, -math.inf, math.inf) for name in FEATURES if name in measured},
         record.values,
-        row.values,
     )
 
 
@@ -114,6 +117,10 @@ def _object(line: bytes) -> JsonObject:
         raise ValueError("it is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON from character {error.pos + 1} on") from None
+
+
+def _numbers(values: JsonObject, low: float, high: float) -> dict[str, float]:
+    return {name: values.number(name, low, high) for name in values.values}
 
 
 def _time(text: str) -> datetime:

@@ -178,7 +178,7 @@ def _of_answer(row: RecordedRow, now: Prediction, own: dict[str, Any]) -> list[t
     if wrong := _of_picture(row, now.picture):
         return wrong
     same = all(row.record.get(key) == own[key] for key in ("backend", "precision", "views"))
-    before = row.values.get("probabilities") or {}
+    before = row.probabilities or {}
     assert now.probabilities is not None
     close = before.keys() == now.probabilities.keys() and all(
         abs(before[name] - p) <= TOLERANCE for name, p in now.probabilities.items()
