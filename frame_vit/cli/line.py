@@ -91,7 +91,7 @@ def monitor(
         from frame_vit.system.files import writing_explained
 
         with writing_explained(output):
-            result = monitor_rows(rows, int(by) if by.isdigit() else by, _baseline(baseline or []), output)
+            result = monitor_rows(rows, int(by) if _is_number(by) else by, _baseline(baseline or []), output)
     if json_output:
         echo_json(result.to_json())
     else:
@@ -100,11 +100,15 @@ def monitor(
         raise typer.Exit(4)
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
 def _baseline(words: list[str]) -> Baseline:
     """A number of subgroups, or files. Raises `UsageError` for a number beside anything else."""
     from frame_vit.line.monitor import Baseline
 
-    numbers = [word for word in words if word.isdigit()]
+    numbers = [word for word in words if _is_number(word)]
     if numbers and len(words) > 1:
         raise UsageError(f"--baseline {numbers[0]} and {len(words) - 1} more", "One number of subgroups, or only files")
     if numbers:

@@ -170,8 +170,9 @@ def _recording(
     record: Record | None, part: str | None, chain: bool, form: str, output: Path | None
 ) -> RecordOptions | None:
     """What is recorded of each decision: by default everything in a file of JSON lines, and nothing elsewhere."""
-    from frame_vit.prediction.record import RecordOptions
+    from frame_vit.prediction.record import RecordOptions, part_pattern
 
+    part_pattern(part)  # before the file is opened, which --overwrite empties
     wanted = [word for word, given in (("--part", part is not None), ("--chain", chain)) if given]
     if wanted and record is Record.plain:
         raise UsageError(f"{wanted[0]} and --record plain contradict each other", "Leave out one of them")
@@ -223,9 +224,14 @@ def _watch(
     masters = None
     if challenge is not None and target.path is not None:
         from frame_vit.line.challenge import FAILED, read_challenge
+        from frame_vit.prediction.record import facts
 
-        masters = read_challenge(*challenge, target.path)
+        masters = read_challenge(*challenge)
     predictor = load_predictor(model, options, ENDLESS)
+    if masters is not None and target.path is not None:
+        if not predictor.labels.ok:
+            raise UsageError("--challenge: this model calls no class good, so it accepts nothing", "See labels.ok")
+        masters.resume(target.path if target.resume else None, facts(predictor))
     try:
         with console.progress() as tick, enough_seen():
             watch(predictor, folder, target, tick, masters.judge if masters else None)

@@ -42,7 +42,8 @@ def scores(logits: Logits, space: LabelSpace) -> Scores:
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     bad = np.array([i for i in range(len(space)) if not space.is_ok(i)], np.intp)
     # `take` keeps each row contiguous, so a picture gets the same score to the last bit alone and in a batch.
-    return np.asarray(powers.take(bad, axis=-1).sum(axis=-1) / powers.sum(axis=-1))
+    # Of many classes, the sum of the bad ones may be rounded to more than that of all.
+    return np.asarray(np.minimum(powers.take(bad, axis=-1).sum(axis=-1) / powers.sum(axis=-1), 1.0))
 
 
 def verdicts(scores: Scores, point: OperatingPoint) -> Verdicts:

@@ -7,7 +7,7 @@
 A picture whose file name fits a line of this table is that master part. Until every master was shown and decided as
 listed, and again when that is longer ago than the challenge allows (overdue), or when one was decided otherwise
 (failed), no part is accepted: what would be accepted goes to review. The state is kept in the records, so that a watch
-that is started again knows it.
+that is started again knows it, as long as the same model answers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -23,7 +23,7 @@ from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from frame_vit.errors import UsageError
-from frame_vit.line.recorded import DECISIONS, lines, read_row
+from frame_vit.line.recorded import DECISIONS, lines, read_row, read_time
 from frame_vit.prediction.predictor import Prediction
 from frame_vit.system.files import read_plain_text
 from frame_vit.system.progress import log
@@ -41,12 +41,12 @@ class Master(NamedTuple):
     decision: str
 
     def shown_by(self, file: str) -> bool:
-        """Whether a picture of this name shows the part."""
-        return fnmatchcase(PurePath(file).name, self.name)
+        """Whether a picture of this name shows the part; upper and lower case are the same, as on Windows."""
+        return fnmatchcase(PurePath(file).name.casefold(), self.name.casefold().replace("[", "[[]"))
 
 
 class Shown(NamedTuple):
-    """The last picture of a master part: when it was decided, and how."""
+    """The last picture of a master part: when it was taken, and how it was decided."""
 
     time: datetime
     decision: str | None
@@ -84,19 +84,52 @@ class Challenge:
 
     def judge(self, row: Prediction) -> Prediction:
         """A row as it is to be written. A part is not accepted unless all masters passed; a master's own row stays."""
-        master = next((each for each in self.masters if each.shown_by(row.file)), None)
+        fitting = [each for each in self.masters if each.shown_by(row.file)]
+        if len(fitting) > 1:
+            names = " and ".join(each.name for each in fitting)
+            said = f"its name fits several master parts: {names}"
+            log.warning("%s: %s; it counts as none of them", row.file, said)
+            reason = f"{said}; {row.reason}"
+            return replace(row, decision=row.decision and "review", reason=reason, challenge={"state": OVERDUE})
+        master = fitting[0] if fitting else None
         if master is not None:
-            self.shown[master.name] = Shown(self.clock(), row.decision)
+            self.shown[master.name] = Shown(self._taken(row.file), row.decision)
         state, why = self.state()
         self._say(state, why)
         note: dict[str, Any] = {"state": state}
         if master is not None:
-            note |= {"master": master.name, "expected": master.decision}
-            return replace(row, challenge=note)
+            shown = self.shown[master.name].time.isoformat(timespec="seconds")
+            return replace(row, challenge=note | {"master": master.name, "expected": master.decision, "shown": shown})
         if state != PASSED and row.decision == "accept":
             said = f"challenge {state}: {why}"
             row = replace(row, decision="review", reason=f"{said}; {row.reason}" if row.reason else said)
         return replace(row, challenge=note)
+
+    def resume(self, rows: Path | None, own: Mapping[str, Any]) -> None:
+        """Takes over what the rows of an earlier watch say of the masters, if the same model decided on them.
+
+        `own` are the facts that the records of the new rows will have. A row that cannot be read shows no master.
+        """
+        for number, line in lines(rows) if rows is not None and rows.is_file() else ():
+            try:
+                row = read_row(number, line)
+                note = row.record.get("challenge")
+                if not row.is_master or not isinstance(note, dict):
+                    continue
+                if any(row.record.get(key) != own[key] for key in ("model", "settings", "backend", "precision")):
+                    continue
+                if any(each.name == note["master"] for each in self.masters):
+                    self.shown[note["master"]] = Shown(read_time(str(note.get("shown"))), row.decision)
+            except (ValueError, KeyError):
+                continue
+
+    def _taken(self, file: str) -> datetime:
+        """When a master's picture was taken: an old file that is predicted now says nothing of the line as it is."""
+        now = self.clock()
+        try:
+            return min(now, datetime.fromtimestamp(Path(file).stat().st_mtime).astimezone())
+        except (OSError, ValueError, OverflowError):
+            return now
 
     def _say(self, state: str, why: str) -> None:
         """Logs each change of the state once."""
@@ -106,23 +139,9 @@ class Challenge:
             (log.info if state == PASSED else log.warning)("%s", said)
 
 
-def read_challenge(table: Path, every: str, rows: Path) -> Challenge:
-    """The challenge of a table of masters, as far as it was met by the rows that are there already.
-
-    Raises `UsageError` where the table, the interval or the rows cannot be read.
-    """
-    challenge = Challenge(tuple(_masters(table)), interval(every))
-    if rows.is_file():
-        for number, line in lines(rows):
-            try:
-                row = read_row(number, line)
-            except (ValueError, KeyError):
-                continue  # `verify` is for that; a row that cannot be read shows no master
-            note = row.record.get("challenge")
-            master = note.get("master") if isinstance(note, dict) else None
-            if any(each.name == master for each in challenge.masters):
-                challenge.shown[str(master)] = Shown(row.time, row.decision)
-    return challenge
+def read_challenge(table: Path, every: str) -> Challenge:
+    """The challenge of a table of masters. Raises `UsageError` where the table or the interval cannot be used."""
+    return Challenge(tuple(_masters(table)), interval(every))
 
 
 def interval(text: str) -> timedelta:
@@ -150,7 +169,12 @@ def _masters(table: Path) -> Iterator[Master]:
                 f"{table}, line {number}: {row['name'] or 'no name'}, {row['decision'] or 'no decision'}",
                 f"The name of a picture, and one of {', '.join(DECISIONS)}",
             )
-    names = [row["name"] for row in rows]
+        if not PurePath(row["name"]).stem.strip("*?"):
+            raise UsageError(
+                f"{table}, line {number}: {row['name']} fits every picture",
+                "Name the master parts so that parts differ",
+            )
+    names = [row["name"].casefold() for row in rows]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"{table} names {twice} twice", "Each master part has one line")
     if all(row["decision"] == "accept" for row in rows):

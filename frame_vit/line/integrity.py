@@ -29,8 +29,9 @@ class Problem(NamedTuple):
 class Integrity:
     """What was found in a file, row by row.
 
-    `rows` counts its lines. `chained` says whether the first row is one of a chain. `last_digest` is that of the last
-    row. `models` counts the rows by the sha256 of their model, "" where it is not known.
+    `rows` counts its lines. `chained` says whether any row is one of a chain. `last_digest` is that of the last row.
+    `models` counts the rows by the sha256 of their model, "" where it is not known. The ids of all rows are kept, about
+    100 bytes a row.
     """
 
     rows: int = 0
@@ -41,6 +42,7 @@ class Integrity:
     models: dict[str, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _ids: set[str] = field(default_factory=set)
+    _linked: bool | None = None
 
     def check(self, number: int, line: bytes) -> RecordedRow | None:
         """Checks the next line of the file. Returns its row; None where it is none that can be read."""
@@ -67,18 +69,20 @@ class Integrity:
         return row
 
     def _check_chain(self, row: RecordedRow) -> None:
+        # Every link is checked, whatever the other rows are: a first row without one must not switch the check off.
         linked = "previous" in row.record
-        if row.number == 1:
-            self.chained = linked
-            if linked and row.record["previous"] is not None:
-                self._add(1, row, "chain", "the first row follows another one, which is missing")
-        elif self.chained and not linked:
-            self._add(row.number, row, "chain", "the row is not chained to the one before")
-        elif self.chained and row.record["previous"] != self.last_digest:
+        if self._linked is not None and linked != self._linked:
+            said = "the row is chained, but the rows before it are not" if linked else "the row is not chained"
+            self._add(row.number, row, "chain", said)
+        elif linked and row.number == 1 and row.record["previous"] is not None:
+            self._add(1, row, "chain", "the first row follows another one, which is missing")
+        elif linked and row.number > 1 and row.record["previous"] != self.last_digest:
             self._add(row.number, row, "chain", "the row before it is not the one that it was written after")
+        self._linked, self.chained = linked, self.chained or linked
 
     def _check_order(self, row: RecordedRow) -> None:
-        if self.last is not None and row.time < self.last:
+        # Several processes write their shares at the same time; only one writes a chain.
+        if self.chained and self.last is not None and row.time < self.last:
             said = f"it was written at {row.time.isoformat()}, before the row above it, {self.last.isoformat()}"
             self._add(row.number, row, "order", f"{said}: rows were moved, or the clock was set back")
         self.first = self.first or row.time
@@ -88,6 +92,8 @@ class Integrity:
         name = row.record.get("id")
         if not isinstance(name, str) or not name:
             self._add(row.number, row, "form", "record.id is missing")
+        elif row.status == "ok" and not isinstance(row.record.get("picture"), str):
+            self._add(row.number, row, "form", "record.picture is missing")
         elif name in self._ids:
             self._add(row.number, row, "id", f"the id {name} belongs to an earlier row")
         else:
@@ -116,18 +122,24 @@ def contradictions(row: RecordedRow) -> list[str]:
     elif row.confidence != probabilities[row.label]:
         found.append("the confidence is not the label's probability")
     expected = decided(row)
-    if expected is not None and row.decision != expected:
+    if row.decision == "accept" and after_challenge(row, "accept") != "accept":
+        found.append("a part was accepted although the challenge was not passed")
+    elif expected is not None and row.decision != expected:
         found.append(f"the decision is {row.decision}, but its score, thresholds and flags lead to {expected}")
     return found
 
 
 def decided(row: RecordedRow) -> str | None:
     """The decision by the score, thresholds, flags and challenge in the row; None where there were no thresholds."""
-    by_model = _by_model(row)
+    return after_challenge(row, _by_model(row))
+
+
+def after_challenge(row: RecordedRow, decision: str | None) -> str | None:
+    """What becomes of a decision on a row's picture by the state of its challenge, if there is one."""
     challenge = row.record.get("challenge")
-    if by_model == "accept" and isinstance(challenge, dict) and not row.is_master:
-        return "accept" if challenge.get("state") == "passed" else "review"
-    return by_model
+    if decision != "accept" or challenge is None or row.is_master:
+        return decision
+    return "accept" if isinstance(challenge, dict) and challenge.get("state") == "passed" else "review"
 
 
 def _by_model(row: RecordedRow) -> str | None:

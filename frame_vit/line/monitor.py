@@ -180,7 +180,7 @@ def monitor(paths: Sequence[Path], by: str | int, baseline: Baseline, output: Pa
     check_writable(output)
     other = subgroups(recorded_rows(baseline.paths), by) if baseline.paths else []
     for group in other:
-        group.name = f"baseline {group.name}" if isinstance(by, int) else group.name
+        group.name = f"baseline {group.name}"  # the same days may be judged
     rows = subgroups(recorded_rows(paths), by)
     count = len(other) if baseline.paths else baseline.subgroups
     _check(baseline, count, len(rows))
@@ -222,10 +222,10 @@ def judge(groups: Sequence[Subgroup], by: str | int, baseline: int, files: tuple
         notes.append(f"not charted, because the baseline has too few numbers: {', '.join(left)}")
     budget = DIVIDED * FALSE_ALARM_RATE / sum(kind.share for kind in kinds)
     charts = [NamedChart(kind, _chart(kind, groups, roles, budget * kind.share)) for kind in kinds]
-    rows = sum(group.rows for group in groups[:baseline])
+    first, last = (groups[at].name.removeprefix("baseline ") for at in (0, baseline - 1))
     return Monitored(
         by,
-        BaselineFacts(baseline, groups[0].name, groups[baseline - 1].name, rows, files),
+        BaselineFacts(baseline, first, last, sum(group.rows for group in groups[:baseline]), files),
         tuple(_facts(group, index, roles) for index, group in enumerate(groups)),
         tuple(charts),
         tuple(_alarms(charts, groups, by)),

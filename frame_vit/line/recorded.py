@@ -6,7 +6,6 @@ Nothing is kept in memory, so a file may hold the rows of years. What a record h
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,9 @@ DECISIONS = ("accept", "review", "reject")
 STATUSES = ("ok", "error")
 FEATURES = ("light", "contrast", "sharpness", "distance")
 """The numbers of a record's features that vary from picture to picture; the others are its size and colour mode."""
+LARGEST = 1e9
+"""No feature comes near it, and sums of its cubes are still finite."""
+EARLIEST_YEAR = 1990
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class RecordedRow:
     def is_master(self) -> bool:
         """Whether it shows a master part of a challenge, which says nothing of the parts that the line makes."""
         challenge = self.record.get("challenge")
-        return isinstance(challenge, dict) and "master" in challenge
+        return isinstance(challenge, dict) and isinstance(challenge.get("master"), str)
 
     def __str__(self) -> str:
         return f"row {self.number} ({self.file})"
@@ -82,8 +84,8 @@ def read_row(number: int, line: bytes) -> RecordedRow:
         status,
         row.number("score", 0, 1) if "score" in row else None,
         row.texts("flags") if "flags" in row else (),
-        _time(record.text("time")),
-        {name: measured.number(name, -math.inf, math.inf) for name in FEATURES if name in measured},
+        read_time(record.text("time")),
+        {name: float(measured.number(name, -LARGEST, LARGEST)) for name in FEATURES if name in measured},
         record.values,
     )
 
@@ -123,11 +125,14 @@ def _numbers(values: JsonObject, low: float, high: float) -> dict[str, float]:
     return {name: values.number(name, low, high) for name in values.values}
 
 
-def _time(text: str) -> datetime:
+def read_time(text: str) -> datetime:
+    """A time with its offset from UTC. Raises `ValueError` for another text."""
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"record.time is not a time: {text!r:.40}") from None
+    if time.year < EARLIEST_YEAR:
+        raise ValueError(f"record.time is before there was such a record: {text!r:.40}")
     if time.tzinfo is None:
         raise ValueError(f"record.time has no offset from UTC: {text!r:.40}")
     return time

@@ -15,7 +15,7 @@ from typing import Any
 
 from frame_vit.errors import RowError, UsageError
 from frame_vit.images.decode import read_file
-from frame_vit.line.integrity import Integrity, Problem, check_rows
+from frame_vit.line.integrity import Integrity, Problem, after_challenge, check_rows
 from frame_vit.line.recorded import RecordedRow, lines, read_row
 from frame_vit.prediction.inputs import Input
 from frame_vit.prediction.load import PredictorOptions
@@ -103,8 +103,11 @@ def find_picture(name: str, folder: Path | None) -> Path:
     """Where a row's picture lies now: below the folder, under as much of its name as is found there."""
     if folder is None:
         return Path(name)
-    parts = [part for part in Path(name).parts if part not in (Path(name).anchor, "..")]
-    tails = [folder.joinpath(*parts[start:]) for start in range(max(len(parts), 1))]
+    tails = []
+    for spelling in dict.fromkeys((name, name.replace("\\", "/"))):  # the row may have been written on Windows
+        # A part with a drive, the root or .. would lead out of the folder.
+        parts = [part for part in Path(spelling).parts if part != ".." and not Path(part).anchor and ":" not in part]
+        tails += [folder.joinpath(*parts[start:]) for start in range(max(len(parts), 1))]
     return next((tail for tail in tails if tail.is_file()), tails[0])
 
 
@@ -165,6 +168,8 @@ def _of_model(row: RecordedRow, own: dict[str, Any]) -> list[tuple[str, str]]:
         return [("model", "it was decided by another model: the sha256 of the weights differs")]
     if row.record.get("settings") != own["settings"]:
         return [("model", "it was decided with other settings: classes, preprocessing, thresholds or novelty differ")]
+    if any(row.record.get(key) != own[key] for key in ("thresholds", "novelty")):
+        return [("model", "its thresholds, or what it says of flags, are not those of the settings that it names")]
     return []
 
 
@@ -177,19 +182,24 @@ def _of_answer(row: RecordedRow, now: Prediction, own: dict[str, Any]) -> list[t
         return [("picture", f"its picture {read}")]
     if wrong := _of_picture(row, now.picture):
         return wrong
-    same = all(row.record.get(key) == own[key] for key in ("backend", "precision", "views"))
-    before = row.probabilities or {}
-    assert now.probabilities is not None
-    close = before.keys() == now.probabilities.keys() and all(
-        abs(before[name] - p) <= TOLERANCE for name, p in now.probabilities.items()
-    )
-    if (same and close and row.flags == now.flags) or (not same and _summary(row) == _summary(now)):
+    decision = after_challenge(row, now.decision)
+    if all(row.record.get(key) == own[key] for key in ("backend", "precision", "views")):
+        # With thresholds the decision follows from the score, which may lie at one of them (`contradictions`).
+        same = _close(row, now) and (own["thresholds"] is not None or row.decision == decision)
+    else:
+        same = (row.label, row.decision) == (now.label, decision)
+    if same and row.flags == now.flags:
         return []
     return [("answer", f"it was {_said(row)}; the model now says {_said(now)}")]
 
 
-def _summary(row: RecordedRow | Prediction) -> tuple[str | None, str | None, tuple[str, ...]]:
-    return row.label, row.decision, row.flags
+def _close(row: RecordedRow, now: Prediction) -> bool:
+    """Whether score and probabilities are the same but for rounding."""
+    before, after = dict(row.probabilities or {}), dict(now.probabilities or {})
+    if before.keys() != after.keys() or (row.score is None) != (now.score is None):
+        return False
+    pairs = [(before[name], after[name]) for name in before] + [(row.score or 0.0, now.score or 0.0)]
+    return all(abs(then - again) <= TOLERANCE for then, again in pairs)
 
 
 def _said(row: RecordedRow | Prediction) -> str:

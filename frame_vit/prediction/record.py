@@ -62,12 +62,7 @@ class Recorder:
     """
 
     def __init__(self, predictor: Predictor, options: RecordOptions, previous: str | None = None) -> None:
-        try:
-            self._part = re.compile(options.part) if options.part is not None else None
-        except re.error as error:
-            raise UsageError(
-                f"--part {options.part!r} is not a regular expression: {error}", "An example: --part 'part(\\d+)'"
-            ) from None
+        self._part = part_pattern(options.part)
         self._chain, self._previous = options.chain, previous
         self._facts = facts(predictor)
 
@@ -92,6 +87,16 @@ class Recorder:
     def _part_of(self, name: str) -> str | None:
         match = self._part.search(name) if self._part is not None else None
         return match.group(1 if match.re.groups else 0) if match else None
+
+
+def part_pattern(text: str | None) -> re.Pattern[str] | None:
+    """The expression that finds a part's id in a name. Raises `UsageError` for what is none."""
+    try:
+        return re.compile(text) if text is not None else None
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"--part {text!r:.80} is not a regular expression: {error}", "An example: --part 'part(\\d+)'"
+        ) from None
 
 
 def facts(predictor: Predictor) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,9 @@ from frame_vit.line.challenge import FAILED, OVERDUE, PASSED, Challenge, Master,
 from frame_vit.line.verify import verify
 from frame_vit.prediction.inputs import expand
 from frame_vit.prediction.predictor import Prediction
+from frame_vit.prediction.record import facts
 from tests.line.chains import Row, predictor, rows_of
+from tests.line.written import row, write
 from tests.processes import environment
 
 MASTERS = (Master("good-*.jpg", "accept"), Master("bad-*.jpg", "reject"))
@@ -53,10 +56,11 @@ def test_no_part_is_accepted_before_all_masters_were_shown(line: Line) -> None:
     assert row.reason == "challenge overdue: good-*.jpg has not been shown; p(bad) 0.01 < 0.05"
     line.decide("good-1.jpg", "accept")
     assert line.decide("part-2.jpg", "accept").decision == "review"
-    assert line.decide("bad-7.jpg", "reject").challenge == {
+    assert line.decide("Bad-7.JPG", "reject").challenge == {
         "state": PASSED,
         "master": "bad-*.jpg",
         "expected": "reject",
+        "shown": BEGIN.isoformat(),
     }
     assert line.decide("part-3.jpg", "accept").decision == "accept"
 
@@ -89,6 +93,38 @@ def test_a_challenge_is_due_again_after_its_interval(line: Line) -> None:
     assert line.decide("part.jpg", "accept").decision == "review", "the clock was set back"
 
 
+def test_a_picture_that_fits_two_masters_is_none_of_them(line: Line) -> None:
+    line.pass_all()
+    line.challenge.masters += (Master("*-1.jpg", "reject"),)
+    line.challenge.shown["*-1.jpg"] = line.challenge.shown["bad-*.jpg"]
+    row = line.decide("good-1.jpg", "accept")
+    assert (row.decision, row.challenge) == ("review", {"state": OVERDUE})
+    assert "fits several master parts: good-*.jpg and *-1.jpg" in str(row.reason)
+
+
+def test_an_old_picture_of_a_master_says_nothing_of_the_line_as_it_is(line: Line, tmp_path: Path) -> None:
+    line.pass_all()
+    left = tmp_path / "bad-9.jpg"
+    left.touch()
+    os.utime(left, (BEGIN.timestamp() - 9 * 3600,) * 2)
+    line.decide(str(left), "reject")
+    assert "last shown at" in str(line.decide("part.jpg", "accept").reason)
+
+
+def test_what_another_model_decided_is_not_taken_over(exported: Path, tmp_path: Path) -> None:
+    own = facts(predictor(exported))
+    masters = Challenge((Master("bad-*.jpg", "reject"),), timedelta(days=1))
+    note = {"state": PASSED, "master": "bad-*.jpg", "expected": "reject", "shown": masters.clock().isoformat()}
+    for change, state in (({}, PASSED), ({"model": "another"}, OVERDUE), ({"settings": "others"}, OVERDUE)):
+        record = {key: own[key] for key in ("model", "settings", "backend", "precision")} | change
+        written = row(masters.clock(), "reject", **record)
+        written["record"]["challenge"] = note
+        begun = Challenge(masters.masters, masters.every)
+        begun.resume(write(tmp_path / "rows.jsonl", [written]), own)
+        assert begun.state()[0] == state, change
+    begun.resume(None, own)
+
+
 @settings(deadline=None)
 @given(
     shown=st.lists(
@@ -113,13 +149,14 @@ def test_a_part_is_accepted_only_while_the_last_of_every_master_was_as_listed(sh
         ("name,decision\n,reject\n", "line 2: no name, reject"),
         ("name,decision\na.jpg,reject\na.jpg,accept\n", "names a.jpg twice"),
         ("file,decision\na.jpg,reject\n", "no column name"),
+        ("name,decision\nbad.jpg,reject\n*.jpg,accept\n", "fits every picture"),
         ("", "no column name"),
     ],
 )
 def test_a_table_that_proves_nothing_is_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "masters.csv").write_text(text)
     with pytest.raises(UsageError, match=said):
-        read_challenge(tmp_path / "masters.csv", "8h", tmp_path / "rows.jsonl")
+        read_challenge(tmp_path / "masters.csv", "8h")
 
 
 def test_intervals() -> None:

@@ -77,6 +77,44 @@ def test_rows_that_are_missing_moved_or_repeated_are_found(chain: bytes, tmp_pat
     assert kinds([*lines[:-1], lines[-1][:-40]]) == [(8, "form"), (8, "digest")]
 
 
+def test_a_first_row_without_its_link_does_not_switch_the_check_off(chain: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(chain)
+
+    def cut(rows: list[Row]) -> None:
+        del rows[0]["record"]["previous"]
+        del rows[2:5]
+
+    rewritten(path, cut)
+    assert {problem.row for problem in problems(path) if problem.kind == "chain"} == {2, 3}
+    lines = chain.splitlines(keepends=True)
+    assert (4, "chain") in [(p.row, p.kind) for p in of_bytes(tmp_path, b"".join([b"?\n", *lines[1:3], *lines[5:]]))]
+
+
+@pytest.mark.parametrize("thresholds", [True, False])
+def test_a_part_that_was_accepted_without_a_passed_challenge_is_found(
+    chain: bytes, tmp_path: Path, thresholds: bool
+) -> None:
+    path = tmp_path / "rows.jsonl"
+
+    def accepted(state: str, **more: str | None) -> list[str]:
+        def change(rows: list[Row]) -> None:
+            row = rows[2]
+            row |= {"decision": "accept", "score": 0.0, "flags": []}
+            row["record"]["challenge"] = {"state": state, **more}
+            if not thresholds:
+                row["record"]["thresholds"] = None
+
+        path.write_bytes(chain)
+        rewritten(path, change)
+        return [problem.message for problem in problems(path) if problem.kind == "decision"]
+
+    assert accepted("passed") == []
+    assert accepted("failed") == ["a part was accepted although the challenge was not passed"]
+    assert accepted("overdue", master=None) != []
+    assert accepted("failed", master="good-*.jpg") == []
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "said"),
     [
@@ -87,6 +125,10 @@ def test_rows_that_are_missing_moved_or_repeated_are_found(chain: bytes, tmp_pat
         (lambda rows: rows[2]["record"].update(time="2026-11-30T12:00:00"), "form", "offset"),
         (lambda rows: rows[2]["record"].update(time="1999-01-01T00:00:00+00:00"), "order", "before the row above"),
         (lambda rows: rows[-1].update(decision="accept"), "decision", "no decision"),
+        (lambda rows: rows[2]["record"].update(picture=None), "form", "picture is missing"),
+        (lambda rows: rows[2]["record"]["features"].update(light=10**400), "form", "light"),
+        (lambda rows: rows[2]["record"].update(time="0001-01-01T00:00:00+23:00"), "form", "before"),
+        (lambda rows: rows[2].update(probabilities={"passed": "1"}), "form", "not a number"),
     ],
 )
 def test_a_change_by_somebody_who_knows_how_to_write_digests_is_found(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from frame_vit.backends.onnxruntime_backend import OnnxRuntime
 from frame_vit.errors import UsageError
 from frame_vit.line.verify import find_picture, recorded_options, verify
 from frame_vit.prediction.inputs import expand
+from frame_vit.prediction.load import PredictorOptions, load_predictor
 from frame_vit.prediction.output import Output
 from frame_vit.prediction.predict import predict_to
 from frame_vit.prediction.predictor import Predictor
@@ -57,6 +59,36 @@ def test_an_answer_that_the_model_does_not_give_is_named(exported: Path, rows: P
     assert "it was passed, accept" in next(p.message for p in found if p.kind == "answer")
 
 
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda row: row.update(decision="accept", score=0.0), "answer"),
+        (lambda row: row.update(flags=[*row["flags"], "light"]), "answer"),
+        (lambda row: row["record"].update(novelty="off"), "model"),
+        (lambda row: row["record"].update(thresholds={"accept_below": 1.0, "reject_from": 1.0}), "model"),
+    ],
+)
+def test_a_forged_score_or_limit_beside_true_probabilities_is_named(
+    exported: Path, rows: Path, pictures: Path, change: Callable[[Row], None], kind: str
+) -> None:
+    rewritten(rows, lambda found: change(next(row for row in found if row["file"].endswith("Xplus.jpg"))))
+    found = verify(rows, pictures, predictor(exported)).problems
+    assert ("Xplus", kind) in [(Path(p.file or "").stem, p.kind) for p in found]
+
+
+def test_what_the_challenge_sent_to_review_is_no_other_answer(exported: Path, rows: Path, pictures: Path) -> None:
+    def overdue(found: list[Row]) -> None:
+        for row in found:
+            row["record"]["challenge"] = {"state": "overdue"}
+            row["decision"] = "review" if row["decision"] == "accept" else row["decision"]
+
+    rewritten(rows, overdue)
+    again = load_predictor(str(exported / "runs/tiny-001"), PredictorOptions("torch", precision="fp32"), 1)
+    for model in (predictor(exported), again):
+        kinds = {problem.kind for problem in verify(rows, pictures, model).problems}
+        assert not kinds & {"answer", "decision"}
+
+
 def test_rows_of_other_thresholds_are_rows_of_another_model(exported: Path, rows: Path, pictures: Path) -> None:
     model = predictor(exported)
     assert isinstance(model.backend, OnnxRuntime)
@@ -86,5 +118,6 @@ def test_a_picture_is_found_under_as_much_of_its_name_as_is_still_there(tmp_path
         (tmp_path / place).touch()
     assert find_picture("camera/7/1.jpg", tmp_path) == tmp_path / "7/1.jpg"
     assert find_picture("/camera/7/2.jpg", tmp_path) == tmp_path / "2.jpg"
+    assert find_picture("camera\\7\\1.jpg", tmp_path) == tmp_path / "7/1.jpg"
     assert not find_picture("../../3.jpg", tmp_path).is_file()
     assert find_picture("camera/7/1.jpg", None) == Path("camera/7/1.jpg")
