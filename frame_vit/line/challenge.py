@@ -31,6 +31,8 @@ from frame_vit.system.texts import raw
 
 PASSED, FAILED, OVERDUE = "passed", "failed", "overdue"
 COLUMNS = ("name", "decision")
+SAME = ("model", "settings", "backend", "precision", "views")
+"""The facts of a record that must be the same for a master to count after a watch is started again."""
 UNITS = {"min": "minutes", "h": "hours", "d": "days"}
 
 
@@ -89,8 +91,7 @@ class Challenge:
             names = " and ".join(each.name for each in fitting)
             said = f"its name fits several master parts: {names}"
             log.warning("%s: %s; it counts as none of them", row.file, said)
-            reason = f"{said}; {row.reason}"
-            return replace(row, decision=row.decision and "review", reason=reason, challenge={"state": OVERDUE})
+            return _withheld(row, OVERDUE, said)
         master = fitting[0] if fitting else None
         if master is not None:
             self.shown[master.name] = Shown(self._taken(row.file), row.decision)
@@ -100,10 +101,7 @@ class Challenge:
         if master is not None:
             shown = self.shown[master.name].time.isoformat(timespec="seconds")
             return replace(row, challenge=note | {"master": master.name, "expected": master.decision, "shown": shown})
-        if state != PASSED and row.decision == "accept":
-            said = f"challenge {state}: {why}"
-            row = replace(row, decision="review", reason=f"{said}; {row.reason}" if row.reason else said)
-        return replace(row, challenge=note)
+        return replace(row, challenge=note) if state == PASSED else _withheld(row, state, f"challenge {state}: {why}")
 
     def resume(self, rows: Path | None, own: Mapping[str, Any]) -> None:
         """Takes over what the rows of an earlier watch say of the masters, if the same model decided on them.
@@ -116,7 +114,7 @@ class Challenge:
                 note = row.record.get("challenge")
                 if not row.is_master or not isinstance(note, dict):
                     continue
-                if any(row.record.get(key) != own[key] for key in ("model", "settings", "backend", "precision")):
+                if any(row.record.get(key) != own[key] for key in SAME):
                     continue
                 if any(each.name == note["master"] for each in self.masters):
                     self.shown[note["master"]] = Shown(read_time(str(note.get("shown"))), row.decision)
@@ -137,6 +135,14 @@ class Challenge:
         if said != self._said:
             self._said = said
             (log.info if state == PASSED else log.warning)("%s", said)
+
+
+def _withheld(row: Prediction, state: str, why: str) -> Prediction:
+    """The row of a part while the challenge is not passed: what would be accepted goes to review."""
+    row = replace(row, challenge={"state": state})
+    if row.decision != "accept":
+        return row
+    return replace(row, decision="review", reason=f"{why}; {row.reason}" if row.reason else why)
 
 
 def read_challenge(table: Path, every: str) -> Challenge:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from frame_vit.data import demo
 from frame_vit.errors import UsageError
-from frame_vit.line.challenge import FAILED, OVERDUE, PASSED, Challenge, Master, interval, read_challenge
+from frame_vit.line.challenge import FAILED, OVERDUE, PASSED, SAME, Challenge, Master, interval, read_challenge
 from frame_vit.line.verify import verify
 from frame_vit.prediction.inputs import expand
 from frame_vit.prediction.predictor import Prediction
@@ -100,6 +100,7 @@ def test_a_picture_that_fits_two_masters_is_none_of_them(line: Line) -> None:
     row = line.decide("good-1.jpg", "accept")
     assert (row.decision, row.challenge) == ("review", {"state": OVERDUE})
     assert "fits several master parts: good-*.jpg and *-1.jpg" in str(row.reason)
+    assert line.decide("good-1.jpg", "reject").decision == "reject", "nothing but an accept is withheld"
 
 
 def test_an_old_picture_of_a_master_says_nothing_of_the_line_as_it_is(line: Line, tmp_path: Path) -> None:
@@ -115,8 +116,13 @@ def test_what_another_model_decided_is_not_taken_over(exported: Path, tmp_path: 
     own = facts(predictor(exported))
     masters = Challenge((Master("bad-*.jpg", "reject"),), timedelta(days=1))
     note = {"state": PASSED, "master": "bad-*.jpg", "expected": "reject", "shown": masters.clock().isoformat()}
-    for change, state in (({}, PASSED), ({"model": "another"}, OVERDUE), ({"settings": "others"}, OVERDUE)):
-        record = {key: own[key] for key in ("model", "settings", "backend", "precision")} | change
+    for change, state in (
+        ({}, PASSED),
+        ({"model": "another"}, OVERDUE),
+        ({"settings": "others"}, OVERDUE),
+        ({"views": []}, OVERDUE),
+    ):
+        record = {key: own[key] for key in SAME} | change
         written = row(masters.clock(), "reject", **record)
         written["record"]["challenge"] = note
         begun = Challenge(masters.masters, masters.every)
