@@ -205,7 +205,7 @@ def _challenged(challenge: Path | None, every: str | None, watch: Path | None, t
         raise UsageError("--challenge is for a line that is watched", "Use it with --watch")
     if challenge is not None and (target.record is None or target.path is None):
         raise UsageError(
-            "--challenge is kept in the records of a file", "Name it: -o rows.jsonl, without --record plain"
+            "--challenge needs a file of rows with records", "Name it: -o rows.jsonl, without --record plain"
         )
 
 
@@ -239,6 +239,7 @@ def _watch(
         if masters is None or masters.state()[0] != FAILED:
             raise
         console.show_interrupted(stopped)
+        console.say(f"challenge failed: {masters.state()[1]}; the exit code is 4")
         raise typer.Exit(4) from None
 
 

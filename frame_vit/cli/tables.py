@@ -270,12 +270,13 @@ def show_verified(verified: Verified) -> None:
     if len(found.models) > 1:
         out.print(f"{len(found.models)} models decided; --json lists them", soft_wrap=True)
     if verified.pictures is not None:
-        out.print(f"{verified.pictures:,} pictures looked for, and compared by sha256", soft_wrap=True)
+        out.print(f"{verified.pictures:,} pictures compared by sha256", soft_wrap=True)
     if verified.predicted is not None:
         out.print(f"{verified.predicted:,} pictures predicted again", soft_wrap=True)
-    out.print(f"digest of the last row: {found.last_digest}", soft_wrap=True)
+    out.print(f"digest of the last row: {found.last_digest or 'none, because that row is damaged'}", soft_wrap=True)
     rows = len({problem.row for problem in problems})
-    said = f"{rows:,} of {found.rows:,} rows have problems" if problems else "no problems"
+    have = "has a problem" if rows == 1 else "have problems"
+    said = f"{rows:,} of {found.rows:,} rows {have}" if problems else "no problems"
     out.print(Text(said, style="bold red" if problems else "green"), soft_wrap=True)
 
 
@@ -293,6 +294,8 @@ def show_monitored(monitored: Monitored) -> None:
     period = f"{' to '.join(names)}, {facts.rows:,} rows"
     out.print(f"{judged:,} judged against a baseline of {facts.subgroups} ({period})", soft_wrap=True)
     said = f"{len(alarms)} alarm{'s' if len(alarms) != 1 else ''}" if alarms else "no alarm"
-    rate = f"; without a change, at most one in {1 / monitored.false_alarm_rate:,.0f} would be a false one"
+    rate = (
+        f"; if nothing has changed, a false alarm begins at most once in {1 / monitored.false_alarm_rate:,.0f} judged"
+    )
     out.print(Text(said, style="bold red" if alarms else "green") + Text(rate), soft_wrap=True)
     show_files(monitored.files)

@@ -71,10 +71,14 @@ class Challenge:
     def state(self) -> tuple[str, str]:
         """PASSED, FAILED or OVERDUE, and why in a few words."""
         now = self.clock()
-        for master in self.masters:
-            last = self.shown.get(master.name)
-            if last is not None and last.decision != master.decision:
-                return FAILED, f"{master.name} was {last.decision or 'not readable'}, not {master.decision}"
+        last_of = [(master, self.shown[master.name]) for master in self.masters if master.name in self.shown]
+        wrong = [
+            f"{master.name} was {last.decision or 'not readable'}, expected {master.decision}"
+            for master, last in last_of
+            if last.decision != master.decision
+        ]
+        if wrong:
+            return FAILED, ", ".join(wrong)
         for master in self.masters:
             last = self.shown.get(master.name)
             if last is None:
@@ -154,26 +158,30 @@ def interval(text: str) -> timedelta:
     """A time such as 30min, 8h or 1d. Raises `UsageError` for another text."""
     match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*(min|h|d)", text.strip())
     if match is None or not float(match[1]):
-        raise UsageError(f"--every {text!r} is no interval", "A number with min, h or d, such as 8h")
+        raise UsageError(f"--every {text!r} is not an interval", "A number with min, h or d, such as 8h")
     return timedelta(**{UNITS[match[2]]: float(match[1])})
 
 
 def _masters(table: Path) -> Iterator[Master]:
     """The lines of a table. Raises `UsageError` where one cannot be used, or where no master is bad."""
     try:
-        reader = csv.DictReader(io.StringIO(read_plain_text(table).removeprefix("\ufeff")))
+        text = read_plain_text(table).removeprefix("\ufeff")
+        delimiter = ";" if ";" in text.partition("\n")[0] else ","  # spreadsheets in many countries write semicolons
+        reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
         rows = [{key: raw(str(value or "").strip()) for key, value in row.items() if key} for row in reader]
     except (OSError, ValueError, csv.Error) as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UsageError(
-            f"{table} cannot be read: {error}", "Name a CSV file with the columns name and decision"
+            f"{table} cannot be read: {said}", "Name a CSV file with the columns name and decision"
         ) from None
     if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-        raise UsageError(f"{table} has no column {missing[0]}", "Its first line is: name,decision")
+        raise UsageError(f"{table} has no column called {missing[0]}", "Its first line is: name,decision")
     for number, row in enumerate(rows, start=2):
         if not row["name"] or row["decision"] not in DECISIONS:
             raise UsageError(
-                f"{table}, line {number}: {row['name'] or 'no name'}, {row['decision'] or 'no decision'}",
-                f"The name of a picture, and one of {', '.join(DECISIONS)}",
+                f"{table}, line {number}: {row['name'] or 'no name'}, {row['decision'] or 'no decision'} "
+                "is not a master part with its decision",
+                f"The name of its pictures, and one of {', '.join(DECISIONS)}",
             )
         if not PurePath(row["name"]).stem.strip("*?"):
             raise UsageError(

@@ -102,8 +102,8 @@ def recorded_rows(paths: Sequence[Path]) -> Iterator[RecordedRow]:
             except (ValueError, KeyError) as error:
                 raise UsageError(
                     f"{path}, row {number}: {reason(error)}",
-                    f"`framevit verify {path}` checks every row; rows with records are written by "
-                    "`framevit predict -o rows.jsonl`",
+                    "Name files that `framevit predict -o rows.jsonl` wrote (not with --record plain); "
+                    "`framevit verify` names every row that is damaged",
                 ) from None
 
 

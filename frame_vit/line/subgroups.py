@@ -94,7 +94,9 @@ class Subgroup:
 def check_by(by: str | int) -> None:
     """Raises `UsageError` for anything but `day`, `shift` and a number of rows."""
     if isinstance(by, int) and by < FEWEST_ROWS:
-        raise UsageError(f"--by {by}: a subgroup needs at least {FEWEST_ROWS} rows", "Name more rows, day or shift")
+        raise UsageError(
+            f"--by {by}: a subgroup needs at least {FEWEST_ROWS} rows", "Use a larger number, day or shift"
+        )
     if isinstance(by, str) and by not in ("day", "shift"):
         raise UsageError(f"--by {by!r} is no kind of subgroup", "Name day, shift or a number of rows")
 

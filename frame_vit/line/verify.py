@@ -31,7 +31,8 @@ TOLERANCE = 1e-3
 class Verified:
     """What was found: `integrity` of the file; how many pictures were compared, and how many predicted again.
 
-    A count is None where it was not asked for. `problems` holds those of the file, too, in the order of the rows.
+    A count is None where it was not asked for; pictures that are missing are in neither. `problems` holds those of the
+    file, too, in the order of the rows.
     """
 
     path: Path
@@ -75,15 +76,17 @@ def verify(
         further = _compared(rows, pictures, tick)
     else:
         further = ((row, []) for row in rows)
-    count, found = 0, []
+    compared, answered, found = 0, 0, []
     for row, problems in further:
         found += [Problem(row.number, row.file, kind, message) for kind, message in problems]
-        count += 1
+        there = all(kind != "missing" for kind, _ in problems)
+        compared += there and row.record.get("picture") is not None
+        answered += there and row.status == "ok"
     return Verified(
         path,
         integrity,
-        count if pictures is not None or predictor is not None else None,
-        count if predictor is not None else None,
+        compared if pictures is not None or predictor is not None else None,
+        answered if predictor is not None else None,
         sorted([*integrity.problems, *found], key=lambda problem: problem.row),
     )
 
@@ -133,7 +136,7 @@ def _compared(
             found = hashlib.sha256(read_file(find_picture(row.file, folder))).hexdigest()
             problem = _of_picture(row, found)
         except RowError as error:
-            problem = [] if row.status == "error" else [("picture", f"its picture: {error.message}")]
+            problem = [] if row.status == "error" else [("missing", f"its picture: {error.message}")]
         tick("comparing pictures", row.number, 0, "")
         yield row, problem
 
@@ -178,8 +181,9 @@ def _of_answer(row: RecordedRow, now: Prediction, own: dict[str, Any]) -> list[t
     if row.status == "error" or now.status == "error":
         if row.status == now.status:
             return []
-        read = "could not be read then, and can be read now" if row.status == "error" else f"now: {now.error}"
-        return [("picture", f"its picture {read}")]
+        if row.status == "error":
+            return [("picture", "its picture could not be read then, and can be read now")]
+        return [("missing", f"its picture: {now.error}")]
     if wrong := _of_picture(row, now.picture):
         return wrong
     decision = after_challenge(row, now.decision)

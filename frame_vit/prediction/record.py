@@ -38,6 +38,7 @@ from frame_vit.model.digests import file_digest, over_weights, weights_digest
 from frame_vit.model.metadata import ModelMetadata
 from frame_vit.prediction.predictor import Prediction, Predictor
 from frame_vit.prediction.rows import json_row
+from frame_vit.system.progress import log
 
 DIGEST = re.compile(rb', "digest": "([0-9a-f]{64})"\}\}')
 """The end of a line with a record."""
@@ -63,7 +64,7 @@ class Recorder:
 
     def __init__(self, predictor: Predictor, options: RecordOptions, previous: str | None = None) -> None:
         self._part = part_pattern(options.part)
-        self._chain, self._previous = options.chain, previous
+        self._chain, self._previous, self._warned = options.chain, previous, False
         self._facts = facts(predictor)
 
     def line(self, row: Prediction) -> str:
@@ -86,6 +87,10 @@ class Recorder:
 
     def _part_of(self, name: str) -> str | None:
         match = self._part.search(name) if self._part is not None else None
+        if self._part is not None and match is None:
+            if not self._warned:
+                log.warning("--part finds nothing in some names, such as %s: their records have no part", name)
+            self._warned = True
         return match.group(1 if match.re.groups else 0) if match else None
 
 

@@ -34,7 +34,7 @@ def test_a_changed_byte_is_exit_code_4_and_the_row_is_named(work: Path) -> None:
     assert {problem["row"] for problem in found["problems"]} == {3}
     assert found["problems_by_kind"]["digest"] == 1
     shown = run_framevit(work, "verify", "rows.jsonl")
-    assert (shown.returncode, "1 of 5 rows have problems" in shown.stdout) == (4, True)
+    assert (shown.returncode, "1 of 5 rows has a problem" in shown.stdout) == (4, True)
 
 
 def test_a_line_that_has_changed_is_exit_code_4_and_said_in_words(call: Call, tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_records_are_in_files_of_json_lines_and_elsewhere_on_request(
         (["predict", "x.jpg", "-o", "r.jsonl", "--part", "a{99999999999}"], "not a regular expression"),
         (["monitor", "tiny.yaml", "--by", "\u00b2"], "is no kind of subgroup"),
         (["predict", "x.jpg", "-o", "r.jsonl", "--challenge", "m.csv"], "for a line that is watched"),
-        (["predict", "--watch", "full", "--challenge", "m.csv"], "kept in the records of a file"),
+        (["predict", "--watch", "full", "--challenge", "m.csv"], "needs a file of rows with records"),
         (["predict", "--watch", "full", "-o", "r.jsonl", "--every", "8h"], "--every belongs to --challenge"),
         (["predict", "--watch", "full", "-o", "r.jsonl", "--challenge", "m.csv"], "m.csv cannot be read"),
         (["monitor", "tiny.yaml"], "tiny.yaml, row 1: it is not JSON"),

@@ -154,9 +154,9 @@ def test_a_part_is_accepted_only_while_the_last_of_every_master_was_as_listed(sh
         ("name,decision\na.jpg,rejected\n", "line 2: a.jpg, rejected"),
         ("name,decision\n,reject\n", "line 2: no name, reject"),
         ("name,decision\na.jpg,reject\na.jpg,accept\n", "names a.jpg twice"),
-        ("file,decision\na.jpg,reject\n", "no column name"),
+        ("file,decision\na.jpg,reject\n", "no column called name"),
         ("name,decision\nbad.jpg,reject\n*.jpg,accept\n", "fits every picture"),
-        ("", "no column name"),
+        ("", "no column called name"),
     ],
 )
 def test_a_table_that_proves_nothing_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -172,7 +172,7 @@ def test_intervals() -> None:
         timedelta(hours=36),
     ]
     for text in ("8", "0h", "-1h", "8 hours", "nan h"):
-        with pytest.raises(UsageError, match="no interval"):
+        with pytest.raises(UsageError, match="not an interval"):
             interval(text)
 
 
@@ -194,7 +194,7 @@ def test_a_watch_takes_the_state_over_from_its_rows_and_ends_with_4_after_a_fail
     assert passed.returncode == 130
     again = _watched(tmp_path, {"part-3.jpg": swapped, "master-2.jpg": swapped, "part-4.jpg": swapped})
     assert again.returncode == 4, again.stderr
-    assert "challenge failed: master-*.jpg was accept, not reject" in again.stderr
+    assert "challenge failed: master-*.jpg was accept, expected reject" in again.stderr
 
     decided = {Path(row["file"]).stem: _of(row) for row in rows_of(tmp_path / "rows.jsonl")}
     assert decided == {

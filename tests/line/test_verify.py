@@ -42,8 +42,10 @@ def test_a_picture_that_was_swapped_or_is_gone_is_named(
     shutil.copytree(pictures, archive)
     shutil.copy(archive / "Xplus.jpg", archive / "passed.jpg")
     (archive / "Yplus.jpg").unlink()
-    found = verify(rows, tmp_path / "archive", predictor(exported) if with_model else None).problems
-    assert sorted((Path(p.file or "").stem, p.kind) for p in found) == [("Yplus", "picture"), ("passed", "picture")]
+    verified = verify(rows, tmp_path / "archive", predictor(exported) if with_model else None)
+    found = verified.problems
+    assert (verified.pictures, verified.predicted) == (4, 4 if with_model else None), "of those that are there"
+    assert sorted((Path(p.file or "").stem, p.kind) for p in found) == [("Yplus", "missing"), ("passed", "picture")]
 
 
 def test_an_answer_that_the_model_does_not_give_is_named(exported: Path, rows: Path, pictures: Path) -> None:
