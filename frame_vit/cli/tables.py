@@ -16,7 +16,6 @@ from frame_vit.cli.console import plain, screen
 
 if TYPE_CHECKING:
     from frame_vit.audit.audit import Audit
-    from frame_vit.decision.bootstrap import Estimate
     from frame_vit.decision.rates import Rate
     from frame_vit.evaluation.compare import Comparison
     from frame_vit.evaluation.metrics import Metrics
@@ -238,13 +237,13 @@ def _worst(escapes: Mapping[str, Rate]) -> str:
     return f"{plain(name)}, {_rate(known[name], 'of its parts accepted')}"
 
 
-def _kappa(kappa: Estimate) -> str:
+def _kappa(kappa: Rate) -> str:
     if kappa.value is None:
         return "not defined: all parts have one class, and are called that"
     return _rate(kappa, "agreement beyond chance")
 
 
-def _rate(rate: Rate | Estimate, meaning: str = "") -> str:
+def _rate(rate: Rate, meaning: str = "") -> str:
     """A rate with its interval, and what it counts; the reason instead where it is not defined."""
     if rate.value is None:
         return "not defined: there is no such part, or labels.ok names no class"

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from frame_vit.decision.rates import Rate
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -34,21 +36,6 @@ TAIL = 0.025
 Numbers: TypeAlias = "NDArray[np.float64]"
 
 
-class Estimate(NamedTuple):
-    """A score of `n` parts with the ends of its 95 % bootstrap interval, in the shape of a `Rate`.
-
-    `value` is None where the score is not defined; the interval is then all that the score can be.
-    """
-
-    value: float | None
-    low: float
-    high: float
-    n: int
-
-    def to_json(self) -> dict[str, float | int | None]:
-        return self._asdict()
-
-
 @dataclass(frozen=True)
 class Agreement:
     """How well the predicted classes agree with the true ones; the value of `macro_f1_interval` is the macro-F1.
@@ -57,8 +44,8 @@ class Agreement:
     are right, 0 for chance. It is not defined where all parts have one class and are right.
     """
 
-    macro_f1_interval: Estimate
-    kappa: Estimate
+    macro_f1_interval: Rate
+    kappa: Rate
 
 
 class _Sums(NamedTuple):
@@ -116,17 +103,17 @@ def agreement(confusion_matrix: Sequence[Sequence[int]] | NDArray[np.int64]) -> 
     true, predicted = matrix.nonzero()
     cells = _Cells(true, predicted, matrix[true, predicted], len(matrix))
     if not cells.n:
-        return Agreement(Estimate(None, 0.0, 1.0, 0), Estimate(None, -1.0, 1.0, 0))
+        return Agreement(Rate(None, 0.0, 1.0, 0), Rate(None, -1.0, 1.0, 0))
     seen = cells.sums(cells.counts[None])
     occur = (seen.true + seen.predicted)[0] > 0
     worse, better = cells.drawn(np.random.default_rng(SEED))
     drawn = (seen, worse, better)
     f1, kappas = [_macro_f1(sums, occur) for sums in drawn], [_kappa(sums) for sums in drawn]
-    kappa = Estimate(None, -1.0, 1.0, cells.n) if np.isnan(kappas[0][0]) else _estimate(kappas, cells.n)
+    kappa = Rate(None, -1.0, 1.0, cells.n) if np.isnan(kappas[0][0]) else _estimate(kappas, cells.n)
     return Agreement(_estimate(f1, cells.n), kappa)
 
 
-def error_interval(counts: Numbers, confidence: Numbers, accuracy: Numbers) -> Estimate:
+def error_interval(counts: Numbers, confidence: Numbers, accuracy: Numbers) -> Rate:
     """The expected calibration error (Naeini et al. 2015) over B bins, all (B,), with its interval.
 
     The error sums up how far confidence and accuracy lie apart, so chance only adds to it: that of a perfect model is
@@ -136,7 +123,7 @@ def error_interval(counts: Numbers, confidence: Numbers, accuracy: Numbers) -> E
     """
     n = int(counts.sum())
     if not n:
-        return Estimate(None, 0.0, 1.0, 0)
+        return Rate(None, 0.0, 1.0, 0)
     random, whole = np.random.default_rng(SEED), counts.astype(np.int64)
     share, value = counts / n, float(np.abs(confidence - accuracy) @ counts / n)
     low, high = value, value
@@ -147,7 +134,7 @@ def error_interval(counts: Numbers, confidence: Numbers, accuracy: Numbers) -> E
         added = error.mean() - np.abs(expected - confidence) @ share
         low = min(low, value - float(np.quantile(chance, 1 - TAIL)))
         high = max(high, float(np.quantile(error, 1 - TAIL) - added))
-    return Estimate(value, max(low, 0.0), min(high, 1.0), n)
+    return Rate(value, max(low, 0.0), min(high, 1.0), n)
 
 
 def _macro_f1(sums: _Sums, occur: NDArray[np.bool_]) -> Numbers:
@@ -165,9 +152,9 @@ def _kappa(sums: _Sums) -> Numbers:
     return np.asarray(np.maximum((agreed - by_chance) / beyond, -1.0))
 
 
-def _estimate(scores: list[Numbers], n: int) -> Estimate:
+def _estimate(scores: list[Numbers], n: int) -> Rate:
     """From the score that was seen, (1,), and those of the draws for the lower and for the upper end, (R,) each."""
     seen, worse, better = scores
     value = float(seen[0])
     low, high = float(np.nanquantile(worse, TAIL)), float(np.nanquantile(better, 1 - TAIL))
-    return Estimate(value, min(low, value), max(high, value), n)
+    return Rate(value, min(low, value), max(high, value), n)

@@ -22,9 +22,9 @@ Ids: TypeAlias = "NDArray[np.int64]"
 
 
 class Rate(NamedTuple):
-    """A share of `n` parts, with the ends of its two-sided confidence interval.
+    """A share of `n` parts, or a score of them, with the ends of its two-sided confidence interval.
 
-    `value` is None where n is 0: the rate is not defined, and the interval is 0 to 1.
+    `value` is None where it is not defined, as a share of no parts; the interval is then all that it can be.
     """
 
     value: float | None

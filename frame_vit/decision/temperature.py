@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from frame_vit.decision.bootstrap import Estimate, error_interval
-from frame_vit.decision.rates import Ids, Logits, softmax
+from frame_vit.decision.bootstrap import error_interval
+from frame_vit.decision.rates import Ids, Logits, Rate, softmax
 
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
@@ -43,7 +43,7 @@ class CalibrationError:
     mean_confidence: float
     accuracy: float
     bins: list[ReliabilityBin]
-    ece_interval: Estimate
+    ece_interval: Rate
 
 
 @dataclass(frozen=True)

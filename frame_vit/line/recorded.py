@@ -52,9 +52,6 @@ class RecordedRow:
         challenge = self.record.get("challenge")
         return isinstance(challenge, dict) and isinstance(challenge.get("master"), str)
 
-    def __str__(self) -> str:
-        return f"row {self.number} ({self.file})"
-
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file with their numbers, from 1, without their ends. Raises `UsageError` if it cannot be read."""

@@ -35,7 +35,6 @@ class Verified:
     file, too, in the order of the rows.
     """
 
-    path: Path
     integrity: Integrity
     pictures: int | None
     predicted: int | None
@@ -67,11 +66,11 @@ def verify(
     """
     _check_recorded(path)
     if pictures is not None and not pictures.is_dir():
-        raise UsageError(f"{pictures} is no folder", "--pictures names the folder that the pictures lie in now")
+        raise UsageError(f"{pictures} is not a folder", "--pictures names the folder that the pictures lie in now")
     integrity = Integrity()
     rows = check_rows(path, integrity)
     if predictor is not None:
-        further = _predicted_again(rows, path, pictures, predictor, tick)
+        further = _predicted_again(rows, pictures, predictor, tick)
     elif pictures is not None:
         further = _compared(rows, pictures, tick)
     else:
@@ -83,7 +82,6 @@ def verify(
         compared += there and row.record.get("picture") is not None
         answered += there and row.status == "ok"
     return Verified(
-        path,
         integrity,
         compared if pictures is not None or predictor is not None else None,
         answered if predictor is not None else None,
@@ -142,7 +140,7 @@ def _compared(
 
 
 def _predicted_again(
-    rows: Iterable[RecordedRow], path: Path, folder: Path | None, predictor: Predictor, tick: Tick
+    rows: Iterable[RecordedRow], folder: Path | None, predictor: Predictor, tick: Tick
 ) -> Iterator[tuple[RecordedRow, list[tuple[str, str]]]]:
     """Each row with what is wrong with its picture or, if that is the same, with its answer."""
     own = facts(predictor)

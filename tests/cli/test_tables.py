@@ -14,7 +14,6 @@ from rich.console import Console
 from frame_vit.audit.audit import Audit
 from frame_vit.backends.export_record import Difference, FileRecord
 from frame_vit.cli import tables
-from frame_vit.decision.bootstrap import Estimate
 from frame_vit.decision.rates import UNDEFINED, Rate
 from frame_vit.decision.verdicts import Verdict
 from frame_vit.evaluation.compare import ChangedDecision, ComparedRate, Comparison, compare_judged
@@ -101,7 +100,7 @@ def test_the_class_whose_parts_could_escape_most_is_named(printed: Printed, metr
 
 
 def test_a_kappa_that_is_not_defined_says_why(printed: Printed, metrics: Metrics) -> None:
-    agreement = replace(metrics.agreement, kappa=Estimate(None, -1.0, 1.0, 60))
+    agreement = replace(metrics.agreement, kappa=Rate(None, -1.0, 1.0, 60))
     tables.show_metrics(replace(metrics, agreement=agreement))
     assert "kappa          not defined: all parts have one class" in printed()
 

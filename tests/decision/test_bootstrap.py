@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, f1_score
 
 from frame_vit.decision import bootstrap
-from frame_vit.decision.bootstrap import Estimate, agreement, error_interval
+from frame_vit.decision.bootstrap import agreement, error_interval
+from frame_vit.decision.rates import Rate
 
 SETS = 1000
 
@@ -101,8 +102,8 @@ def test_without_a_right_answer_the_upper_end_is_not_zero() -> None:
 
 
 def test_where_all_parts_have_one_class_kappa_is_not_defined() -> None:
-    assert agreement([[7, 0], [0, 0]]).kappa == Estimate(None, -1.0, 1.0, 7)
-    assert agreement([[0, 0], [0, 0]]).macro_f1_interval == Estimate(None, 0.0, 1.0, 0)
+    assert agreement([[7, 0], [0, 0]]).kappa == Rate(None, -1.0, 1.0, 7)
+    assert agreement([[0, 0], [0, 0]]).macro_f1_interval == Rate(None, 0.0, 1.0, 0)
 
 
 def test_the_work_is_bounded_by_the_counts_that_are_drawn_and_not_by_the_parts(
@@ -143,8 +144,8 @@ def test_the_interval_of_the_calibration_error_covers_it_and_reaches_zero_where_
 
 def test_of_no_parts_there_is_no_calibration_error() -> None:
     nothing = np.zeros(0)
-    assert error_interval(nothing, nothing, nothing) == Estimate(None, 0.0, 1.0, 0)
+    assert error_interval(nothing, nothing, nothing) == Rate(None, 0.0, 1.0, 0)
 
 
 def test_in_json_an_estimate_has_the_keys_of_a_rate() -> None:
-    assert Estimate(0.5, 0.25, 0.75, 8).to_json() == {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}
+    assert Rate(0.5, 0.25, 0.75, 8).to_json() == {"value": 0.5, "low": 0.25, "high": 0.75, "n": 8}

@@ -18,7 +18,7 @@ def test_a_row_has_its_decision_its_time_and_the_numbers_that_vary(tmp_path: Pat
     assert read.time == MONDAY
     assert read.time.utcoffset() == MONDAY.utcoffset()
     assert read.features == {"light": 99.5, "contrast": 40.0, "sharpness": 0.3, "distance": 0.1}
-    assert str(read) == "row 1 (line/picture.jpg)"
+    assert (read.number, read.file) == (1, "line/picture.jpg")
 
 
 def test_an_error_has_neither_decision_nor_features(tmp_path: Path) -> None:
